@@ -1,0 +1,1 @@
+"""Real-ESRGAN for the graphics card that people own: DirectML, then CUDA, then the CPU."""
