@@ -1,9 +1,9 @@
 """Lets basicsr and gfpgan import beside a torchvision that no longer has what they ask for.
 
-basicsr 1.4.2 imports ``torchvision.transforms.functional_tensor``, which torchvision 0.17 removed; its functions live on
-in ``torchvision.transforms._functional_tensor``. :func:`install` puts a finder at the *end* of ``sys.meta_path``: it is
-asked only after every other finder has failed, so a torchvision that still has the module is never shadowed, and nothing
-is imported until somebody imports that very name.
+basicsr 1.4.2 imports ``torchvision.transforms.functional_tensor``, which torchvision 0.17 removed; its functions
+live on in ``torchvision.transforms._functional_tensor``. :func:`install` puts a finder at the *end* of
+``sys.meta_path``: it is asked only after every other finder has failed, so a torchvision that still has the module is
+never shadowed, and nothing is imported until somebody imports that very name.
 """
 
 from __future__ import annotations
