@@ -1,0 +1,174 @@
+"""Which Python and which environment: the lower third of first_run.py.
+
+Only the standard library, and nothing that Python 3.6 lacks: the Python that starts it need not be the one used.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+STAMP = "realesrgan-first-run.json"
+OLDEST = (3, 8)
+NEWEST_DIRECTML = (3, 12)  # torch-directml has no wheels for anything newer
+# Asks a Python for what is decided by.
+PROBE = "import json, struct as s, sys; print(json.dumps([sys.version_info[:3], s.calcsize('P') * 8, sys.executable]))"
+
+
+class StopRun(Exception):
+    """Ends the run with a sentence for the user."""
+
+
+def say(text="", stream=None):
+    """Print, whatever the console's encoding can hold: what it cannot is escaped."""
+    stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    stream.flush()
+
+
+def clean_environment():
+    """The environment without what would lead another Python's modules into the new one."""
+    unwanted = ("PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__")
+    return {name: value for name, value in os.environ.items() if name.upper() not in unwanted}
+
+
+def call(command, **options):
+    """The exit status of a command, 127 if it cannot be started."""
+    try:
+        return subprocess.call([str(word) for word in command], env=clean_environment(), **options)
+    except OSError as error:
+        say(f"{command[0]} cannot be started: {error}", sys.stderr)
+        return 127
+
+
+def output_of(command):
+    """What a command prints, or an empty string if it fails."""
+    # The newer py launcher would otherwise install a missing Python without asking.
+    environment = dict(clean_environment(), PYTHON_MANAGER_AUTOMATIC_INSTALL="0")
+    quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "timeout": 120}
+    try:
+        return subprocess.check_output([str(word) for word in command], **quiet).decode("utf-8", "replace").strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+# ------------------------------------------------------------------------------------------------ which Python
+
+
+def probe(command):
+    """(version, bits, executable) of the Python that ``command`` starts, or None if it does not start."""
+    try:
+        version, bits, executable = json.loads(output_of([*command, "-c", PROBE]).splitlines()[-1])
+    except (ValueError, IndexError):
+        return None
+    return tuple(version), bits, executable
+
+
+def usable(found, windows):
+    """Whether a probed Python can run the program, with torch-directml where that exists."""
+    if found is None:
+        return False
+    version, bits, _ = found
+    return bits == 64 and version[:2] >= OLDEST and not (windows and version[:2] > NEWEST_DIRECTML)
+
+
+def describe(found):
+    if found is None:
+        return "one that does not start"
+    version, bits, _ = found
+    return f"{'.'.join(map(str, version))}, {bits} bit"
+
+
+def choose_python(windows, running, ask=probe):
+    """The executable of the Python to use.
+
+    On Windows the newest of 3.12 down to 3.8 that the launcher ``py`` knows or that is running; elsewhere the running
+    one.
+    """
+    current = ask([running])
+    if not windows:
+        if usable(current, windows):
+            return running
+        raise StopRun(
+            f"Real-ESRGAN needs a 64-bit Python, 3.8 or newer; this one is {describe(current)}.\n"
+            "Install a newer one and name it, for example: python3.11 scripts/first_run.py"
+        )
+    for minor in range(NEWEST_DIRECTML[1], OLDEST[1] - 1, -1):
+        for found in (current, ask(["py", f"-3.{minor}"])):
+            if usable(found, windows) and found[0][1] == minor:
+                return found[2]
+    raise StopRun(
+        f"No fitting Python found; the running one is {describe(current)}.\n"
+        "AMD cards are reached through torch-directml, which exists for 64-bit Python 3.8 to 3.12 and nothing newer.\n"
+        "Install Python 3.12 (it can stand beside the others):\n"
+        "    winget install Python.Python.3.12\n"
+        "or from https://www.python.org/downloads/windows/ , then run the same line again."
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the environment
+
+
+def venv_python(venv, windows):
+    return venv / "Scripts" / "python.exe" if windows else venv / "bin" / "python"
+
+
+def read_stamp(venv):
+    """What was noted in the environment; None if first_run.py has not made it."""
+    try:
+        stamp = json.loads((venv / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {} if (venv / STAMP).exists() else None
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def write_stamp(venv, stamp):
+    (venv / STAMP).write_text(json.dumps(stamp, indent=1, sort_keys=True), encoding="utf-8")
+
+
+def make_venv(venv, windows, python=None):
+    """Make the environment unless there is one that works; return its Python's version."""
+    stamp = read_stamp(venv)
+    if stamp is None and venv.exists() and any(venv.iterdir()):
+        raise StopRun(
+            f"{venv} exists, and this script has not made it, so it is left alone.\n"
+            "Remove it, or name another folder: python scripts/first_run.py --venv OTHER_FOLDER"
+        )
+    inside = venv_python(venv, windows)
+    found = probe([inside]) if inside.exists() else None
+    if usable(found, windows) and output_of([inside, "-m", "pip", "--version"]):
+        return found[0]
+    python = python or choose_python(windows, sys.executable)
+    found = probe([python])
+    if not usable(found, windows):
+        newest = ", at most 3.12 (torch-directml has nothing newer)" if windows else ""
+        raise StopRun(f"{python} cannot be used: it is {describe(found)}. Needed: 64 bit, 3.8 or newer{newest}.")
+    if not output_of([python, "-c", "import ensurepip, venv; print(1)"]):
+        raise StopRun(
+            "This Python cannot make virtual environments: its module venv or ensurepip is missing.\n"
+            "On Debian and Ubuntu: sudo apt install python3-venv\nThen run the same line again."
+        )
+    say(f"Making the environment {venv} with Python {describe(found)}")
+    try:
+        empty(venv)
+        write_stamp(venv, {})  # first, so that an interrupted attempt is known as ours
+    except OSError as error:
+        raise StopRun(f"The folder {venv} cannot be written: {error}") from None
+    status = call([python, "-m", "venv", venv])
+    if status != 0:
+        raise StopRun(f"The environment {venv} could not be made (exit status {status}, see above).")
+    return found[0]
+
+
+def empty(venv):
+    """Make the folder, or remove all from it but the stamp."""
+    venv.mkdir(parents=True, exist_ok=True)
+    for child in venv.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(str(child))
+        elif child.name != STAMP:
+            child.unlink()
