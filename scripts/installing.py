@@ -64,8 +64,10 @@ DIAGNOSES = (
         "The secure connection was refused, often by a company's proxy: set PIP_CERT to its certificate.",
     ),
     (
-        ("newconnectionerror", "getaddrinfo", "name resolution", "connection refused", "timed out", "connectionreset")
-        + ("connecttimeout", "proxyerror", "network is unreachable", "connection broken"),
+        (
+            *("newconnectionerror", "connecttimeout", "connectionreset", "connection refused", "connection broken"),
+            *("getaddrinfo", "name resolution", "network is unreachable", "proxyerror", "timed out"),
+        ),
         "The package index could not be reached. Check the network (behind a proxy: set HTTPS_PROXY)\n"
         "and run the same line again: what was downloaded is kept.",
     ),
