@@ -15,7 +15,7 @@ INPUTS = Path(__file__).resolve().parent.parent / "inputs"
 FINE = 8  # drawn so many times larger, then averaged down, for smooth edges
 
 
-def scaled(points: Sequence[Tuple[float, float]]) -> "list[tuple[float, float]]":
+def scaled(points: Sequence[Tuple[float, float]]) -> list[tuple[float, float]]:
     return [(x * FINE, y * FINE) for x, y in points]
 
 
@@ -63,7 +63,7 @@ def badge() -> Image.Image:
 
 def astronaut() -> Image.Image:
     """Eileen Collins, NASA, public domain, as scikit-image ships it: a part, halved. 160x160 RGB."""
-    from skimage import data  # noqa: PLC0415
+    from skimage import data
 
     part = Image.fromarray(data.astronaut()[0:320, 64:384])
     return part.resize((160, 160), Image.Resampling.BOX)
