@@ -7,6 +7,7 @@ in ``docs/directml.md``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -15,13 +16,15 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from . import windows
 from .errors import DeviceError, InputError, notice
 
 __all__ = [
     "ORDER",
+    "Arrival",
     "Capabilities",
     "Device",
     "Listing",
@@ -30,12 +33,17 @@ __all__ = [
     "classify",
     "drain",
     "free",
+    "from_host",
+    "full_precision",
+    "is_explicit",
+    "memory_free",
     "memory_used",
     "parse",
     "peak_memory",
     "reset_peak_memory",
     "resolve",
     "synchronize",
+    "to_host",
 ]
 
 logger = logging.getLogger(__name__)
@@ -51,11 +59,11 @@ _INSTALL = {
     "mps": "use a Mac with Apple silicon and macOS 12.3 or newer",
 }
 _INTEGRATED = re.compile(
-    r"radeon\s*(\(tm\))?\s*graphics$|radeon\s*(\(tm\))?\s*(rx\s*)?vega\s*\d+\s*graphics|vega\s*\d+\s*graphics|\buhd\b|\biris\b|"
-    r"intel.*\bhd graphics",
+    r"radeon\s*(\(tm\))?\s*graphics$|\bvega\s*\d+\s*graphics|radeon\s*(\(tm\))?\s*\d{3}m\b|\buhd\b|\biris\b|"
+    r"intel.*\bhd graphics|\barc(\(tm\))?\s*graphics$",
     re.IGNORECASE,
 )
-_SOFTWARE = re.compile(r"microsoft basic render|warp|llvmpipe|software", re.IGNORECASE)
+_SOFTWARE = re.compile(r"microsoft basic render|\bwarp\b|llvmpipe", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class Capabilities:
         prefers_half: FP16 is taken without being asked for.
         channels_last: Convolutions run faster on channels-last tensors.
         multi_prelu: PReLU with a weight for each channel works.
+        scaled_add: ``torch.add`` with a factor is known to run on the device.
         quantises: Rounding and conversion to uint8 on the device is right.
         converts_uint8: uint8 pixels may be sent and turned into floats on the device.
         asynchronous: Copies from and to pinned memory overlap with work.
@@ -79,6 +88,7 @@ class Capabilities:
     prefers_half: bool = False
     channels_last: bool = False
     multi_prelu: bool = True
+    scaled_add: bool = True
     quantises: bool = True
     converts_uint8: bool = False
     asynchronous: bool = False
@@ -90,7 +100,7 @@ class Capabilities:
 _CAPABILITIES = {
     # Work of more than two seconds without a pause makes Windows reset the card (facts in docs/directml.md), hence
     # drain_flops: a quarter of a second at the 1.5 TFLOP/s that a slow card of this kind reaches.
-    "directml": Capabilities(multi_prelu=False, drain_flops=400_000_000_000, band_rows=16),
+    "directml": Capabilities(multi_prelu=False, scaled_add=False, drain_flops=400_000_000_000, band_rows=16),
     "cuda": Capabilities(
         prefers_half=True, channels_last=True, converts_uint8=True, asynchronous=True, compiles=True, band_rows=64
     ),
@@ -180,7 +190,7 @@ def available() -> Listing:
             found = _FINDERS[backend]()
         except _MissingError as missing:
             notes.append(Note(backend, str(missing), missing.installed))
-        except Exception as error:  # whatever a half installed backend raises, the next one is tried
+        except Exception as error:  # noqa: BLE001 - whatever a half installed backend raises, the next one is tried
             notes.append(Note(backend, _one_line(error), True))
         else:
             # Stable: discrete adapters first, then integrated, then software, each by the backend's own index.
@@ -266,7 +276,7 @@ def _software(name: str) -> bool:
 
 def _processor_name() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         import platform
@@ -290,7 +300,7 @@ def parse(request: Union[str, Any, None]) -> Tuple[str, Optional[int]]:
     name = _ALIASES.get(name, name)
     if (name != "auto" and name not in ORDER) or (index and not index.isdigit()) or (name == "auto" and index):
         raise InputError(
-            f"Device {request!r} is not known; allowed are auto, directml (or dml, dml:1), cuda (cuda:0), xpu, mps and cpu.",
+            f"Device {request!r} is not known; allowed are auto, directml (dml, dml:1), cuda (cuda:0), xpu, mps, cpu.",
             code="device.unknown",
             device=str(request),
         )
@@ -353,6 +363,13 @@ def _say_passed_over(listing: Listing, usable: Sequence[Device]) -> None:
             _say_once(device.backend, f"{device.name!r} is a software adapter, slower than the CPU")
 
 
+def is_explicit(request: Union[str, Any, None]) -> bool:
+    """Whether a request (or the environment variable in its place) names a backend."""
+    if request is None:
+        request = os.environ.get(ENVIRONMENT) or None
+    return parse(request)[0] != "auto"
+
+
 def _missing(backend: str, index: Optional[int], listing: Listing) -> DeviceError:
     there = ", ".join(f"{device.spec} ({device.name})" for device in listing.devices)
     asked = backend if index is None else f"{backend}:{index}"
@@ -364,7 +381,7 @@ def _missing(backend: str, index: Optional[int], listing: Listing) -> DeviceErro
 
 
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough GPU video memory available|-2147024882|8007000E|not enough memory: you tried to allocate|"
+    r"out of memory|not enough GPU video memory available|-2147024882|8007000E|not enough memory: you tried|"
     r"can't allocate memory|UR_RESULT_ERROR_OUT_OF",
     re.IGNORECASE,
 )
@@ -418,6 +435,16 @@ def memory_used(device: Device) -> Optional[int]:
     return int(_torch().mps.current_allocated_memory()) if device.backend == "mps" else None
 
 
+def memory_free(device: Device) -> Optional[int]:
+    """Bytes of the device's memory that no program uses, None where the backend does not tell."""
+    if device.backend != "cuda":
+        return None
+    module = _memory_module(device)
+    # What the allocator keeps without using it is free to us.
+    spare = module.memory_reserved(device.index) - module.memory_allocated(device.index)
+    return int(module.mem_get_info(device.index)[0] + spare)
+
+
 def peak_memory(device: Device) -> Optional[int]:
     """Most bytes of the device's memory in use at once since the last reset, None where the backend does not tell."""
     if device.backend not in ("cuda", "xpu"):
@@ -437,3 +464,51 @@ def _memory_module(device: Device) -> Any:
 
 def _position(device: Device) -> Tuple[int, ...]:
     return () if device.backend == "mps" else (device.index,)
+
+
+@contextlib.contextmanager
+def full_precision(device: Device) -> Iterator[None]:
+    """Keep NVIDIA's matrix units from rounding FP32 to TF32 inside the block."""
+    if device.backend != "cuda":
+        yield
+        return
+    backends = _torch().backends
+    before = backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32
+    backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32 = before
+
+
+@dataclass
+class Arrival:
+    """A tensor on its way to the host."""
+
+    tensor: Any
+    event: Any = None
+
+    def wait(self) -> Any:
+        """The tensor on the host, once all of it is there."""
+        if self.event is not None:
+            self.event.synchronize()
+        return self.tensor
+
+
+def to_host(device: Device, tensor: Any) -> Arrival:
+    """Begin to copy a tensor to the host; into pinned memory, without waiting, where the backend can."""
+    if not device.capabilities.asynchronous:
+        return Arrival(tensor.cpu())
+    torch = _torch()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device.index))
+    return Arrival(host, event)
+
+
+def from_host(device: Device, tensor: Any) -> Any:
+    """Copy a tensor to the device; from pinned memory, without waiting, where the backend can."""
+    if not device.capabilities.asynchronous:
+        return tensor.to(device.torch_device)
+    return tensor.pin_memory().to(device.torch_device, non_blocking=True)

@@ -129,8 +129,8 @@ def allocate(height: int, width: int, channels: int, depth: int) -> np.ndarray:
     except MemoryError:
         size = height * width * channels * dtype.itemsize / 2**30
         raise InputError(
-            f"The result of {width}x{height} pixels needs {size:.1f} GiB of main memory, which this machine cannot give. "
-            "Use a smaller picture or a model with a smaller scale (RealESRGAN_x2plus).",
+            f"The result of {width}x{height} pixels needs {size:.1f} GiB of main memory, which this machine cannot "
+            "give. Use a smaller picture or a model with a smaller scale (RealESRGAN_x2plus).",
             code="host.memory",
             width=width,
             height=height,

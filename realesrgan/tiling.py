@@ -117,7 +117,9 @@ def plan(canvas: Canvas, tile: int, pad: int, *, fixed_shape: bool = False) -> L
         raise InputError(f"The tile size is {tile}; it must be 0 (untiled) or more.", tile=tile)
     if pad < 0:
         raise InputError(f"The tile padding is {pad}; it must be 0 or more.", tile_pad=pad)
-    return _cut(canvas, Box(0, 0, canvas.height, canvas.width), tile or max(canvas.height, canvas.width), pad, fixed_shape)
+    return _cut(
+        canvas, Box(0, 0, canvas.height, canvas.width), tile or max(canvas.height, canvas.width), pad, fixed_shape
+    )
 
 
 def split(canvas: Canvas, tile: Tile, limit: int, pad: int) -> List[Tile]:
@@ -141,8 +143,8 @@ def _read_box(canvas: Canvas, write: Box, tile: int, pad: int, fixed_shape: bool
 
 
 def _read_span(start: int, stop: int, size: int, multiple: int, pad: int, fixed: int) -> Tuple[int, int]:
-    # A box starts and stops on the network's grid, so that a pixel-unshuffle sees the same phase in every tile. The last
-    # tile takes the canvas's own padding in: the untiled picture has it too.
+    # A box starts and stops on the network's grid, so that a pixel-unshuffle sees the same phase in every tile. The
+    # last tile takes the canvas's own padding in: the untiled picture has it too.
     first = max(start - pad, 0) // multiple * multiple
     last = min(_round_up(stop + pad, multiple), size)
     if fixed:
