@@ -1,0 +1,56 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator
+
+import pytest
+
+DIRECTML = Path(__file__).parent / "directml"
+if str(DIRECTML) not in sys.path:
+    sys.path.insert(0, str(DIRECTML))
+
+
+@contextmanager
+def _standin(**options: Any) -> Iterator[Any]:
+    import directml_standin
+
+    simulation = directml_standin.install(directml_standin.Options(**options))
+    try:
+        yield simulation
+        gc.collect()
+    finally:
+        directml_standin.remove()
+    if simulation.ended:
+        pytest.fail(f"the real torch-directml would have ended the process: {simulation.ended}")
+
+
+@pytest.fixture()
+def directml_with() -> Callable[..., Any]:
+    """`with directml_with(**Options) as simulation:` torch-directml is installed inside the block, and only there."""
+    return _standin
+
+
+@pytest.fixture()
+def directml() -> Iterator[Any]:
+    """torch-directml as if installed, with one RX 580 of 8 GiB. Gives the directml_standin.Simulation."""
+    with _standin() as simulation:
+        yield simulation
+
+
+@pytest.fixture()
+def directml_env() -> Callable[..., Dict[str, str]]:
+    """`directml_env(**Options)`: an environment for subprocesses in which torch-directml is as if installed."""
+
+    def environment(**options: Any) -> Dict[str, str]:
+        from directml_standin import OPTIONS_VARIABLE, Options
+
+        path = os.pathsep.join(filter(None, [str(DIRECTML / "site"), os.environ.get("PYTHONPATH", "")]))
+        return {**os.environ, "PYTHONPATH": path, OPTIONS_VARIABLE: Options(**options).to_json()}
+
+    return environment
