@@ -1,0 +1,212 @@
+"""What a picture file holds, and the words and limits that reading and writing share."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, Iterator, List, Optional, Tuple
+
+import cv2
+import numpy as np
+from PIL import ImageFile
+
+from .errors import PictureError
+from .naming import PathLike
+
+__all__ = [
+    "MAX_PIXELS",
+    "Decoded",
+    "Note",
+    "PictureFile",
+    "Refused",
+    "check_size",
+    "failure",
+    "os_failure",
+    "quiet",
+]
+
+#: The largest picture that is read unless the caller says otherwise, in pixels (16384 x 16384).
+MAX_PIXELS = 1 << 28
+
+
+class Note(str):
+    """One sentence about what was left out or changed, with a code and fields by which it can be translated."""
+
+    code: str
+    fields: dict
+
+    def __new__(cls, code: str, text: str, **fields: Any) -> "Note":
+        note = super().__new__(cls, text)
+        note.code = code
+        note.fields = fields
+        return note
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return _make_note, (self.code, str(self), self.fields)
+
+
+def _make_note(code: str, text: str, fields: dict) -> Note:
+    return Note(code, text, **fields)
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A decoded picture file.
+
+    Attributes:
+        pixels: HxW grey, HxWx3 BGR or HxWx4 BGRA; uint8 0..255 or uint16 0..65535; upright (EXIF orientation is
+            applied); contiguous. Grey with alpha is BGRA with B=G=R.
+        mode: ``L``, ``LA``, ``RGB`` or ``RGBA``.
+        format: ``PNG``, ``JPEG``, ``WEBP``, ``BMP``, ``TIFF``, ``GIF``, ``AVIF`` or ``HEIF``.
+        icc: The profile of the pixels as delivered; None means sRGB.
+        exif: A TIFF-structured block without prefix, its orientation set to 1.
+        notes: What the user should know (:class:`Note`), such as that only the first frame was read.
+    """
+
+    pixels: np.ndarray
+    mode: str
+    format: str
+    icc: Optional[bytes] = None
+    exif: Optional[bytes] = None
+    notes: Tuple[str, ...] = ()
+
+
+def failure(path: PathLike, code: str, reason: str, **fields: Any) -> PictureError:
+    """The error for one file: ``<path>: <reason>.`` with the fields ``path`` and ``reason``."""
+    name = os.fspath(path)
+    return PictureError(f"{name}: {reason}.", code=code, path=name, reason=reason, **fields)
+
+
+class Refused(Exception):
+    """Why the bytes at hand cannot become a picture; the reader adds the file's name."""
+
+    def __init__(self, code: str, reason: str, **fields: Any) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.fields = fields
+
+
+@dataclass
+class Decoded:
+    """Pixels as they lie in the file, before orientation; otherwise as in :class:`PictureFile`.
+
+    Attributes:
+        orientation: 1 to 8 where the format keeps it outside the EXIF block, else None.
+    """
+
+    pixels: np.ndarray
+    mode: str
+    format: str
+    icc: Optional[bytes] = None
+    exif: Optional[bytes] = None
+    orientation: Optional[int] = None
+    notes: List[Note] = field(default_factory=list)
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture without pixels or with more than ``max_pixels``."""
+    if width < 1 or height < 1:
+        raise Refused("picture.damaged", f"the file is damaged (a size of {width}x{height})")
+    if width * height > max_pixels:
+        raise Refused(
+            "picture.too_large",
+            f"{width}x{height} is {width * height} pixels, the limit is {max_pixels}; raise --max-pixels to read it",
+            width=width,
+            height=height,
+            limit=max_pixels,
+        )
+
+
+_OS_REASONS = {
+    errno.ENOENT: ("picture.missing", "the file is not there (any more)"),
+    errno.ENOTDIR: ("picture.missing", "a part of its path is a file, not a folder"),
+    errno.EACCES: ("picture.permission", "no permission, or another program holds it open"),
+    errno.EPERM: ("picture.permission", "no permission, or another program holds it open"),
+    errno.EROFS: ("picture.permission", "the disk is read-only"),
+    errno.EISDIR: ("picture.directory", "a folder has this name"),
+    errno.ENOSPC: ("picture.disk_full", "the disk is full; free some space or give another output folder"),
+    errno.EFBIG: ("picture.disk_full", "the file would be larger than the disk or a limit allows"),
+    errno.ENAMETOOLONG: ("picture.name_length", "the name is too long for the file system"),
+    errno.ELOOP: ("picture.link_loop", "its links lead in a circle"),
+}
+if hasattr(errno, "EDQUOT"):
+    _OS_REASONS[errno.EDQUOT] = ("picture.disk_full", "the disk quota is used up; free some space")
+
+
+def os_failure(path: PathLike, error: OSError, doing: str) -> PictureError:
+    """The error for one file that the operating system would not let us ``doing`` (``read`` or ``write``)."""
+    code, reason = _OS_REASONS.get(error.errno or 0, (f"picture.{doing}", error.strerror or str(error)))
+    return failure(path, code, f"cannot {doing}: {reason}", errno=error.errno)
+
+
+class _Quiet:
+    """Count of readers at work, and what the last one has to put back."""
+
+    lock = threading.Lock()
+    users = 0
+    undo: List[contextlib.ExitStack] = []
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the decoders' own remarks off the console and out of ``-W error``, and Pillow strict about truncation.
+
+    These settings are the process's, so threads share one change: the first in makes it, the last out undoes it.
+    """
+    with _Quiet.lock:
+        shared = not getattr(sys.flags, "context_aware_warnings", 0)
+        if _Quiet.users == 0:
+            stack = contextlib.ExitStack()
+            stack.enter_context(_strict_pillow())
+            stack.enter_context(_silent_opencv())
+            if shared:
+                stack.enter_context(_no_warnings())
+            _Quiet.undo.append(stack)
+        _Quiet.users += 1
+    try:
+        with contextlib.ExitStack() as own:
+            if not shared:
+                own.enter_context(_no_warnings())
+            yield
+    finally:
+        with _Quiet.lock:
+            _Quiet.users -= 1
+            if _Quiet.users == 0:
+                _Quiet.undo.pop().close()
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+        # Pillow gives some warnings in its caller's name.
+        warnings.filterwarnings("ignore", module=__package__.replace(".", r"\.") + r"\.decoders$")
+        yield
+
+
+@contextlib.contextmanager
+def _strict_pillow() -> Iterator[None]:
+    old = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = old
+
+
+@contextlib.contextmanager
+def _silent_opencv() -> Iterator[None]:
+    if not (hasattr(cv2, "setLogLevel") and hasattr(cv2, "getLogLevel")):
+        yield
+        return
+    old = cv2.getLogLevel()
+    cv2.setLogLevel(0)
+    try:
+        yield
+    finally:
+        cv2.setLogLevel(old)

@@ -1,0 +1,182 @@
+"""TIFF files at the level of their directory: what Pillow would lose (16 bit, metadata), and a writer."""
+
+from __future__ import annotations
+
+import struct
+from typing import List, Optional, Tuple
+
+import numpy as np
+
+from . import metadata
+from .metadata import Entry
+from .picture import Decoded, Note, Refused
+
+__all__ = ["Tiff", "assemble", "correct_grey", "parse"]
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+STRIP_OFFSETS, SAMPLES, STRIP_COUNTS, PLANAR, PREDICTOR = 273, 277, 279, 284, 317
+TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS, EXTRA, SAMPLE_FORMAT, ICC = 322, 324, 325, 338, 339, 34675
+_UNSPECIFIED, _ASSOCIATED = 0, 1
+
+
+class Tiff:
+    """The first directory of a file. ``data`` is the file with its orientation tag set to 1."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.orientation = metadata.reset_orientation(data)
+        self.header = metadata.parse_header(self.data)
+        self.entries, link = metadata.directory(self.data, self.header, self.header.first)
+        self.width, self.height = self.number(WIDTH, 0), self.number(HEIGHT, 0)
+        self.photometric = self.number(PHOTOMETRIC, 1)
+        self.samples = self.number(SAMPLES, 1)
+        self.planar = self.number(PLANAR, 1)
+        self.bits = set(self.numbers(BITS) or (1,))
+        self.extra = self.numbers(EXTRA)
+        self.notes: List[Note] = []
+        if any(self.data[link : link + (8 if self.header.big else 4)]):
+            self.notes.append(Note("note.first_page", "it has several pages: only the first is used"))
+
+    def numbers(self, tag: int) -> Tuple[int, ...]:
+        """The whole numbers of a tag."""
+        return metadata.values(self.data, self.header, self.entries.get(tag))
+
+    def number(self, tag: int, default: int) -> int:
+        """The first whole number of a tag."""
+        return (self.numbers(tag) or (default,))[0]
+
+    @property
+    def deep_channels(self) -> bool:
+        """Whether it has several unsigned 16-bit channels, grey or RGB, which Pillow cannot hold."""
+        plain = set(self.numbers(SAMPLE_FORMAT)) <= {1}
+        return self.bits == {16} and plain and (self.photometric, self.samples) in _DEEP
+
+    @property
+    def icc(self) -> Optional[bytes]:
+        """The ICC profile."""
+        entry = self.entries.get(ICC)
+        return self.data[entry.start : entry.start + entry.count] if entry and entry.kind in (1, 7) else None
+
+    @property
+    def exif(self) -> Optional[bytes]:
+        """The descriptive tags as an EXIF block; None if there are none or they are damaged."""
+        try:
+            return None if self.header.big else metadata.exif_from_tiff(self.data)
+        except (ValueError, struct.error):
+            return None
+
+    def grey_views(self) -> List[bytes]:
+        """The file dressed up as grey 16-bit pictures that hold all its samples.
+
+        Interleaved channels become one picture that is wider by their number, separate planes one picture each.
+        """
+        if self.planar == 1:
+            return [self._grey_view(self.samples, 0, 1)]
+        return [self._grey_view(1, plane, self.samples) for plane in range(self.samples)]
+
+    def _grey_view(self, widen: int, plane: int, planes: int) -> bytes:
+        view = bytearray(self.data)
+        new = {WIDTH: self.width * widen, BITS: 16, SAMPLES: 1, PHOTOMETRIC: 1, PLANAR: 1, SAMPLE_FORMAT: 1}
+        if TILE_WIDTH in self.entries:
+            new[TILE_WIDTH] = self.number(TILE_WIDTH, 0) * widen
+        for tag, value in new.items():
+            if tag in self.entries:
+                self._set(view, self.entries[tag], 4, 1, struct.pack(self.header.order + "I", value))
+        for tag in (STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS):
+            entry = self.entries.get(tag)
+            if entry is not None and planes > 1:
+                size = {3: 2, 4: 4, 16: 8}.get(entry.kind, 0) * entry.count // planes
+                start = entry.start + plane * size
+                self._set(view, entry, entry.kind, entry.count // planes, self.data[start : start + size])
+        self._drop(view, {EXTRA, ICC})
+        return bytes(view)
+
+    def _set(self, view: bytearray, entry: Entry, kind: int, count: int, raw: bytes) -> None:
+        pointer = "Q" if self.header.big else "I"
+        inline = struct.calcsize("=" + pointer)
+        struct.pack_into(self.header.order + "HH" + pointer, view, entry.at, 0, kind, count)
+        view[entry.at : entry.at + 2] = self.data[entry.at : entry.at + 2]
+        if len(raw) > inline:
+            raw, place = struct.pack(self.header.order + pointer, len(view)), raw
+            view.extend(place)
+        at = entry.at + 4 + inline
+        view[at : at + inline] = raw.ljust(inline, b"\0")
+
+    def _drop(self, view: bytearray, tags: set) -> None:
+        code, size, link_size = ("Q", 20, 8) if self.header.big else ("H", 12, 4)
+        first = self.header.first
+        start = first + struct.calcsize("=" + code)
+        (number,) = struct.unpack_from(self.header.order + code, view, first)
+        kept = []
+        for at in range(start, start + number * size, size):
+            if struct.unpack_from(self.header.order + "H", view, at)[0] not in tags:
+                kept.append(bytes(view[at : at + size]))
+        struct.pack_into(self.header.order + code, view, first, len(kept))
+        block = b"".join(kept) + bytes(link_size)
+        view[start : start + len(block)] = block
+
+
+#: (photometric, samples) of 16-bit pictures: grey with an extra channel, RGB with none, one or two of them.
+_DEEP = {(0, 2), (1, 2), (2, 3), (2, 4), (2, 5)}
+
+
+def parse(data: bytes) -> Tiff:
+    """Read the directory.
+
+    Raises:
+        Refused: It is damaged.
+    """
+    try:
+        return Tiff(data)
+    except (ValueError, struct.error) as error:
+        raise Refused("picture.damaged", f"the file is damaged ({error})") from error
+
+
+def assemble(tiff: Tiff, planes: List[np.ndarray]) -> Decoded:
+    """Put the samples of :meth:`Tiff.grey_views` together as BGR or BGRA uint16."""
+    arrays = [plane.astype(np.uint16) for plane in planes]
+    if len(arrays) == 1:
+        if tiff.number(PREDICTOR, 1) == 2 and tiff.number(COMPRESSION, 1) != 1:
+            _redo_prediction(arrays[0], tiff.samples, tiff.number(TILE_WIDTH, tiff.width))
+        samples = arrays[0].reshape(tiff.height, tiff.width, tiff.samples)
+    else:
+        samples = np.dstack(arrays)
+    colors = 3 if tiff.photometric == 2 else 1
+    color = samples[:, :, :colors][:, :, ::-1]
+    if tiff.photometric == 0:
+        color = ~color
+    has_alpha = tiff.samples > colors and (tiff.extra[:1] or (2,))[0] != _UNSPECIFIED
+    if not has_alpha:
+        return Decoded(
+            np.ascontiguousarray(color if colors == 3 else color[:, :, 0]), "RGB" if colors == 3 else "L", "TIFF"
+        )
+    alpha = samples[:, :, colors]
+    pixels = np.dstack((np.broadcast_to(color, (*alpha.shape, 3)), alpha))
+    if tiff.extra[:1] == (_ASSOCIATED,):
+        _divide_by_alpha(pixels)
+    return Decoded(pixels, "RGBA" if colors == 3 else "LA", "TIFF")
+
+
+def _redo_prediction(array: np.ndarray, samples: int, tile_width: int) -> None:
+    """The decoder summed up differences to the neighbour; with several channels they are to the pixel before."""
+    for left in range(0, array.shape[1], tile_width * samples):
+        part = array[:, left : left + tile_width * samples]
+        differences = part.copy()
+        differences[:, 1:] -= part[:, :-1]
+        for channel in range(samples):
+            part[:, channel::samples] = np.cumsum(differences[:, channel::samples], axis=1, dtype=np.uint16)
+
+
+def _divide_by_alpha(pixels: np.ndarray) -> None:
+    for row in pixels:  # row by row: the products need 32 bit
+        alpha = np.maximum(row[:, 3:], 1).astype(np.uint32)
+        row[:, :3] = np.minimum((row[:, :3].astype(np.uint32) * 65535 + alpha // 2) // alpha, 65535)
+
+
+def correct_grey(tiff: Tiff, decoded: Decoded) -> None:
+    """What Pillow leaves to its caller in 16-bit grey: white as zero, and 12 bit in the lower bits."""
+    if decoded.pixels.dtype != np.uint16:
+        return
+    if tiff.bits == {12}:
+        decoded.pixels = (decoded.pixels << 4) | (decoded.pixels >> 8)
+    if tiff.photometric == 0:
+        decoded.pixels = ~decoded.pixels
