@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
 from realesrgan import checkpoints
+from realesrgan.atomic import write_atomically
 from realesrgan.errors import InputError, RealESRGANError
 
 __all__ = ["convert", "main"]
@@ -32,17 +32,12 @@ def convert(source: Path, target: Path, *, trust: bool = False) -> None:
         )
     library = checkpoints.safetensors_library(target)
     content = library.save(checkpoints.read(source, trust=trust).state_dict)
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
-        os.replace(part, target)
+        write_atomically(target, lambda stream: stream.write(content))
     except OSError as error:
         raise InputError(
             f"{target} cannot be written: {error}.", code="weights.convert_target", path=str(target)
         ) from error
-    finally:
-        if part.exists():
-            part.unlink()
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterator, Optional, Tuple
 
 from realesrgan import transport
+from realesrgan.atomic import write_atomically
 from realesrgan.errors import WeightsError
 from realesrgan.version import __version__
 
@@ -28,7 +29,6 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all (0 if not know
 RETRIES = 4  # once the first byte has come
 RETRY_PAUSE_SECONDS = 1.0
 REMEMBER_SECONDS = 300.0  # how long a host counts as unreachable
-REPLACE_SECONDS = 2.0  # a scanner on Windows may hold a new file for a moment
 _CHUNK = 1 << 18
 
 _unreachable: Dict[str, Tuple[float, str]] = {}
@@ -68,13 +68,9 @@ def download(
             return target  # another thread or process was quicker
         if not patient:
             _refuse_unreachable(host, url)
-        part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.part")
-        try:
-            with _disk(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                stream = part.open("wb")
-            with stream:
-                found = _Transfer(url, host, stream, target, size, progress).run()
+
+        def receive(stream: BinaryIO) -> None:
+            found = _Transfer(url, host, stream, target, size, progress).run()
             if sha256 and found != sha256:
                 raise WeightsError(
                     f"{url} has SHA-256 {found}, but {sha256} is expected. The file was not kept. Try again, or fetch "
@@ -85,10 +81,14 @@ def download(
                     found=found,
                     path=str(target),
                 )
-            _move(part, target, found)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
+
+        with _disk(target):
+            try:
+                write_atomically(target, receive)
+            except PermissionError:
+                # On Windows: another process may be reading the same file, which it fetched before us.
+                if not (sha256 and target.is_file() and _sha256(target) == sha256):
+                    raise
     return target
 
 
@@ -129,8 +129,6 @@ class _Transfer:
                     self._start(response)
                     self._receive(response)
                 if self._done and (not self._total or self._done == self._total):
-                    with _disk(self._target):
-                        self._stream.flush()
                     return self._digest.hexdigest()
                 reason = "the connection ended early"
             except urllib.error.HTTPError as error:
@@ -266,22 +264,6 @@ def _disk(target: Path) -> Iterator[None]:
             path=str(target),
             reason=str(error),
         ) from error
-
-
-def _move(part: Path, target: Path, sha256: str) -> None:
-    deadline = time.monotonic() + REPLACE_SECONDS
-    with _disk(target):
-        while True:
-            try:
-                os.replace(part, target)
-                return
-            except PermissionError:
-                if time.monotonic() > deadline:
-                    # Another process may be reading the same file that it fetched before us.
-                    if target.is_file() and _sha256(target) == sha256:
-                        return
-                    raise
-            time.sleep(0.05)
 
 
 def _sha256(path: Path) -> str:
