@@ -95,6 +95,9 @@ def _still_holds(record: report.Record, source: naming.Source, options: BatchOpt
     """Whether a record's result is there, whole, and what this run would make."""
     if record.status != report.DONE or record.options != options.digest or not record.output:
         return False
+    before = Path(record.output)
+    if report.key(before) != report.key(naming.output_path(source, options.output, options.suffix, before.suffix)):
+        return False
     try:
         size, changed = report.fingerprint(source.path)
         output_size, _ = report.fingerprint(record.output)

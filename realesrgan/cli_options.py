@@ -6,7 +6,7 @@ import argparse
 import difflib
 import math
 from pathlib import Path
-from typing import Any, Callable, List, NoReturn, Optional, Sequence
+from typing import Any, Callable, List, NoReturn, Sequence
 
 from . import zoo
 from .errors import InputError
@@ -65,10 +65,8 @@ def _shard(text: str) -> Any:
 class _Parser(argparse.ArgumentParser):
     """Takes each long flag with dashes or underscores, and says what to do about a bare file name."""
 
-    def parse_args(self, args: Optional[Sequence[str]] = None, namespace: Any = None) -> Any:
-        return super().parse_args(None if args is None else self._canonical(args), namespace)
-
-    def _canonical(self, arguments: Sequence[str]) -> List[str]:
+    def canonical(self, arguments: Sequence[str]) -> List[str]:
+        """Long flags as they were added, however they are spelled."""
         spelled = {name.replace("_", "-"): name for name in self._option_string_actions if name.startswith("--")}
         out: List[str] = []
         for position, argument in enumerate(arguments):
@@ -94,7 +92,7 @@ def _models() -> str:
     return "\n".join(f"  {name:{width}}  {zoo.MODELS[name].description_en}" for name in zoo.names())
 
 
-def build_parser(prog: str = "realesrgan") -> argparse.ArgumentParser:
+def build_parser(prog: str = "realesrgan") -> _Parser:
     """The parser of the main command."""
     parser = _Parser(
         prog=prog,
@@ -207,8 +205,8 @@ def parse(arguments: Sequence[str], prog: str = "realesrgan") -> argparse.Namesp
     Raises:
         SystemExit: Wrong usage (status 2), or ``--help`` or ``--version`` (status 0).
     """
-    parsed: argparse.Namespace = build_parser(prog).parse_args(arguments)
-    return parsed
+    parser = build_parser(prog)
+    return parser.parse_args(parser.canonical(arguments))
 
 
 def model_name(text: str) -> str:

@@ -6,6 +6,7 @@ Pillow decodes whatever it can hold, because it treats a truncated file as an er
 
 from __future__ import annotations
 
+import codecs
 import io
 import struct
 from typing import Callable, Optional, Tuple
@@ -32,7 +33,7 @@ __all__ = ["decode"]
 #: Pixels of a picture that are converted at a time, so that a large one is not held several times over.
 _BAND = 1 << 21
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"}
-_BRANDS.update({brand: "HEIF" for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")})
+_BRANDS.update(dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"))
 
 Convert = Callable[[Image.Image], Image.Image]
 
@@ -75,9 +76,15 @@ def _recognise(data: bytes) -> str:
         return "BMP"
     if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
         return _BRANDS[data[8:12]]
-    if b"\0" not in data[:512] and data[:1] not in (b"\x89", b"\xff"):
-        raise Refused("picture.format", "it is text, not a picture")
-    raise Refused("picture.format", "this is no picture format that is read (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF)")
+    what = "it is text, not a picture" if _is_text(data[:512]) else "its content is of no known picture format"
+    raise Refused("picture.format", f"{what} (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF and HEIC are read)")
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
 
 
 def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -103,7 +110,7 @@ def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
 def _optional_plugin(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     if kind == "HEIF":
         try:
-            import pillow_heif
+            import pillow_heif  # type: ignore[import-not-found, unused-ignore]
 
             pillow_heif.register_heif_opener()
         except ImportError:
@@ -118,7 +125,7 @@ def _optional_plugin(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
 def _is_animated(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except Exception:  # the first frame was good; what follows it is of no interest
+    except Exception:  # noqa: BLE001 - the first frame was good; what follows it is of no interest
         return False
 
 
@@ -159,7 +166,7 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Decoded:
         planes = [_grey16(_open(view, "TIFF")) for view in tiff.grey_views()]
         decoded = tiff_file.assemble(tiff, planes)
     else:
-        image = _open(tiff.data, "TIFF")
+        image = _open(tiff.plain(), "TIFF")
         check_size(image.width, image.height, max_pixels)
         decoded = _decode_image(image, "TIFF", tiff.icc)
         tiff_file.correct_grey(tiff, decoded)
@@ -238,8 +245,6 @@ def _to_array(image: Image.Image, mode: str, convert: Optional[Convert]) -> np.n
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
         part = image if rows >= height else image.crop((0, top, width, bottom))
-        if "transparency" in image.info:
-            part.info["transparency"] = image.info["transparency"]
         array = np.asarray(convert(part) if convert else part)
         if mode == "L":
             out[top:bottom] = array

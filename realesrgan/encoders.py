@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -49,10 +50,12 @@ def png(
 
     checksum = 1
     prefix = b"\x78\x5e"
-    for raw, packed in in_order(work, parts):
-        checksum = zlib.adler32(raw, checksum)
-        stream.write(make_chunk(b"IDAT", prefix + packed))
-        prefix = b""
+    # Closed here, not by the garbage collector, so that no thread outlives a write that failed.
+    with contextlib.closing(in_order(work, parts)) as results:
+        for raw, packed in results:
+            checksum = zlib.adler32(raw, checksum)
+            stream.write(make_chunk(b"IDAT", prefix + packed))
+            prefix = b""
     stream.write(make_chunk(b"IDAT", struct.pack(">I", checksum)))
     stream.write(make_chunk(b"IEND", b""))
 
@@ -105,14 +108,15 @@ def tiff(
     offsets: List[int] = []
     sizes: List[int] = []
     at = 8
-    for packed in in_order(work, parts):
-        padded = packed + b"\0" * (len(packed) % 2)
-        offsets.append(at)
-        sizes.append(len(packed))
-        at += len(padded)
-        if at > _CLASSIC_TIFF_LIMIT:
-            raise Refused("picture.format_limit", "TIFF holds no more than 4 GB; write PNG instead")
-        stream.write(padded)
+    with contextlib.closing(in_order(work, parts)) as results:
+        for packed in results:
+            padded = packed + b"\0" * (len(packed) % 2)
+            offsets.append(at)
+            sizes.append(len(packed))
+            at += len(padded)
+            if at > _CLASSIC_TIFF_LIMIT:
+                raise Refused("picture.format_limit", "TIFF holds no more than 4 GB; write PNG instead")
+            stream.write(padded)
 
     def numbers(tag: int, *content: int, short: bool = False) -> Field:
         return Field(tag, 3 if short else 4, struct.pack(f"<{len(content)}{'H' if short else 'I'}", *content))
@@ -139,7 +143,7 @@ def jpeg(stream: BinaryIO, pixels: np.ndarray, icc: Optional[bytes], exif: Optio
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if quality >= 90 and hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):
         options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    body = memoryview(_opencv(".jpg", pixels, options))
+    body = _opencv(".jpg", pixels, options)
     at = 2
     if bytes(body[2:4]) == b"\xff\xe0":  # behind the JFIF segment
         at += 2 + struct.unpack(">H", body[4:6])[0]
@@ -179,10 +183,10 @@ def webp(
 
 def bmp(stream: BinaryIO, pixels: np.ndarray) -> None:
     """Write an 8-bit grey or BGR picture as BMP."""
-    stream.write(memoryview(_opencv(".bmp", pixels, [])))
+    stream.write(_opencv(".bmp", pixels, []))
 
 
-def _opencv(suffix: str, pixels: np.ndarray, options: List[int]) -> np.ndarray:
+def _opencv(suffix: str, pixels: np.ndarray, options: List[int]) -> memoryview:
     try:
         done, encoded = cv2.imencode(suffix, pixels, options)
     except cv2.error as error:
@@ -190,4 +194,4 @@ def _opencv(suffix: str, pixels: np.ndarray, options: List[int]) -> np.ndarray:
         raise Refused("picture.encode", f"it cannot be encoded ({detail})") from error
     if not done:
         raise Refused("picture.encode", "it cannot be encoded")
-    return encoded.reshape(-1)
+    return encoded.reshape(-1).data

@@ -34,7 +34,7 @@ def list_pictures(
     seen: Set[str] = set()
     for item in inputs:
         for source in _expand(os.fspath(item), recursive, skipped):
-            key = os.path.normcase(os.path.abspath(source.path))
+            key = os.path.normpath(os.path.normcase(source.path.absolute()))
             if key not in seen:
                 seen.add(key)
                 found.append(source)
@@ -69,14 +69,14 @@ def _matches(pattern: str) -> Iterator[Source]:
     parts = PurePath(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = PurePath(*parts[:fixed])
-    for match in glob.glob(pattern, recursive=True):
+    for match in glob.glob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
         path = Path(match)
-        if _is_picture_name(path.name) and not path.is_dir():
+        if _is_picture_name(path.name):
             yield Source(path, path.relative_to(root))
 
 
 def _is_picture_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
+    return not name.startswith(".") and PurePath(name).suffix.lower() in PICTURE_SUFFIXES
 
 
 def _walk(root: Path, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
@@ -108,7 +108,7 @@ def _walk(root: Path, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
     yield from sorted(sources, key=lambda source: source.relative.parts)
 
 
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a circular link

@@ -120,7 +120,7 @@ def tile_bytes(structure: Structure, height: int, width: int, *, half: bool, dev
     return weights + element * channels * pixels + WORKSPACE
 
 
-WORKSPACE = 16 * 2**20
+WORKSPACE = 4 * 2**20
 
 
 def _directml_bytes(structure: Structure, pixels: int, half: bool) -> int:

@@ -194,8 +194,28 @@ _WEIGHTS: Dict[str, Dict[str, str]] = {
         "ko": "{name}이(가) 작업 폴더에도, {searched}에도 없습니다. 경로를 지정하십시오.",
     },
     "weights.network": {
-        "en": "{path} holds another network: {expected} is expected, {found} is found.",
-        "ko": "{path}에 다른 신경망이 들어 있습니다. 필요한 것: {expected}, 들어 있는 것: {found}.",
+        "en": "{path} holds another network than the one that is needed.",
+        "ko": "{path}에 든 신경망이 필요한 것과 다릅니다. 다른 파일을 지정하십시오.",
+    },
+    "weights.not_official": {
+        "en": "{path} has an official name, but not the official bytes; it is used as your own.",
+        "ko": "{path}은(는) 이름은 공식 파일이지만 내용이 다릅니다. 사용자 파일로 사용합니다.",
+    },
+    "weights.variable": {
+        "en": "{variable} is '{value}', which is not a folder; it is ignored.",
+        "ko": "{variable}의 값 '{value}'은(는) 폴더가 아니어서 무시합니다.",
+    },
+    "weights.hash": {
+        "en": "{path} is not the official file: its SHA-256 is {found}, {expected} is expected. Delete it, and it is "
+        "fetched again; weights of your own are given by path (--model_path).",
+        "ko": "{path}은(는) 공식 파일이 아닙니다. SHA-256이 {found}이며 {expected}이어야 합니다. 지우면 다시 내려받습니다. "
+        "직접 만든 가중치는 --model_path로 지정하십시오.",
+    },
+    "weights.untrusted": {
+        "en": "{path} is of unknown origin, and this PyTorch ({torch}) cannot load such a file safely. Convert it with: "
+        "{command} Or, if you trust whoever made it, pass --trust-weights.",
+        "ko": "{path}은(는) 출처를 알 수 없고, 이 PyTorch({torch})로는 안전하게 읽을 수 없습니다. 변환: {command} 만든 "
+        "사람을 신뢰한다면 --trust-weights를 붙이십시오.",
     },
 }
 
@@ -248,10 +268,51 @@ _PICTURE: Dict[str, Dict[str, str]] = {
         "ko": "{path}의 결과를 {target}에 쓰지 않습니다. 입력 {other}을(를) 덮어쓰게 됩니다. 다른 폴더나 접미사를 "
         "지정하십시오.",
     },
+    "picture.permission": {
+        "en": "{path}: {reason}.",
+        "ko": "{path}: 권한이 없거나 다른 프로그램이 파일을 열고 있습니다 ({reason}).",
+    },
+    "picture.disk_full": {"en": "{path}: {reason}.", "ko": "{path}: 디스크에 쓸 공간이 없습니다 ({reason})."},
+    "picture.name_length": {"en": "{path}: {reason}.", "ko": "{path}: 이름이 너무 깁니다 ({reason})."},
+    "picture.link_loop": {"en": "{path}: {reason}.", "ko": "{path}: 링크가 돌고 돌아 끝이 없습니다 ({reason})."},
+    "picture.unsupported": {"en": "{path}: {reason}.", "ko": "{path}: 지원하지 않는 형식입니다 ({reason})."},
+}
+
+_NOTE: Dict[str, Dict[str, str]] = {
     "note.first_frame": {
         "en": "it is animated: only its first frame is used",
         "ko": "움직이는 그림입니다. 첫 장면만 사용합니다",
     },
+    "note.first_page": {
+        "en": "it has several pages: only the first is used",
+        "ko": "여러 쪽으로 된 그림입니다. 첫 쪽만 사용합니다",
+    },
+    "note.depth": {
+        "en": "{format} holds 8 bit: the 16-bit values were rounded",
+        "ko": "{format}은(는) 8비트만 담을 수 있어 16비트 값을 반올림했습니다",
+    },
+    "note.alpha": {
+        "en": "{format} holds no alpha: the picture was laid onto white",
+        "ko": "{format}은(는) 투명도를 담을 수 없어 흰 바탕에 얹었습니다",
+    },
+    "note.icc_dropped": {
+        "en": "its colour profile does not fit and is left out",
+        "ko": "색상 프로파일이 맞지 않아 제외했습니다",
+    },
+    "note.exif_dropped": {
+        "en": "its EXIF block does not fit and is left out",
+        "ko": "EXIF를 담을 수 없어 제외했습니다",
+    },
+    "note.exif_damaged": {"en": "its EXIF block is damaged and is left out", "ko": "EXIF가 손상되어 제외했습니다"},
+    "note.lab": {"en": "Lab was converted to sRGB", "ko": "Lab 색상을 sRGB로 바꿨습니다"},
+    "note.cmyk_profile": {
+        "en": "CMYK was converted to sRGB through its profile",
+        "ko": "CMYK 색상을 프로파일에 따라 sRGB로 바꿨습니다",
+    },
+    "note.cmyk_plain": {
+        "en": "CMYK was converted to RGB by a plain rule",
+        "ko": "CMYK 색상을 단순 변환으로 RGB로 바꿨습니다",
+    },
 }
 
-TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **_PICTURE}
+TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **_PICTURE, **_NOTE}

@@ -6,6 +6,7 @@ Every read is bounds-checked: damage is a ``ValueError``.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from array import array
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -52,7 +53,7 @@ class Entry(NamedTuple):
 
     at: int
     kind: int
-    count: int
+    number: int
     start: int
 
 
@@ -62,7 +63,7 @@ class Field(NamedTuple):
     tag: int
     kind: int
     raw: bytes
-    children: Optional[Tuple["Field", ...]] = None
+    children: Optional[Tuple[Field, ...]] = None
 
 
 def parse_header(data: bytes) -> TiffHeader:
@@ -105,7 +106,7 @@ def values(data: bytes, header: TiffHeader, entry: Optional[Entry]) -> Tuple[int
     """The whole numbers of an entry; empty if it is missing or holds no whole numbers."""
     if entry is None or entry.kind not in _INTEGERS:
         return ()
-    return struct.unpack_from(f"{header.order}{entry.count}{_INTEGERS[entry.kind]}", data, entry.start)
+    return struct.unpack_from(f"{header.order}{entry.number}{_INTEGERS[entry.kind]}", data, entry.start)
 
 
 def reset_orientation(data: bytes) -> Tuple[bytes, int]:
@@ -145,7 +146,7 @@ def resize_exif(exif: bytes, width: int, height: int) -> bytes:
 
 
 def _put(data: bytearray, header: TiffHeader, entry: Optional[Entry], value: int) -> None:
-    if entry is None or entry.count != 1 or entry.kind not in (3, 4):
+    if entry is None or entry.number != 1 or entry.kind not in (3, 4):
         return
     kind = 4 if value > 0xFFFF else entry.kind
     struct.pack_into(header.order + "H", data, entry.at + 2, kind)
@@ -162,12 +163,10 @@ def _fields(data: bytes, header: TiffHeader, offset: int, depth: int = 0) -> Tup
             continue
         if tag in (EXIF_IFD, GPS_IFD, INTEROP_IFD):
             pointer = values(data, header, entry)
-            try:
+            with contextlib.suppress(ValueError, IndexError):  # a damaged part is left out, the rest is kept
                 fields.append(Field(tag, 4, b"", _fields(data, header, pointer[0], depth + 1)))
-            except (ValueError, IndexError):
-                pass  # a damaged part is left out, the rest is kept
             continue
-        raw = bytes(data[entry.start : entry.start + _SIZES[entry.kind] * entry.count])
+        raw = bytes(data[entry.start : entry.start + _SIZES[entry.kind] * entry.number])
         if header.order == ">" and entry.kind in _SWAPS:
             words = array({2: "H", 4: "I", 8: "Q"}[_SWAPS[entry.kind]], raw)
             words.byteswap()

@@ -19,6 +19,7 @@ __all__ = ["Monitor", "PictureUse", "Sample", "peak_resident", "resident"]
 # Samples kept; when there are more, every other one goes and sampling slows down by half. A day fits.
 _KEPT = 1 << 16
 _UNKNOWN = "unknown"
+_STATUS = Path("/proc/self/status")
 
 
 def resident() -> Optional[int]:
@@ -32,17 +33,15 @@ def peak_resident() -> Optional[int]:
 
 
 def _process_memory() -> Tuple[Optional[int], Optional[int]]:
-    if sys.platform == "win32":
+    if os.name == "nt":
         return _windows_memory()
-    if sys.platform.startswith("linux"):
-        return _linux_memory()
-    return _other_memory()
+    return _linux_memory() if _STATUS.exists() else _other_memory()
 
 
 def _linux_memory() -> Tuple[Optional[int], Optional[int]]:
     values: Dict[str, int] = {}
     try:
-        with Path("/proc/self/status").open("rb") as lines:
+        with _STATUS.open("rb") as lines:
             for line in lines:
                 name, _, rest = line.partition(b":")
                 if name in (b"VmRSS", b"VmHWM"):

@@ -65,7 +65,7 @@ class Source:
 def same_file(first: PathLike, second: PathLike) -> bool:
     """Whether two paths name one file, through links and case; works for files that do not exist yet."""
     try:
-        return os.path.samefile(first, second)
+        return Path(first).samefile(second)
     except (OSError, ValueError):
         return _real(first) == _real(second)
 
@@ -74,7 +74,7 @@ def _real(path: PathLike) -> str:
     try:
         return os.path.normcase(os.path.realpath(path))
     except (OSError, ValueError):
-        return os.path.normcase(os.path.abspath(path))
+        return os.path.normcase(Path(path).absolute())
 
 
 def choose_extension(requested: str, source_path: PathLike, mode: str, depth: int) -> str:
@@ -151,10 +151,13 @@ class OutputPlan:
         self._output_dir = Path(output_dir)
         self._suffix = suffix
         self._sensitive = _is_case_sensitive(self._output_dir) if case_sensitive is None else case_sensitive
+        self._folders: Dict[Path, str] = {}
         self._owners: Dict[str, Source] = {}
         self._inputs = {self._key(source.path): source for source in sources}
-        for source in sources:
-            self._claim(source, choose_extension(extension, source.path, "RGB", 8))
+        wishes = [(source, choose_extension(extension, source.path, "RGB", 8)) for source in sources]
+        # Those that keep their suffix come first: beside a.gif, it is a.png that users expect to give a_out.png.
+        for source, wish in sorted(wishes, key=lambda pair: pair[0].path.suffix != pair[1]):
+            self._claim(source, wish)
         if extension.lower().lstrip(".") == "auto":
             # Alpha is known only once a picture is read; such a result goes to .png, so that name is kept for it.
             for source in sources:
@@ -198,7 +201,10 @@ class OutputPlan:
         return self._owners.setdefault(self._key(target), source)
 
     def _key(self, path: Path) -> str:
-        text = unicodedata.normalize("NFC", os.path.abspath(path))
+        parent = self._folders.get(path.parent)
+        if parent is None:
+            parent = self._folders[path.parent] = os.path.realpath(path.parent)
+        text = unicodedata.normalize("NFC", str(Path(parent, path.name)))
         return text if self._sensitive else text.casefold()
 
 

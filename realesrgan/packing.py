@@ -6,7 +6,7 @@ import os
 import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Callable, Deque, Iterator, List, Tuple, TypeVar
+from typing import Callable, Deque, Generator, List, Tuple, TypeVar
 
 import cv2
 import numpy as np
@@ -27,7 +27,7 @@ def bands(height: int, row_bytes: int) -> List[Tuple[int, int]]:
     return [(top, min(height, top + rows)) for top in range(0, height, rows)]
 
 
-def in_order(work: Callable[[T], U], items: List[T]) -> Iterator[U]:
+def in_order(work: Callable[[T], U], items: List[T]) -> Generator[U, None, None]:
     """``map`` by threads (zlib and numpy let go of the interpreter), never more than a few results ahead."""
     threads = min(8, os.cpu_count() or 1, len(items))
     if threads < 2:

@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, ClassVar, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -40,7 +40,7 @@ class Note(str):
     code: str
     fields: dict
 
-    def __new__(cls, code: str, text: str, **fields: Any) -> "Note":
+    def __new__(cls, code: str, text: str, **fields: Any) -> Note:
         note = super().__new__(cls, text)
         note.code = code
         note.fields = fields
@@ -129,6 +129,7 @@ _OS_REASONS = {
     errno.EPERM: ("picture.permission", "no permission, or another program holds it open"),
     errno.EROFS: ("picture.permission", "the disk is read-only"),
     errno.EISDIR: ("picture.directory", "a folder has this name"),
+    errno.EEXIST: ("picture.missing", "a file stands where its folder should be"),
     errno.ENOSPC: ("picture.disk_full", "the disk is full; free some space or give another output folder"),
     errno.EFBIG: ("picture.disk_full", "the file would be larger than the disk or a limit allows"),
     errno.ENAMETOOLONG: ("picture.name_length", "the name is too long for the file system"),
@@ -149,7 +150,7 @@ class _Quiet:
 
     lock = threading.Lock()
     users = 0
-    undo: List[contextlib.ExitStack] = []
+    undo: ClassVar[List[contextlib.ExitStack]] = []
 
 
 @contextlib.contextmanager
@@ -201,12 +202,13 @@ def _strict_pillow() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent_opencv() -> Iterator[None]:
-    if not (hasattr(cv2, "setLogLevel") and hasattr(cv2, "getLogLevel")):
+    getter, setter = getattr(cv2, "getLogLevel", None), getattr(cv2, "setLogLevel", None)
+    if getter is None or setter is None:
         yield
         return
-    old = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    old = getter()
+    setter(0)
     try:
         yield
     finally:
-        cv2.setLogLevel(old)
+        setter(old)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -107,7 +107,7 @@ def _chunks(data: bytes) -> Iterator[Tuple[bytes, memoryview, bool]]:
         at = end
 
 
-def make_chunk(name: bytes, body: bytes) -> bytes:
+def make_chunk(name: bytes, body: Union[bytes, memoryview]) -> bytes:
     """One chunk with its length and checksum."""
     return b"".join((struct.pack(">I", len(body)), name, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))))
 
@@ -161,7 +161,7 @@ def _check_amount(png: Png) -> None:
     worker, found = zlib.decompressobj(), 0
     for part in png.parts:
         for start in range(0, len(part), 1 << 16):
-            rest: bytes = part[start : start + (1 << 16)]
+            rest: Union[bytes, memoryview] = part[start : start + (1 << 16)]
             while rest and found <= expected:
                 found += len(worker.decompress(rest, 1 << 20))
                 rest = worker.unconsumed_tail

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import struct
+from pathlib import Path
 from typing import Optional, Tuple
 
 import cv2
@@ -63,7 +64,7 @@ def _load(path: PathLike, max_pixels: int) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno == errno.EACCES and os.path.isdir(path):  # what Windows says of a folder
+        if error.errno == errno.EACCES and Path(path).is_dir():  # what Windows says of a folder
             raise failure(path, "picture.directory", "it is a folder, not a picture") from error
         raise os_failure(path, error, "read") from error
     except ValueError as error:  # a NUL character in the name
@@ -91,10 +92,7 @@ def _finish(decoded: Decoded) -> PictureFile:
     pixels = np.ascontiguousarray(_upright(decoded.pixels, decoded.orientation or orientation))
     icc = decoded.icc
     if icc and not metadata.icc_fits(icc, decoded.mode):
-        space = metadata.icc_space(icc)
-        notes.append(
-            Note("note.icc_dropped", f"its colour profile ({space}) does not fit and is left out", space=space)
-        )
+        notes.append(Note("note.icc_dropped", "its colour profile does not fit its pixels and is left out"))
         icc = None
     return PictureFile(pixels, decoded.mode, decoded.format, icc or None, exif, tuple(notes))
 

@@ -54,7 +54,7 @@ class Tiff:
     def icc(self) -> Optional[bytes]:
         """The ICC profile."""
         entry = self.entries.get(ICC)
-        return self.data[entry.start : entry.start + entry.count] if entry and entry.kind in (1, 7) else None
+        return self.data[entry.start : entry.start + entry.number] if entry and entry.kind in (1, 7) else None
 
     @property
     def exif(self) -> Optional[bytes]:
@@ -63,6 +63,15 @@ class Tiff:
             return None if self.header.big else metadata.exif_from_tiff(self.data)
         except (ValueError, struct.error):
             return None
+
+    def plain(self) -> bytes:
+        """The file without EXIF, GPS and XMP, whose damage would keep Pillow from the pixels."""
+        doubtful = {metadata.EXIF_IFD, metadata.GPS_IFD, 700}
+        if not doubtful & set(self.entries):
+            return self.data
+        view = bytearray(self.data)
+        self._drop(view, doubtful)
+        return bytes(view)
 
     def grey_views(self) -> List[bytes]:
         """The file dressed up as grey 16-bit pictures that hold all its samples.
@@ -84,9 +93,9 @@ class Tiff:
         for tag in (STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS):
             entry = self.entries.get(tag)
             if entry is not None and planes > 1:
-                size = {3: 2, 4: 4, 16: 8}.get(entry.kind, 0) * entry.count // planes
+                size = {3: 2, 4: 4, 16: 8}.get(entry.kind, 0) * entry.number // planes
                 start = entry.start + plane * size
-                self._set(view, entry, entry.kind, entry.count // planes, self.data[start : start + size])
+                self._set(view, entry, entry.kind, entry.number // planes, self.data[start : start + size])
         self._drop(view, {EXTRA, ICC})
         return bytes(view)
 

@@ -183,7 +183,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in 
 
 def names() -> List[str]:
     """The names a user chooses from, in the order of the table."""
-    return [spec.name for spec in _SPECS if spec.listed]
+    return [spec.name for spec in MODELS.values() if spec.listed]
 
 
 def get(name: str) -> ModelSpec:
