@@ -1,8 +1,8 @@
 """Asks the real torch-directml package, and our resolver about it: ``python scripts/check_torch_directml.py``.
 
 Where the package works (Windows, WSL2), its adapters are listed and a small picture is enlarged on the first of them.
-Where it cannot start (Linux without WSL), the resolver must say why and take another device. Each question is asked in a
-process of its own, because torch-directml can end its process.
+Where it cannot start (Linux without WSL), the resolver must say why and take another device. Each question is asked
+in a process of its own, because torch-directml can end its process.
 
 Exit status: 0 all is as promised, 1 it is not, 2 the package is not installed.
 """
