@@ -30,8 +30,8 @@ def convert(source: Path, target: Path, *, trust: bool = False) -> None:
             code="weights.convert_target",
             path=str(target),
         )
-    library = checkpoints.safetensors_library(target)
-    content = library.save(checkpoints.read(source, trust=trust).state_dict)
+    state = checkpoints.read(source, trust=trust).state_dict
+    content = checkpoints.safetensors_library(target).save(state)
     try:
         write_atomically(target, lambda stream: stream.write(content))
     except OSError as error:

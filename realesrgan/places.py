@@ -19,9 +19,14 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".pth", ".safetensors")
 VARIABLE = "REALESRGAN_WEIGHTS"
 
-# The checkout this runs from. Beside an installed package there is no folder of ours.
-_ROOT = Path(__file__).resolve().parents[1]
-REPOSITORY = _ROOT if (_ROOT / "setup.py").is_file() else None
+
+def _repository() -> Optional[Path]:
+    """The checkout this runs from; None beside an installed package, where no folder is ours."""
+    root = Path(__file__).resolve().parents[1]
+    return root if (root / "setup.py").is_file() else None
+
+
+REPOSITORY = _repository()
 
 
 def search_folders() -> List[Path]:

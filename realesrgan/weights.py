@@ -98,8 +98,7 @@ def load(
     spec = zoo.MODELS.get(_stem(text))
     if dni is None or dni == 1 or spec is None or not spec.partner:
         return one(text)
-    head, _, tail = text.rpartition(spec.name)
-    return _mix(one(text), one(head + spec.partner + tail), dni, 1 - dni)
+    return _mix(one(text), one(_partner_of(text, spec)), dni, 1 - dni)
 
 
 def load_mixed(
@@ -158,6 +157,15 @@ def _stem(text: str) -> str:
         text = urllib.parse.unquote(urllib.parse.urlsplit(text).path)
     last = re.split(r"[/\\]" if os.name == "nt" else "/", text)[-1]
     return re.sub(r"\.(pth|safetensors)$", "", last, flags=re.IGNORECASE)
+
+
+def _partner_of(text: str, spec: zoo.ModelSpec) -> str:
+    """Where the partner stands: ``text`` with the model's name, in its last part, replaced."""
+    if _is_url(text):
+        parts = urllib.parse.urlsplit(text)
+        return parts._replace(path=_partner_of(parts.path, spec)).geturl()
+    head, _, tail = text.rpartition(spec.name)
+    return head + spec.partner + tail
 
 
 def _is_url(text: str) -> bool:

@@ -43,7 +43,8 @@ class Request:
 class Server:
     """``with Server() as server:`` ``server.url`` ends in a slash.
 
-    ``files`` maps paths (without the slash) to bytes, served well. ``answers`` are used up first, one a request.
+    ``files`` maps paths (without the slash and the query) to bytes, served well. ``answers`` are used up first, one a
+    request.
     """
 
     def __init__(self) -> None:
@@ -97,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.silent:
             owner.ending.wait()
             return
-        body = answer.body if answer.body is not None else owner.files.get(self.path.lstrip("/"))
+        body = answer.body if answer.body is not None else owner.files.get(self.path.lstrip("/").partition("?")[0])
         status = answer.status
         if body is None or status >= 400:
             self.send_error(status if status >= 400 else 404)
