@@ -31,6 +31,8 @@ def write_atomically(path: PathLike, produce: Callable[[BinaryIO], object]) -> N
         OSError: The disk's own error. Whatever ``produce`` raises comes through.
     """
     target = Path(os.path.realpath(path))
+    if target.is_symlink():  # what cannot be resolved further
+        raise OSError(errno.ELOOP, "its links lead in a circle", str(target))
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -149,6 +149,7 @@ def _check_webp(data: bytes, max_pixels: int) -> None:
 def _decode_png(data: bytes, max_pixels: int) -> Decoded:
     png = png_file.parse(data)
     check_size(png.width, png.height, max_pixels)
+    png_file.check_amount(png)
     if png.depth == 16 and png.color != png_file.GREY:
         decoded = Decoded(png_file.decode_16bit(png), png.mode, "PNG")
     else:

@@ -44,7 +44,7 @@ def list_pictures(
 def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
     try:
         path = Path(item)
-        if path.is_dir():
+        if item and path.is_dir():
             yield from _walk(path, recursive, skipped)
             return
         if item and os.path.lexists(path):

@@ -11,7 +11,7 @@ import numpy as np
 
 from .picture import Decoded, Note, Refused
 
-__all__ = ["GREY", "SIGNATURE", "Png", "apply_color_key", "decode_16bit", "make_chunk", "parse"]
+__all__ = ["GREY", "SIGNATURE", "Png", "apply_color_key", "check_amount", "decode_16bit", "make_chunk", "parse"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
@@ -139,8 +139,7 @@ def _exif_from_text(name: bytes, body: bytes) -> Optional[bytes]:
 
 
 def decode_16bit(png: Png) -> np.ndarray:
-    """BGR or BGRA uint16 (grey with alpha as B=G=R), by OpenCV; the amount of data is checked before."""
-    _check_amount(png)
+    """BGR or BGRA uint16 (grey with alpha as B=G=R), by OpenCV."""
     pixels = cv2.imdecode(np.frombuffer(png.plain(), np.uint8), cv2.IMREAD_UNCHANGED)
     channels = 3 if png.color == RGB else 4
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (png.height, png.width, channels):
@@ -148,7 +147,8 @@ def decode_16bit(png: Png) -> np.ndarray:
     return pixels
 
 
-def _check_amount(png: Png) -> None:
+def check_amount(png: Png) -> None:
+    """Refuse a picture whose data end too early: Pillow would fill the rest with black, libpng talk to the console."""
     passes = [(0, 0, 1, 1)]
     if png.interlace:
         passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
