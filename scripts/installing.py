@@ -108,9 +108,10 @@ def pip(python, arguments):
             tail.append(text)
             say(text, sys.stderr)
 
-    # Standard output stays pip's own, for its progress bars.
+    # Standard output stays pip's own, for its progress bars. Its errors come in an encoding that is known.
+    surroundings = dict(clean_environment(), PYTHONIOENCODING="utf-8:backslashreplace")
     process = subprocess.Popen(
-        command, cwd=str(ROOT), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=clean_environment()
+        command, cwd=str(ROOT), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env=surroundings
     )
     with process:
         reader = threading.Thread(target=pass_on, args=(process.stderr,), daemon=True)
