@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from contextlib import contextmanager
@@ -23,7 +22,6 @@ def _standin(**options: Any) -> Iterator[Any]:
     simulation = directml_standin.install(directml_standin.Options(**options))
     try:
         yield simulation
-        gc.collect()
     finally:
         directml_standin.remove()
     if simulation.ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import types
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Dict, List, Optional
 import torch
 
 from .module import make_functions
-from .options import IMPORT_ERRORS, Options
+from .options import IMPORT_ERRORS, OPTIONS_VARIABLE, Options
 from .simulation import RESULT_FACTOR, UPLOAD_FACTOR, Simulation
 from .tensor import DEVICE_TYPE, POISON, DMLTensor, check_dtype, check_format, wrap
 
@@ -30,12 +31,14 @@ def current() -> Simulation:
 
 
 def install(options: Optional[Options] = None) -> Simulation:
-    """Makes `import torch_directml` find the stand-in, as if the package had been installed."""
+    """Makes `import torch_directml` find the stand-in, here and in processes that this one spawns."""
     global _current
     if _current is not None:
         raise RuntimeError("A stand-in for torch-directml is installed already.")
     _current = Simulation(options)
     _current.saved_module = sys.modules.pop(MODULE, None)
+    _current.saved_variable = os.environ.get(OPTIONS_VARIABLE)
+    os.environ[OPTIONS_VARIABLE] = _current.options.to_json()
     sys.path.insert(0, str(SITE))
     importlib.invalidate_caches()
     return _current
@@ -47,7 +50,7 @@ def activate(namespace: Dict[str, Any]) -> None:
     if _current is None:  # a process of its own, with the options in the environment
         _current = Simulation(Options.from_environment())
     simulation = _current
-    simulation.imported = True
+    simulation.note_imported()
     if simulation.options.import_error is not None:
         kind, text = IMPORT_ERRORS[simulation.options.import_error]
         raise kind(text)
@@ -65,6 +68,9 @@ def remove() -> None:
     sys.modules.pop(MODULE, None)
     if simulation.saved_module is not None:
         sys.modules[MODULE] = simulation.saved_module
+    os.environ.pop(OPTIONS_VARIABLE, None)
+    if simulation.saved_variable is not None:
+        os.environ[OPTIONS_VARIABLE] = simulation.saved_variable
     if str(SITE) in sys.path:
         sys.path.remove(str(SITE))
     importlib.invalidate_caches()

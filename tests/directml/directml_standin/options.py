@@ -69,6 +69,7 @@ class Options:
     ends: 'raise' ProcessEnded, or 'kill' the process as the real package does (for child processes).
     cut_at: sizes from here on are cut (2**32 on the real one; a test may take less).
     record: a file to which each process appends its events as JSON lines; None for no file.
+    base_bytes: what is taken before the first tensor.
     keep_operations: how many operations are kept one by one (all are counted).
     """
 
@@ -91,6 +92,7 @@ class Options:
     ends: str = "raise"
     cut_at: int = 2**32
     record: Optional[str] = None
+    base_bytes: int = 8_000_000
     keep_operations: int = 200_000
 
     def __post_init__(self) -> None:

@@ -21,7 +21,6 @@ from .options import LOST_TEXTS, OUT_OF_MEMORY_TEXTS, Options
 RESULT_FACTOR = 3.27
 COPY_FACTOR = 2 * RESULT_FACTOR
 UPLOAD_FACTOR = 1.0
-BASE_BYTES = 8_000_000
 # Simulated speed, FLOP a second: an RX 580 at its best; and how many times slower it is when it has spilled.
 SPEED = 6.2e12
 SPILL_SLOWDOWN = 20
@@ -97,7 +96,9 @@ class Simulation:
         self.tiled_resources = True
         self.removed = False
         self.saved_module: Optional[Any] = None
+        self.saved_variable: Optional[str] = None
         self.imported = False
+        self.listed = False
         self.opened_by: Optional[int] = None
         self._warned = False
         self._lock = threading.RLock()
@@ -169,14 +170,14 @@ class Simulation:
     def require(self, index: int, size: int, factor: float) -> None:
         """RuntimeError with the real text when `size` bytes more do not fit."""
         limit = self.limit(index)
-        if limit is not None and BASE_BYTES + self.taken[index] + size * factor > limit:
+        if limit is not None and self.options.base_bytes + self.taken[index] + size * factor > limit:
             self.run_out(index, size)
 
     def allocate(self, index: int, size: int, factor: float) -> Block:
         with self._lock:
             self.require(index, size, factor)
             self.taken[index] += size * factor
-            self.peak[index] = max(self.peak[index], self.taken[index] + BASE_BYTES)
+            self.peak[index] = max(self.peak[index], self.taken[index] + self.options.base_bytes)
             self.spills += self.is_spilled(index)
             return Block(self, index, size * factor, self.epochs[index])
 
@@ -187,7 +188,7 @@ class Simulation:
 
     def is_spilled(self, index: int) -> bool:
         own = self.options.adapters[index].memory
-        return self.options.spill and own is not None and self.taken[index] + BASE_BYTES > own
+        return self.options.spill and own is not None and self.taken[index] + self.options.base_bytes > own
 
     def run_out(self, index: int, size: int) -> NoReturn:
         self.out_of_memory += 1
@@ -200,7 +201,7 @@ class Simulation:
         raise RuntimeError(OUT_OF_MEMORY_TEXTS[kind].format(bytes=size))
 
     def reset_peak(self) -> None:
-        self.peak = [taken + BASE_BYTES for taken in self.taken]
+        self.peak = [taken + self.options.base_bytes for taken in self.taken]
 
     # --- work ---
 
@@ -255,6 +256,15 @@ class Simulation:
         return True
 
     # --- the record file ---
+
+    def note_imported(self) -> None:
+        self.imported = True
+        self._event("imported")
+
+    def note_listed(self) -> None:
+        if not self.listed:
+            self.listed = True
+            self._event("listed")
 
     def _event(self, event: str, **details: Any) -> None:
         if self.options.record is None:

@@ -48,7 +48,19 @@ class DMLTensor(torch.Tensor):
 
         set_item(self, key, value)
 
-    # So does copy_, which therefore knows no gradients: nothing here trains on the device.
+    # So does autograd: nothing here trains on the device. The flag is kept and means nothing.
+    @property
+    def requires_grad(self) -> bool:
+        return getattr(self, "_dml_requires_grad", False)
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self._dml_requires_grad = value
+
+    def requires_grad_(self, requires_grad: bool = True) -> torch.Tensor:
+        self.requires_grad = requires_grad
+        return self
+
     def copy_(self, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
         from .dispatch import dispatch
 
@@ -71,8 +83,7 @@ class DMLTensor(torch.Tensor):
     def __deepcopy__(self, memo: Dict[int, Any]) -> torch.Tensor:
         if id(self) in memo:
             return memo[id(self)]
-        with torch.no_grad():
-            copied = self.detach().clone()
+        copied = self.clone()
         copied.requires_grad_(self.requires_grad)
         if getattr(self, "_is_param", False):
             copied._is_param = True
