@@ -1,0 +1,112 @@
+"""Blur kernels for the degradation: Gaussian, generalised and plateau-shaped, round or oval, and sinc (ringing)."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+from basicsr.data.degradations import circular_lowpass_kernel, random_mixed_kernels
+
+from realesrgan.errors import InputError
+
+__all__ = ["KernelRecipe", "pulse", "sinc"]
+
+KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+SMALLEST = 7
+
+
+def _padded(kernel: np.ndarray, size: int) -> np.ndarray:
+    margin = (size - kernel.shape[0]) // 2
+    return np.pad(kernel, margin).astype(np.float32)
+
+
+def _random_size(largest: int) -> int:
+    return random.randrange(SMALLEST, largest + 1, 2)
+
+
+def pulse(size: int) -> np.ndarray:
+    """The (size, size) kernel that changes nothing."""
+    kernel = np.zeros((size, size), dtype=np.float32)
+    kernel[size // 2, size // 2] = 1
+    return kernel
+
+
+def sinc(size: int, lowest: float, padded_to: int) -> np.ndarray:
+    """A circular low-pass kernel with a cutoff drawn from ``lowest`` to pi, padded with zeros."""
+    return _padded(circular_lowpass_kernel(np.random.uniform(lowest, math.pi), size, pad_to=False), padded_to)
+
+
+@dataclass(frozen=True)
+class KernelRecipe:
+    """Ranges of the random kernels of one degradation stage; sizes are odd, from 7 to ``size``."""
+
+    size: int
+    kinds: Tuple[str, ...]
+    chances: Tuple[float, ...]
+    sinc_chance: float
+    sigma: List[float]
+    beta_gaussian: List[float]
+    beta_plateau: List[float]
+
+    @classmethod
+    def from_options(cls, options: Dict[str, Any], suffix: str = "") -> "KernelRecipe":
+        """Read ``blur_kernel_size``, ``kernel_list``, … with ``suffix`` behind each.
+
+        Raises:
+            InputError: A key is missing or its value cannot be.
+        """
+
+        def need(key: str) -> Any:
+            if options.get(f"{key}{suffix}") is None:
+                raise InputError(f"option '{key}{suffix}' is missing in the data set: its blur kernels need it")
+            return options[f"{key}{suffix}"]
+
+        size = int(need("blur_kernel_size"))
+        if size < SMALLEST or size % 2 == 0:
+            raise InputError(f"option 'blur_kernel_size{suffix}' is an odd number from {SMALLEST}, not {size}")
+        kinds, chances = need("kernel_list"), need("kernel_prob")
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown:
+            raise InputError(f"option 'kernel_list{suffix}' takes {', '.join(KINDS)}; not {unknown[0]!r}")
+        if len(kinds) != len(chances) or min(chances) < 0 or sum(chances) <= 0:
+            raise InputError(f"option 'kernel_prob{suffix}' needs a chance for each of the {len(kinds)} kernels")
+        return cls(
+            size=size,
+            kinds=tuple(kinds),
+            chances=tuple(float(chance) for chance in chances),
+            sinc_chance=float(need("sinc_prob")),
+            sigma=[float(value) for value in need("blur_sigma")],
+            beta_gaussian=[float(value) for value in need("betag_range")],
+            beta_plateau=[float(value) for value in need("betap_range")],
+        )
+
+    def draw(self) -> np.ndarray:
+        """A random kernel, (size, size) float32, padded with zeros, with the sum 1.
+
+        Draws from Python's and numpy's global generators, as basicsr does.
+        """
+        size = _random_size(self.size)
+        if random.random() < self.sinc_chance:
+            # A small sinc kernel cannot hold a low frequency: its cutoff starts higher.
+            return sinc(size, math.pi / 3 if size < 13 else math.pi / 5, self.size)
+        kernel = random_mixed_kernels(
+            self.kinds,
+            self.chances,
+            size,
+            self.sigma,
+            self.sigma,
+            [-math.pi, math.pi],
+            self.beta_gaussian,
+            self.beta_plateau,
+            noise_range=None,
+        )
+        return _padded(kernel, self.size)
+
+    def draw_final_sinc(self, chance: float) -> np.ndarray:
+        """The kernel of the last step: a sinc with this chance, else one that changes nothing."""
+        if random.random() < chance:
+            return sinc(_random_size(self.size), math.pi / 3, self.size)
+        return pulse(self.size)

@@ -1,0 +1,230 @@
+"""The options of a training: read from YAML, overridden from the command line, checked key by key.
+
+Names of keys are those of the original project, so its files run. What is not known is refused with the nearest known
+name, because a misspelt key would otherwise train for days with a default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Sequence, Union
+
+import yaml
+
+from realesrgan.errors import InputError
+
+__all__ = ["check_components", "check_keys", "load", "override"]
+
+Options = Dict[str, Any]
+
+STAGE_KEYS = ("resize_prob", "resize_range", "gaussian_noise_prob", "noise_range", "poisson_scale_range")
+STAGE_KEYS += ("gray_noise_prob", "jpeg_range")
+KERNEL_KEYS = ("blur_kernel_size", "kernel_list", "kernel_prob", "sinc_prob", "blur_sigma", "betag_range")
+KERNEL_KEYS += ("betap_range",)
+
+
+def _twice(keys: Sequence[str]) -> List[str]:
+    return [*keys, *(f"{key}2" for key in keys)]
+
+
+DATASET_KEYS = ["name", "type", "dataroot_gt", "dataroot_lq", "meta_info", "meta_info_file", "filename_tmpl"]
+DATASET_KEYS += ["io_backend", "gt_size", "crop_pad_size", "use_hflip", "use_rot", "use_shuffle", "mean", "std"]
+DATASET_KEYS += ["color", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio", "prefetch_mode"]
+DATASET_KEYS += ["num_prefetch_queue", "pin_memory", "persistent_workers", "textures", "final_sinc_prob"]
+DATASET_KEYS += _twice(KERNEL_KEYS)
+
+TOP_KEYS = ["name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "network_g", "network_d", "path"]
+TOP_KEYS += ["train", "val", "logger", "dist_params", "find_unused_parameters", "queue_size", "gt_size", "gt_usm"]
+TOP_KEYS += ["l1_gt_usm", "percep_gt_usm", "gan_gt_usm", "high_order_degradation", "second_blur_prob"]
+TOP_KEYS += _twice(STAGE_KEYS)
+
+# What each section may hold. The sections that are handed to a class or function as its arguments (networks, losses,
+# optimisers, schedulers, measures) are checked against its signature instead: see check_components.
+SECTIONS: Dict[str, List[str]] = {
+    "path": [
+        *("pretrain_network_g", "param_key_g", "strict_load_g", "pretrain_network_d", "param_key_d", "strict_load_d"),
+        *("resume_state", "ignore_resume_networks"),
+    ],
+    "train": [
+        *("ema_decay", "optim_g", "optim_d", "scheduler", "total_iter", "warmup_iter", "net_d_iters"),
+        *("net_d_init_iters", "pixel_opt", "perceptual_opt", "gan_opt"),
+    ],
+    "val": ["val_freq", "save_img", "pbar", "metrics", "suffix"],
+    "logger": ["print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"],
+    "logger:wandb": ["project", "resume_id"],
+    "dist_params": ["backend", "port"],
+    "datasets:*:io_backend": ["type"],
+    "datasets:*:textures": ["count", "size", "seed"],
+}
+REQUIRED = ["name", "model_type", "scale", "num_gpu", "datasets", "datasets:train", "network_g", "path", "train"]
+REQUIRED += ["train:total_iter", "train:optim_g", "train:scheduler", "logger:print_freq"]
+REQUIRED += ["logger:save_checkpoint_freq", "datasets:train:batch_size_per_gpu"]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which ``1e-4`` is a number (plain YAML 1.1 wants ``1.0e-4``) and a key may stand only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise InputError(f"option {key!r} stands twice, the second time in line {key_node.start_mark.line + 1}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def load(path: Union[str, Path]) -> Options:
+    """The options in a YAML file.
+
+    Raises:
+        InputError: There is no such file, it is no YAML, or it holds a key twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read the options {path}: {error.strerror or error}") from error
+    try:
+        options = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(options, dict):
+        raise InputError(f"{path} holds no options: a YAML file of 'key: value' lines is needed (see options/)")
+    return options
+
+
+def override(options: Options, entries: Iterable[str]) -> None:
+    """Set values from entries such as ``train:ema_decay=0.99``, in place. The section must be there.
+
+    Raises:
+        InputError: An entry without "=", or a section that is not in the options.
+    """
+    for entry in entries:
+        keys, separator, text = entry.partition("=")
+        if not separator:
+            raise InputError(f"--force_yml takes KEY[:KEY...]=VALUE, not {entry!r}")
+        *sections, last = (key.strip() for key in keys.split(":"))
+        section: Any = options
+        for depth, name in enumerate(sections):
+            if not isinstance(section, dict) or name not in section:
+                known = list(section) if isinstance(section, dict) else []
+                raise InputError(_unknown(":".join(sections[: depth + 1]), name, known, "--force_yml: "))
+            section = section[name]
+        if not isinstance(section, dict):
+            raise InputError(f"--force_yml: {':'.join(sections)} is a value, not a section")
+        text = text.strip()
+        section[last] = None if text.lower() == "none" else yaml.load(text, Loader=_Loader)  # noqa: S506
+
+
+def _unknown(where: str, key: str, known: Iterable[str], prefix: str = "") -> str:
+    candidates = sorted(str(name) for name in known)
+    nearest = max(candidates, key=lambda name: difflib.SequenceMatcher(None, str(key), name).ratio(), default=None)
+    hint = f"; the nearest known one is {nearest!r}" if nearest else ""
+    return f"{prefix}unknown option {where!r}{hint}"
+
+
+def _refuse_unknown(section: Any, known: Iterable[str], where: str) -> None:
+    if section is None:
+        return
+    if not isinstance(section, dict):
+        raise InputError(f"option {where!r} is a section of options, not {section!r}")
+    for key in section:
+        if key not in known:
+            raise InputError(_unknown(f"{where}:{key}" if where else str(key), key, known))
+
+
+def check_keys(options: Options) -> None:
+    """Refuse keys that nobody knows and say which are missing.
+
+    Raises:
+        InputError: With the key, and the nearest known one or where it belongs.
+    """
+    _refuse_unknown(options, TOP_KEYS, "")
+    for name in REQUIRED:
+        section: Any = options
+        for key in name.split(":"):
+            if not isinstance(section, dict) or section.get(key) is None:
+                raise InputError(f"option {name!r} is missing (the files in options/ show where it stands)")
+            section = section[key]
+    for where, known in SECTIONS.items():
+        if "*" in where:
+            continue
+        section = options
+        for key in where.split(":"):
+            section = (section or {}).get(key)
+        _refuse_unknown(section, known, where)
+    for phase, dataset in options["datasets"].items():
+        if phase.split("_")[0] not in ("train", "val"):
+            raise InputError(f"option 'datasets:{phase}': a data set is 'train', or 'val' with an ending such as 'val_2'")
+        _refuse_unknown(dataset, DATASET_KEYS, f"datasets:{phase}")
+        for key in ("io_backend", "textures"):
+            _refuse_unknown(dataset.get(key), SECTIONS[f"datasets:*:{key}"], f"datasets:{phase}:{key}")
+
+
+def _check_arguments(section: Any, thing: Any, where: str, given: Sequence[str] = ()) -> None:
+    """Refuse what ``thing`` does not take as an argument; ``given`` are the arguments that training passes itself."""
+    parameters = inspect.signature(thing).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return  # it takes anything
+    takes = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    _refuse_unknown(section, ["type", *(name for name in takes if name not in given)], where)
+
+
+def _look_up(section: Any, registry: Any, where: str) -> Any:
+    kind = section.get("type") if isinstance(section, dict) else None
+    names = [name[: -len("_basicsr")] if name.endswith("_basicsr") else name for name in registry.keys()]
+    if kind not in names:
+        raise InputError(_unknown(f"{where}:type: {kind}", str(kind), names))
+    return registry.get(kind)
+
+
+def check_components(options: Options) -> None:
+    """Check types and arguments of networks, losses, optimisers, schedulers, data sets and measures.
+
+    To be called after :func:`realesrgan.models.registration.register`.
+
+    Raises:
+        InputError: A type or argument that nobody knows, with the nearest known one.
+    """
+    from basicsr.models import lr_scheduler
+    from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+    from torch.optim import Adam
+
+    _look_up({"type": options["model_type"]}, MODEL_REGISTRY, "model_type")
+    for phase, dataset in options["datasets"].items():
+        _look_up(dataset, DATASET_REGISTRY, f"datasets:{phase}")
+    for key in ("network_g", "network_d"):
+        if options.get(key) is not None:
+            _check_arguments(options[key], _look_up(options[key], ARCH_REGISTRY, key), key)
+    train = options["train"]
+    for key in ("pixel_opt", "perceptual_opt", "gan_opt"):
+        if train.get(key) is not None:
+            _check_arguments(train[key], _look_up(train[key], LOSS_REGISTRY, f"train:{key}"), f"train:{key}")
+    for key in ("optim_g", "optim_d"):
+        if train.get(key) is not None:
+            if train[key].get("type") != "Adam":
+                raise InputError(f"option 'train:{key}:type' is Adam, the one optimiser there is here")
+            _check_arguments(train[key], Adam, f"train:{key}", ("params",))
+    schedules = {
+        "MultiStepLR": lr_scheduler.MultiStepRestartLR,
+        "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
+        "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
+    }
+    kind = train["scheduler"].get("type")
+    if kind not in schedules:
+        raise InputError(_unknown(f"train:scheduler:type: {kind}", str(kind), schedules))
+    _check_arguments(train["scheduler"], schedules[kind], "train:scheduler", ("optimizer",))
+    for name, metric in ((options.get("val") or {}).get("metrics") or {}).items():
+        where = f"val:metrics:{name}"
+        known = list(inspect.signature(_look_up(metric, METRIC_REGISTRY, where)).parameters)
+        _refuse_unknown(metric, ["type", "better", *known], where)
