@@ -86,6 +86,15 @@ def test_a_stalled_connection_is_resumed(server: Server, tmp_path: Path, monkeyp
     assert server.requests[1].headers["Range"] == "bytes=100000-"
 
 
+def test_a_connection_left_open_is_not_waited_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.5)
+    server.answers = [Answer(stall=True)]
+    assert download(server.url + "model.pth", tmp_path / "model.pth", sha256=SHA256).read_bytes() == BODY
+    assert len(server.requests) == 1
+
+
 def test_a_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
     server.answers = [Answer(cut=100_000), Answer(ranges=False)]
     target = download(server.url + "model.pth", tmp_path / "model.pth")
