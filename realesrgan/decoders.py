@@ -26,6 +26,7 @@ from PIL import (
 )
 
 from . import metadata, png_file, tiff_file
+from .decoder_settings import any_size
 from .picture import Decoded, Note, Refused, check_size
 
 __all__ = ["decode"]
@@ -163,14 +164,16 @@ def _decode_png(data: bytes, max_pixels: int) -> Decoded:
 def _decode_tiff(data: bytes, max_pixels: int) -> Decoded:
     tiff = tiff_file.parse(data)
     check_size(tiff.width, tiff.height, max_pixels)
-    if tiff.deep_channels:
-        planes = [_grey16(_open(view, "TIFF")) for view in tiff.grey_views()]
-        decoded = tiff_file.assemble(tiff, planes)
-    else:
-        image = _open(tiff.plain(), "TIFF")
-        check_size(image.width, image.height, max_pixels)
-        decoded = _decode_image(image, "TIFF", tiff.icc)
-        tiff_file.correct_grey(tiff, decoded)
+    check_size(*tiff.tile_size, max_pixels)
+    with any_size():
+        if tiff.deep_channels:
+            planes = [_grey16(_open(view, "TIFF")) for view in tiff.grey_views()]
+            decoded = tiff_file.assemble(tiff, planes)
+        else:
+            image = _open(tiff.plain(), "TIFF")
+            check_size(image.width, image.height, max_pixels)
+            decoded = _decode_image(image, "TIFF", tiff.icc)
+            tiff_file.correct_grey(tiff, decoded)
     decoded.icc = tiff.icc if decoded.icc is None else decoded.icc
     decoded.exif, decoded.orientation = tiff.exif, tiff.orientation
     decoded.notes.extend(tiff.notes)

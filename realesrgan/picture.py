@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import sys
-import threading
-import warnings
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Iterator, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
-import cv2
 import numpy as np
-from PIL import ImageFile
 
 from .errors import PictureError
 from .naming import PathLike
@@ -27,7 +21,6 @@ __all__ = [
     "check_size",
     "failure",
     "os_failure",
-    "quiet",
 ]
 
 #: The largest picture that is read unless the caller says otherwise, in pixels (16384 x 16384).
@@ -143,72 +136,3 @@ def os_failure(path: PathLike, error: OSError, doing: str) -> PictureError:
     """The error for one file that the operating system would not let us ``doing`` (``read`` or ``write``)."""
     code, reason = _OS_REASONS.get(error.errno or 0, (f"picture.{doing}", error.strerror or str(error)))
     return failure(path, code, f"cannot {doing}: {reason}", errno=error.errno)
-
-
-class _Quiet:
-    """Count of readers at work, and what the last one has to put back."""
-
-    lock = threading.Lock()
-    users = 0
-    undo: ClassVar[List[contextlib.ExitStack]] = []
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the decoders' own remarks off the console and out of ``-W error``, and Pillow strict about truncation.
-
-    These settings are the process's, so threads share one change: the first in makes it, the last out undoes it.
-    """
-    with _Quiet.lock:
-        shared = not getattr(sys.flags, "context_aware_warnings", 0)
-        if _Quiet.users == 0:
-            stack = contextlib.ExitStack()
-            stack.enter_context(_strict_pillow())
-            stack.enter_context(_silent_opencv())
-            if shared:
-                stack.enter_context(_no_warnings())
-            _Quiet.undo.append(stack)
-        _Quiet.users += 1
-    try:
-        with contextlib.ExitStack() as own:
-            if not shared:
-                own.enter_context(_no_warnings())
-            yield
-    finally:
-        with _Quiet.lock:
-            _Quiet.users -= 1
-            if _Quiet.users == 0:
-                _Quiet.undo.pop().close()
-
-
-@contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-        # Pillow gives some warnings in its caller's name.
-        warnings.filterwarnings("ignore", module=__package__.replace(".", r"\.") + r"\.decoders$")
-        yield
-
-
-@contextlib.contextmanager
-def _strict_pillow() -> Iterator[None]:
-    old = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        yield
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = old
-
-
-@contextlib.contextmanager
-def _silent_opencv() -> Iterator[None]:
-    getter, setter = getattr(cv2, "getLogLevel", None), getattr(cv2, "setLogLevel", None)
-    if getter is None or setter is None:
-        yield
-        return
-    old = getter()
-    setter(0)
-    try:
-        yield
-    finally:
-        setter(old)

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from . import metadata
+from .decoder_settings import quiet
 from .decoders import decode
 from .naming import PathLike
-from .picture import MAX_PIXELS, Decoded, Note, PictureFile, Refused, failure, os_failure, quiet
+from .picture import MAX_PIXELS, Decoded, Note, PictureFile, Refused, failure, os_failure
 
 __all__ = ["read"]
 

@@ -15,7 +15,7 @@ __all__ = ["Tiff", "assemble", "correct_grey", "parse"]
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, SAMPLES, STRIP_COUNTS, PLANAR, PREDICTOR = 273, 277, 279, 284, 317
-TILE_WIDTH, TILE_OFFSETS, TILE_COUNTS, EXTRA, SAMPLE_FORMAT, ICC = 322, 324, 325, 338, 339, 34675
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, EXTRA, SAMPLE_FORMAT, ICC = 322, 323, 324, 325, 338, 339, 34675
 _UNSPECIFIED, _ASSOCIATED = 0, 1
 
 
@@ -43,6 +43,11 @@ class Tiff:
     def number(self, tag: int, default: int) -> int:
         """The first whole number of a tag."""
         return (self.numbers(tag) or (default,))[0]
+
+    @property
+    def tile_size(self) -> Tuple[int, int]:
+        """Width and height of one tile; 1x1 where there are none."""
+        return (self.number(TILE_WIDTH, 1), self.number(TILE_HEIGHT, 1))
 
     @property
     def deep_channels(self) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 
 from . import encoders, metadata
 from .atomic import write_atomically
+from .decoder_settings import quiet
 from .naming import WRITABLE, PathLike
-from .picture import Note, Refused, failure, os_failure, quiet
+from .picture import Note, Refused, failure, os_failure
 
 __all__ = ["write"]
 

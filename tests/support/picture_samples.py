@@ -74,12 +74,11 @@ def exif_block(orientation: Optional[int] = None, size: Optional[Tuple[int, int]
     exif[271], exif[272] = "Maker", "Model 5"
     if orientation is not None:
         exif[274] = orientation
-    inner = exif.get_ifd(34665)
-    inner[36867] = "2024:02:03 04:05:06"
-    inner[33434] = 0.25
+    inner = {36867: "2024:02:03 04:05:06", 33434: 0.25}
     if size is not None:
         exif[256], exif[257] = size
         inner[40962], inner[40963] = size
+    exif[34665] = inner
     return exif.tobytes()
 
 

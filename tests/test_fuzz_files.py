@@ -1,0 +1,147 @@
+"""Thousands of mutated files: only our own error comes out of the reader, and memory stays bounded."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from support.picture_samples import by_opencv, cmyk_profile, exif_block, pattern, rgb_profile, saved
+
+from realesrgan import files
+from realesrgan.errors import PictureError
+
+#: Mutations of each of the five formats; together 2,400.
+COUNT = 480
+#: Where the first bytes of pixels are expected at the latest; what is changed behind counts as past the header.
+PAST_HEADER = 0.4
+MAX_PIXELS = 1 << 20
+GROWTH = 300 << 20
+
+
+def corpus() -> Dict[str, List[bytes]]:
+    color, deep, alpha = pattern(20, 24, 3), pattern(20, 24, 3, 16), pattern(20, 24, 4)
+    image, rgba = Image.fromarray(color), Image.fromarray(alpha)
+    cmyk, icc = image.convert("CMYK"), cmyk_profile()[0]
+    return {
+        "PNG": [
+            by_opencv(".png", color),
+            by_opencv(".png", deep),
+            by_opencv(".png", pattern(20, 24, 4, 16)),
+            saved(image.convert("P"), "PNG", transparency=bytes(range(99))),
+            saved(image, "PNG", exif=exif_block(6), icc_profile=rgb_profile()),
+            saved(image.convert("1"), "PNG"),
+        ],
+        "JPEG": [
+            saved(image, "JPEG", exif=exif_block(6), icc_profile=rgb_profile()),
+            saved(image, "JPEG", progressive=True),
+            saved(cmyk, "JPEG", icc_profile=icc),
+            saved(image.convert("L"), "JPEG"),
+        ],
+        "WEBP": [
+            saved(image, "WEBP", exif=exif_block(6), icc_profile=rgb_profile()),
+            saved(rgba, "WEBP", lossless=True),
+            saved(image, "WEBP", save_all=True, append_images=[image.rotate(90)]),
+        ],
+        "BMP": [
+            by_opencv(".bmp", color),
+            saved(image.convert("P"), "BMP"),
+            saved(rgba, "BMP"),
+            saved(image.convert("1"), "BMP"),
+        ],
+        "TIFF": [
+            by_opencv(".tiff", color),
+            by_opencv(".tiff", deep),
+            by_opencv(".tiff", pattern(20, 24, 4, 16)),
+            saved(image, "TIFF", exif=exif_block(6), icc_profile=rgb_profile()),
+            saved(image.convert("P"), "TIFF", compression="packbits"),
+            saved(cmyk, "TIFF", compression="tiff_adobe_deflate", icc_profile=icc),
+            saved(image, "TIFF", compression="jpeg"),
+        ],
+    }
+
+
+def mutate(data: bytes, rng: random.Random) -> Tuple[bytes, bool]:
+    """A changed copy, and whether all of the change lies past the header."""
+    changed = bytearray(data)
+    deep = rng.random() < 0.5
+    low = int(len(data) * PAST_HEADER) if deep else 0
+    way = rng.randrange(7)
+    for _ in range(rng.choice((1, 1, 2, 5, 20))):
+        at = rng.randrange(low, max(low + 1, len(changed) - 8))
+        if way == 0:
+            changed[at] ^= 1 << rng.randrange(8)
+        elif way == 1:
+            changed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        elif way == 2:
+            changed[at : at + 4] = struct.pack(
+                rng.choice("<>") + "I", rng.choice((0, 1, 0xFFFF, 1 << 31, (1 << 32) - 1))
+            )
+        elif way == 3:
+            del changed[at : at + rng.randrange(1, 30)]
+        elif way == 4:
+            changed[at:at] = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 30)))
+        elif way == 5:
+            source = rng.randrange(low, len(changed))
+            changed[at : at + 16] = changed[source : source + 16]
+        else:
+            del changed[max(low, at) :]
+            break
+    return bytes(changed), deep
+
+
+def with_right_checksums(data: bytes) -> bytes:
+    """A PNG whose chunks are believed, so that the decoders behind the checksums see the damage."""
+    out, at = bytearray(data), 8
+    while at + 12 <= len(out):
+        (length,) = struct.unpack_from(">I", out, at)
+        if at + 12 + length > len(out):
+            break
+        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
+        at += 12 + length
+    return bytes(out)
+
+
+def test_good_files_are_read(tmp_path: Path) -> None:
+    for kind, seeds in corpus().items():
+        for data in seeds:
+            (tmp_path / "a").write_bytes(data)
+            assert files.read(tmp_path / "a").format == kind
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_mutated_files(tmp_path: Path, kind: str) -> None:
+    rng = random.Random(f"mutations of {kind}")
+    seeds = corpus()[kind]
+    path = tmp_path / "mutated.bin"
+    process = psutil.Process()
+    start = peak = process.memory_info().rss
+    deep = refused = 0
+    for number in range(COUNT):
+        data, past_header = mutate(seeds[number % len(seeds)], rng)
+        if kind == "PNG" and number % 2:
+            data = with_right_checksums(data)
+        deep += past_header
+        path.write_bytes(data)
+        try:
+            found = files.read(path, max_pixels=MAX_PIXELS)
+        except PictureError as error:
+            refused += 1
+            assert error.fields["path"] == str(path) and error.fields["reason"]
+        else:
+            height, width = found.pixels.shape[:2]
+            assert 0 < height * width <= MAX_PIXELS
+            assert found.pixels.dtype in (np.uint8, np.uint16)
+            assert found.pixels.ndim == (2 if found.mode == "L" else 3)
+            cv2.resize(found.pixels, (4, 4))  # the array is really there
+        peak = max(peak, process.memory_info().rss)
+    assert deep >= 0.3 * COUNT, f"only {deep} of {COUNT} mutations past the header"
+    assert refused >= 0.1 * COUNT, f"only {refused} of {COUNT} were refused: the mutations are too tame"
+    assert peak - start < GROWTH, f"memory grew by {(peak - start) >> 20} MB"
