@@ -15,15 +15,25 @@ if str(DIRECTML) not in sys.path:
     sys.path.insert(0, str(DIRECTML))
 
 
+def _forget_machine() -> None:
+    """Clears what the package remembers of this machine's devices."""
+    for name in [n for n in sys.modules if n.startswith("realesrgan.")]:
+        for value in list(vars(sys.modules[name]).values()):
+            if callable(getattr(value, "cache_clear", None)):
+                value.cache_clear()
+
+
 @contextmanager
 def _standin(**options: Any) -> Iterator[Any]:
     import directml_standin
 
     simulation = directml_standin.install(directml_standin.Options(**options))
+    _forget_machine()
     try:
         yield simulation
     finally:
         directml_standin.remove()
+        _forget_machine()
     if simulation.ended:
         pytest.fail(f"the real torch-directml would have ended the process: {simulation.ended}")
 

@@ -45,6 +45,12 @@ def same(function, *tensors: torch.Tensor) -> None:
 
 OPERATIONS = {
     "conv2d": lambda x: F.conv2d(x, rand(5, 4, 3, 3, seed=1).to(x.device), rand(5, seed=2).to(x.device), padding=1),
+    "grouped convolution": lambda x: F.conv2d(x, rand(4, 2, 3, 3, seed=1).to(x.device), groups=2, stride=2),
+    "transposed convolution": lambda x: F.conv_transpose2d(x, rand(4, 3, 3, 3, seed=1).to(x.device), stride=2),
+    "convolution of a row": lambda x: F.conv1d(x[0], rand(2, 6, 3, seed=1).to(x.device), padding=2, dilation=2),
+    "scaled addition": lambda x: torch.add(x, x, alpha=0.2),
+    "einsum": lambda x: torch.einsum("nchw,nchw->nc", x, x),
+    "rsqrt": lambda x: torch.rsqrt(x.square().sum([2, 3]) + 1e-8),
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "leaky_relu in place": lambda x: F.leaky_relu(x.clone(), 0.2, inplace=True),
     "prelu of one parameter": lambda x: F.prelu(x, torch.tensor([0.3]).to(x.device)),

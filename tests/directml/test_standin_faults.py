@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 
 import pytest
 import torch
@@ -92,6 +93,20 @@ def test_black_is_black_behind_an_added_picture_too(directml_with):
     with directml_with(half="black"):
         x = torch.ones(1, 1, 4, 4).to(device()).half()
         assert (convolved(x) + x).cpu().sum() == 0
+        assert convolved(x).add_(x).cpu().sum() == 0
+
+
+def test_events_are_written_down(directml_with, tmp_path):
+    record = tmp_path / "record.jsonl"
+    with directml_with(record=str(record), out_of_memory_at=6, lost_after=6):
+        x = torch.zeros(2).to(device())
+        for _ in range(3):
+            x = x + 1
+        for text in ("Could not allocate", "-2005270523"):
+            with pytest.raises(RuntimeError, match=text):
+                x + 1
+    seen = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+    assert [e["event"] for e in seen] == ["imported", "opened", "out of memory", "lost", "exit"]
 
 
 # --- finding it ---

@@ -101,6 +101,13 @@ def test_5_views_are_stale(dml, directml, view):
     assert torch.equal(view(x).cpu(), torch.zeros_like(before))
 
 
+def test_5_a_view_of_what_has_not_changed_is_not_stale(dml, directml):
+    x = ramp(1, 4).to(dml)
+    y = x[:, :2]
+    x[:, 2:] = 0
+    assert torch.equal(y.cpu(), ramp(1, 2)) and directml.traps == []
+
+
 @pytest.mark.parametrize("cut", [lambda x: x.split(2, 1), lambda x: x.chunk(2, 1), lambda x: x.unbind(1)])
 def test_5_writing_to_pieces_is_lost(dml, directml, cut):
     x = ramp(1, 4).to(dml)
@@ -140,6 +147,7 @@ ENDINGS = {
     "bfloat16 made": lambda x: torch.zeros(2, dtype=torch.bfloat16, device=x.device),
     "complex": lambda x: torch.zeros(2, dtype=torch.complex64).to(x.device),
     "uint16": lambda x: torch.zeros(2, dtype=torch.uint16).to(x.device),
+    "uint16 converted on the way": lambda x: torch.zeros(2, dtype=torch.uint16).to(x.device, torch.float32),
     "uint32": lambda x: torch.zeros(2, dtype=torch.uint32, device=x.device),
     "uint64": lambda x: torch.zeros(2, dtype=torch.uint64).to(x.device),
     "flip": lambda x: x.flip(-1),

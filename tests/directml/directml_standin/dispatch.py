@@ -197,12 +197,14 @@ def dispatch(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
     call.unwrap()
     out = call.compute()
     if call.simulation.half_is_black():
-        out = black(out)
+        out = out.zero_() if info.written_names and _is_half(out) else black(out)
     return call.finish(out)
 
 
 def black(out: Any) -> Any:
     """FP16 results become 0."""
-    if isinstance(out, torch.Tensor) and out.dtype == torch.float16:
-        return torch.zeros_like(out)
-    return out
+    return torch.zeros_like(out) if _is_half(out) else out
+
+
+def _is_half(out: Any) -> bool:
+    return isinstance(out, torch.Tensor) and out.dtype == torch.float16

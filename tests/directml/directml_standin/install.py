@@ -63,7 +63,7 @@ def remove() -> None:
     """Takes everything away. Tensors that still live belong to nothing any more."""
     global _current, _library
     simulation = current()
-    simulation.removed = True
+    simulation.close()
     _current = None
     sys.modules.pop(MODULE, None)
     if simulation.saved_module is not None:

@@ -8,7 +8,7 @@ import torch
 
 from .dispatch import Call, black
 from .simulation import RESULT_FACTOR, UPLOAD_FACTOR
-from .tensor import DEVICE_TYPE, POISON, DMLTensor, wrap
+from .tensor import DEVICE_TYPE, POISON, DMLTensor, check_dtype, wrap
 from .views import read, written
 
 
@@ -25,6 +25,7 @@ def copy_(call: Call) -> torch.Tensor:
             call.simulation.bite(1, "copy_", f"paste of {tuple(source.shape)} into a view of a CPU tensor is lost")
             return target
         return target.copy_(_converted(read(source, "copy_"), target.dtype))
+    check_dtype(call.simulation, source.dtype, call.index)
     numbers = read(source, "copy_") if isinstance(source, DMLTensor) else source
     target._dml_inner.copy_(_converted(numbers, target.dtype))
     written(target, "copy_")

@@ -273,7 +273,13 @@ class Simulation:
         with Path(self.options.record).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
+    def close(self) -> None:
+        """The end of the 'process': tensors that still live can no longer be used."""
+        atexit.unregister(self._at_exit)
+        self._at_exit()
+        self.removed = True
+
     def _at_exit(self) -> None:
-        if self.removed or self.opened_by != os.getpid():
+        if self.opened_by != os.getpid():
             return
         self._event("exit", operations=dict(self.counts), dtypes=dict(self.dtypes), peak=[round(p) for p in self.peak])
