@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, List, NoReturn, Sequence
 
 from . import zoo
+from .batch_plan import parse_shard
 from .errors import InputError
 from .version import __version__
 
@@ -56,10 +57,10 @@ _COMPRESSION = _ranged(int, 0, 9, "a whole number from 0 to 9")
 
 
 def _shard(text: str) -> Any:
-    first, separator, last = text.partition("/")
-    if not (separator and first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form i/n with i from 1 to n, for example 1/4")
-    return int(first), int(last)
+    try:
+        return parse_shard(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Dict
 
+from .messages_pictures import PICTURES
+
 __all__ = ["TABLE"]
 
 _CLI: Dict[str, Dict[str, str]] = {
@@ -208,111 +210,18 @@ _WEIGHTS: Dict[str, Dict[str, str]] = {
     "weights.hash": {
         "en": "{path} is not the official file: its SHA-256 is {found}, {expected} is expected. Delete it, and it is "
         "fetched again; weights of your own are given by path (--model_path).",
-        "ko": "{path}은(는) 공식 파일이 아닙니다. SHA-256이 {found}이며 {expected}이어야 합니다. 지우면 다시 내려받습니다. "
+        "ko": "{path}은(는) 공식 파일이 아닙니다. SHA-256이 {found}이며 {expected}이어야 합니다. 지우면 다시 "
+        "내려받습니다. "
         "직접 만든 가중치는 --model_path로 지정하십시오.",
     },
     "weights.untrusted": {
-        "en": "{path} is of unknown origin, and this PyTorch ({torch}) cannot load such a file safely. Convert it with: "
+        "en": "{path} is of unknown origin, and this PyTorch ({torch}) cannot load such a file safely. Convert "
+        "it with: "
         "{command} Or, if you trust whoever made it, pass --trust-weights.",
-        "ko": "{path}은(는) 출처를 알 수 없고, 이 PyTorch({torch})로는 안전하게 읽을 수 없습니다. 변환: {command} 만든 "
+        "ko": "{path}은(는) 출처를 알 수 없고, 이 PyTorch({torch})로는 안전하게 읽을 수 없습니다. 변환: "
+        "{command} 만든 "
         "사람을 신뢰한다면 --trust-weights를 붙이십시오.",
     },
 }
 
-_PICTURE: Dict[str, Dict[str, str]] = {
-    "input.missing": {
-        "en": "'{path}' does not exist. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
-        "ko": "'{path}'을(를) 찾을 수 없습니다. 그림, 폴더 또는 'photos/*.jpg' 같은 패턴을 지정하십시오.",
-    },
-    "output.file": {
-        "en": "The output {path} is a file; -o takes a folder.",
-        "ko": "출력 {path}은(는) 파일입니다. -o에는 폴더를 지정하십시오.",
-    },
-    "output.unwritable": {
-        "en": "Nothing can be written to the output folder {path}: {reason}. Give another one with -o.",
-        "ko": "출력 폴더 {path}에 쓸 수 없습니다: {reason}. -o로 다른 폴더를 지정하십시오.",
-    },
-    "report.write": {
-        "en": "The report {path} cannot be written: {reason}. Name another file with --report.",
-        "ko": "기록 파일 {path}을(를) 쓸 수 없습니다: {reason}. --report로 다른 파일을 지정하십시오.",
-    },
-    "picture": {"en": "{path}: {reason}.", "ko": "{path}: {reason}."},
-    "picture.missing": {
-        "en": "{path}: the file is not there ({reason}).",
-        "ko": "{path}: 파일이 없습니다 ({reason}).",
-    },
-    "picture.empty": {"en": "{path}: the file is empty.", "ko": "{path}: 파일이 비어 있습니다."},
-    "picture.directory": {
-        "en": "{path}: it is a folder, not a picture.",
-        "ko": "{path}: 그림이 아니라 폴더입니다.",
-    },
-    "picture.damaged": {"en": "{path}: damaged: {reason}.", "ko": "{path}: 파일이 손상되었습니다: {reason}."},
-    "picture.truncated": {
-        "en": "{path}: truncated: {reason}.",
-        "ko": "{path}: 파일이 중간에서 잘렸습니다: {reason}.",
-    },
-    "picture.format": {
-        "en": "{path}: not a picture that can be read: {reason}.",
-        "ko": "{path}: 읽을 수 있는 그림이 아닙니다: {reason}.",
-    },
-    "picture.too_large": {"en": "{path}: too large: {reason}.", "ko": "{path}: 너무 큽니다: {reason}."},
-    "picture.memory": {"en": "{path}: {reason}.", "ko": "{path}: 메모리가 부족합니다: {reason}."},
-    "picture.clash": {
-        "en": "{path} is not written to {target}: {other} has the same result name.",
-        "ko": "{path}의 결과를 {target}에 쓰지 않습니다. {other}의 결과와 이름이 같습니다.",
-    },
-    "picture.overwrites": {
-        "en": "{path} is not written to {target}: the result would overwrite the input {other}; give another "
-        "folder or "
-        "suffix.",
-        "ko": "{path}의 결과를 {target}에 쓰지 않습니다. 입력 {other}을(를) 덮어쓰게 됩니다. 다른 폴더나 접미사를 "
-        "지정하십시오.",
-    },
-    "picture.permission": {
-        "en": "{path}: {reason}.",
-        "ko": "{path}: 권한이 없거나 다른 프로그램이 파일을 열고 있습니다 ({reason}).",
-    },
-    "picture.disk_full": {"en": "{path}: {reason}.", "ko": "{path}: 디스크에 쓸 공간이 없습니다 ({reason})."},
-    "picture.name_length": {"en": "{path}: {reason}.", "ko": "{path}: 이름이 너무 깁니다 ({reason})."},
-    "picture.link_loop": {"en": "{path}: {reason}.", "ko": "{path}: 링크가 돌고 돌아 끝이 없습니다 ({reason})."},
-    "picture.unsupported": {"en": "{path}: {reason}.", "ko": "{path}: 지원하지 않는 형식입니다 ({reason})."},
-}
-
-_NOTE: Dict[str, Dict[str, str]] = {
-    "note.first_frame": {
-        "en": "it is animated: only its first frame is used",
-        "ko": "움직이는 그림입니다. 첫 장면만 사용합니다",
-    },
-    "note.first_page": {
-        "en": "it has several pages: only the first is used",
-        "ko": "여러 쪽으로 된 그림입니다. 첫 쪽만 사용합니다",
-    },
-    "note.depth": {
-        "en": "{format} holds 8 bit: the 16-bit values were rounded",
-        "ko": "{format}은(는) 8비트만 담을 수 있어 16비트 값을 반올림했습니다",
-    },
-    "note.alpha": {
-        "en": "{format} holds no alpha: the picture was laid onto white",
-        "ko": "{format}은(는) 투명도를 담을 수 없어 흰 바탕에 얹었습니다",
-    },
-    "note.icc_dropped": {
-        "en": "its colour profile does not fit and is left out",
-        "ko": "색상 프로파일이 맞지 않아 제외했습니다",
-    },
-    "note.exif_dropped": {
-        "en": "its EXIF block does not fit and is left out",
-        "ko": "EXIF를 담을 수 없어 제외했습니다",
-    },
-    "note.exif_damaged": {"en": "its EXIF block is damaged and is left out", "ko": "EXIF가 손상되어 제외했습니다"},
-    "note.lab": {"en": "Lab was converted to sRGB", "ko": "Lab 색상을 sRGB로 바꿨습니다"},
-    "note.cmyk_profile": {
-        "en": "CMYK was converted to sRGB through its profile",
-        "ko": "CMYK 색상을 프로파일에 따라 sRGB로 바꿨습니다",
-    },
-    "note.cmyk_plain": {
-        "en": "CMYK was converted to RGB by a plain rule",
-        "ko": "CMYK 색상을 단순 변환으로 RGB로 바꿨습니다",
-    },
-}
-
-TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **_PICTURE, **_NOTE}
+TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **PICTURES}

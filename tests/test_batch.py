@@ -58,7 +58,7 @@ def run(folder, output, upscaler=None, **options):
 
 
 def test_good_pictures_are_done_and_bad_ones_named(folder, tmp_path):
-    result, events = run(folder, tmp_path / "out")
+    result, _ = run(folder, tmp_path / "out")
     assert (result.total, result.done, result.skipped, result.not_done) == (6, 4, 0, 0)
     assert not result.ok
     assert [Path(record.input).name for record in result.failed] == ["1b.png", "2b.jpg"]
@@ -219,7 +219,7 @@ def again(folder, tmp_path, **options):
     upscaler = Nearest()
     options.setdefault("digest", "d")
     with report.ReportWriter(tmp_path / "r.jsonl") as writer:
-        result, events = run(
+        _, events = run(
             folder, tmp_path / "out", upscaler, writer=writer, former=former(tmp_path / "r.jsonl"), **options
         )
     return sorted(Path(event.source.path).stem for event in events if event.kind == "start")
@@ -253,13 +253,13 @@ def test_shares_are_the_whole_without_overlap(tmp_path):
         names = [event.source.path.name for event in events if event.kind == "end"]
         assert len(names) == result.total
         done.append(names)
-    assert sorted(sum(done, [])) == sorted(path.name for path in (tmp_path / "in").iterdir())
+    assert sorted(name for names in done for name in names) == sorted(path.name for path in (tmp_path / "in").iterdir())
     assert any({"3.bmp", "3.png"} <= set(names) for names in done)
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/2", ""])
 def test_a_share_that_is_none(text):
-    with pytest.raises(ValueError, match="1/|i/n"):
+    with pytest.raises(ValueError, match=r"1/|i/n"):
         batch_plan.parse_shard(text)
 
 

@@ -142,7 +142,7 @@ def test_the_language_of_windows(monkeypatch, identifier, expected):
 
     class Kernel:
         @staticmethod
-        def GetUserDefaultUILanguage():  # noqa: N802
+        def GetUserDefaultUILanguage():
             return identifier
 
     monkeypatch.setattr(ctypes, "WinDLL", lambda name: Kernel, raising=False)

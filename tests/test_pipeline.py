@@ -21,7 +21,7 @@ def test_reading_keeps_the_order_and_gives_errors_back():
         outcomes = list(reading)
     assert [outcome.key for outcome in outcomes] == list(range(20))
     assert [outcome.value for outcome in outcomes if outcome.error is None] == [n * 10 for n in range(20) if n % 3]
-    with pytest.raises(ValueError, match="^3$"):
+    with pytest.raises(ValueError, match=r"^3$"):
         outcomes[3].result()
 
 
