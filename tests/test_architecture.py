@@ -77,8 +77,8 @@ def test_nothing_imports_from_a_lower_row() -> None:
     wrong = []
     for name, targets in graph().items():
         for target in targets:
-            here, there = level.get(name.split(".")[0], -1), level.get(target.split(".")[0], 99)
-            if there > here:
+            here, there = level.get(name.split(".")[0]), level.get(target.split(".")[0])
+            if here is not None and there is not None and there > here:  # a missing one is the test above's matter
                 wrong.append(f"{name} -> {target}")
     assert wrong == []
 
