@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
+import inspect
 import os
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import listing, report, zoo
 from .cli_console import Console
@@ -74,6 +75,8 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
         if monitor is not None:
             monitor.__exit__(None, None, None)
             _show_monitor(monitor, options, console)
+        if hasattr(upscaler, "close"):
+            upscaler.close()
     return _summary(result, missing, report_path, console)
 
 
@@ -137,44 +140,46 @@ def upscaler_arguments(options: argparse.Namespace, environment: Mapping[str, st
 
 
 def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, console: Console) -> Any:
-    """What enlarges: in this process or, with ``--isolate``, in a child; with ``--face_enhance`` wrapped once more.
+    """What enlarges: in this process or in a child, with ``--face_enhance`` around a face enhancer.
 
     Raises:
         RealESRGANError: It cannot be built.
     """
-    if options.isolate and importlib.util.find_spec("realesrgan.worker") is None:
-        console.warn("cli.no_worker")
-    upscaler = _load(dict(arguments), console)
-    if not options.face_enhance:
-        return upscaler
-    try:
-        from .faces import FaceEnhancer  # type: ignore[import-not-found,unused-ignore]
-    except (ImportError, OSError) as error:
-        raise InputError(
-            "--face_enhance needs GFPGAN, which is not installed here: python -m pip install gfpgan facexlib. "
-            f"({type(error).__name__}: {' '.join(str(error).split())})",
-            code="faces.missing",
-            reason=str(error),
-        ) from error
-    return FaceEnhancer(upscaler)
-
-
-def _load(arguments: Dict[str, Any], console: Console) -> Any:
-    import inspect
-
     from .upsampler import RealESRGANer
+    from .worker import IsolatedUpsampler, isolates
 
+    faces = _face_enhancer() if options.face_enhance else None
     known = inspect.signature(RealESRGANer).parameters
     arguments = {name: value for name, value in arguments.items() if name in known}
-    name = str(arguments["model_path"])
-    arguments["progress"] = lambda done, total: console.bytes_bar(Path(name).name, done, total)
+    name = Path(str(options.model_path or options.model_name)).name
+    arguments["progress"] = lambda done, total: console.bytes_bar(name, done, total)
+    if isolates(options.isolate, options.device):
+        return _load(IsolatedUpsampler, {**arguments, "faces": None if faces is None else {}}, console)
+    upscaler = _load(RealESRGANer, arguments, console)
+    return upscaler if faces is None else faces(upscaler)
+
+
+def _face_enhancer() -> Any:
     try:
-        return RealESRGANer(**arguments)
+        return importlib.import_module("realesrgan.faces").FaceEnhancer
+    except (ImportError, OSError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InputError(
+            "--face_enhance needs GFPGAN, which is not installed here: python -m pip install gfpgan facexlib. "
+            f"({reason})",
+            code="faces.missing",
+            reason=reason,
+        ) from error
+
+
+def _load(make: Callable[..., Any], arguments: Dict[str, Any], console: Console) -> Any:
+    try:
+        return make(**arguments)
     except InputError as error:
         # Weights of the user's own may be of another scale than the model that -n names.
         if error.code != "scale.mismatch":
             raise
-        return RealESRGANer(**{**arguments, "scale": error.fields["network"]})
+        return make(**{**arguments, "scale": error.fields["network"]})
     finally:
         console.close_bars()
 
@@ -291,11 +296,13 @@ def _monitor(upscaler: Any, options: argparse.Namespace) -> Any:
     from . import devices
     from .monitor import Monitor
 
+    described = upscaler.describe()
+    if described.get("isolated"):  # this process must not open the device, not even to ask it
+        return Monitor()
     try:
-        device: Optional[devices.Device] = devices.resolve(str(upscaler.describe().get("device")))
+        return Monitor(devices.resolve(str(described.get("device"))))
     except RealESRGANError:
-        device = None
-    return Monitor(device)
+        return Monitor()
 
 
 def _show_monitor(monitor: Any, options: argparse.Namespace, console: Console) -> None:

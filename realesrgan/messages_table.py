@@ -55,10 +55,6 @@ _CLI: Dict[str, Dict[str, str]] = {
         "en": "The samples cannot be written to {path}: {reason}.",
         "ko": "측정값을 {path}에 쓸 수 없습니다: {reason}.",
     },
-    "cli.no_worker": {
-        "en": "--isolate is not available in this version: the work is done in this process.",
-        "ko": "이 버전에서는 --isolate를 쓸 수 없습니다. 이 프로세스에서 처리합니다.",
-    },
     "cli.command_missing": {
         "en": "'{command}' needs {missing}, which cannot be imported here. Install it with: python -m pip install "
         "{missing}",
@@ -133,6 +129,16 @@ _DEVICE: Dict[str, Dict[str, str]] = {
         "ko": "{device} ({name})이(가) 응답을 멈췄습니다. 이 프로세스에서는 더 사용할 수 없습니다. 더 작은 "
         "타일(-t 256)이나 "
         "--device cpu로 다시 시작하십시오.",
+    },
+    "worker.restarted": {
+        "en": "{reason} Going on in a new process (tile: {tile}).",
+        "ko": "{reason} 새 프로세스에서 계속합니다(타일: {tile}).",
+    },
+    "worker.died": {
+        "en": "The worker process ended unexpectedly: {how}. Update the graphics driver, or use smaller tiles "
+        "(-t 128) or --device cpu.",
+        "ko": "작업 프로세스가 갑자기 끝났습니다: {how}. 그래픽 드라이버를 업데이트하거나, 더 작은 타일(-t 128)이나 "
+        "--device cpu를 사용하십시오.",
     },
     "tile.smaller": {
         "en": "{device} ran out of memory at a tile of {tile} pixels: going on with {smaller}.",

