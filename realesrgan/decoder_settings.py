@@ -82,7 +82,10 @@ any_size = _Shared(_no_limit)
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep decoders' remarks off the console and out of ``-W error``, and Pillow strict about truncated files."""
+    """Keep Pillow's warnings out of ``-W error``, OpenCV's remarks off the console, and Pillow strict about truncation.
+
+    The lines that libtiff itself prints about some damaged files cannot be switched off through Pillow.
+    """
     # Newer Pythons can keep the filters of warnings per thread; then each thread needs its own change.
     own = getattr(sys.flags, "context_aware_warnings", 0)
     with _shared_decoders(), _no_warnings() if own else _shared_warnings():

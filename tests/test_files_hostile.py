@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
-from support.picture_samples import by_opencv, exif_block, pattern, png, saved
+from support.picture_samples import bound_by_permissions, by_opencv, exif_block, pattern, png, saved
 
 from realesrgan import decoder_settings, files, picture, reader
 from realesrgan.errors import PictureError
@@ -222,11 +222,13 @@ def test_pipes_and_devices_do_not_hang(tmp_path: Path) -> None:
     assert refuse("/dev/zero").code == "picture.not_a_file"
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user whom permissions bind")
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(samples()["png"])
-    (tmp_path / "a.png").chmod(0)
-    assert refuse(tmp_path / "a.png").code == "picture.permission"
+    with bound_by_permissions(tmp_path):
+        assert files.read(tmp_path / "a.png").format == "PNG"
+        (tmp_path / "a.png").chmod(0)
+        assert refuse(tmp_path / "a.png").code == "picture.permission"
 
 
 def test_errors_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

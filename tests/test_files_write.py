@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.picture_samples import (
+    bound_by_permissions,
     cmyk_profile,
     exif_block,
     grey_profile,
@@ -374,12 +375,17 @@ def test_a_target_held_open_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert 2.0 <= now[0] < 2.2
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user whom permissions bind")
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
 def test_read_only_folder(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(PictureError) as caught:
+    with bound_by_permissions(tmp_path), old_file(tmp_path / "a.png"):
+        tmp_path.chmod(0o500)
+        for name in ("a.png", "b.png", "sub/c.png"):
+            with pytest.raises(PictureError, match="no permission") as caught:
+                files.write(tmp_path / name, pattern(9, 8))
+            assert caught.value.code == "picture.permission"
+    with bound_by_permissions(tmp_path):
+        tmp_path.chmod(0o700)
         files.write(tmp_path / "a.png", pattern(9, 8))
-    assert caught.value.code == "picture.permission"
 
 
 @pytest.mark.parametrize(("number", "reason"), [(errno.EROFS, "read-only"), (errno.EACCES, "no permission")])

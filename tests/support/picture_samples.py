@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import struct
 import zlib
-from typing import Dict, Iterable, Optional, Tuple
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -150,3 +153,26 @@ def by_opencv(suffix: str, pixels: np.ndarray, *options: int) -> bytes:
     done, encoded = cv2.imencode(suffix, pixels, list(options))
     assert done
     return encoded.tobytes()
+
+
+@contextlib.contextmanager
+def bound_by_permissions(folder: Path) -> Iterator[None]:
+    """Work as a user whom permissions bind: root (in a container, say) becomes nobody and owns ``folder``."""
+    if os.geteuid() != 0:
+        yield
+        return
+    nobody = 65534
+    os.chown(folder, nobody, nobody)
+    for path in folder.rglob("*"):
+        os.chown(path, nobody, nobody)
+    parents = [parent for parent in folder.parents if parent.stat().st_mode & 0o011 != 0o011]
+    modes = [(parent, parent.stat().st_mode) for parent in parents]
+    for parent in parents:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    os.seteuid(nobody)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for parent, mode in modes:
+            parent.chmod(mode)
