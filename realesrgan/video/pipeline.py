@@ -1,0 +1,212 @@
+"""Decode, network and encode at the same time, with a few frames between them.
+
+Five stages: decoding, frames to pixels, the network (in the calling thread), pixels to frames, encoding. Each holds its
+own bounded queue, so memory does not depend on the length of the video.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator, List, Optional, Tuple
+
+from .encoding import Format, SegmentFile
+from .flow import Channel, Group, Stopped
+from .journal import Journal, Segment
+from .pixels import FromPixels
+from .source import Shot
+
+__all__ = ["Work", "enlarge"]
+
+logger = logging.getLogger(__name__)
+
+#: Frames that may wait between two stages.
+_ROOM = 2
+_ROOM_DECODED = 4
+
+
+@dataclass
+class Work:
+    """What is to be done, and what was done.
+
+    Attributes:
+        to_pixels: From a shot's picture to an array.
+        likely: Frames in all, as far as known.
+        computed: Frames that went through the network; ``repeated`` ones took the result of the frame before.
+        device_seconds: Time in the network.
+        interrupted: Ctrl-C ended it.
+    """
+
+    upsampler: Any
+    to_pixels: Callable[[Any], Any]
+    form: Format
+    journal: Journal
+    outscale: float
+    alpha_upsampler: str
+    segment: int
+    segment_seconds: float
+    progress: Optional[Callable[[int, Optional[int]], None]] = None
+    likely: Optional[int] = None
+    computed: int = 0
+    repeated: int = 0
+    device_seconds: float = 0.0
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A frame on its way: the array or frame of the stage, or None for "as before"."""
+
+    shot: Shot
+    value: Any
+
+
+def enlarge(work: Work, shots: Iterator[Shot], step: int) -> None:
+    """Enlarge the frames that the journal does not have yet, and write them in segments.
+
+    Args:
+        step: Ticks that the last frame lasts.
+
+    Raises:
+        The first error of any stage. What was enlarged before it is kept.
+    """
+    group = Group()
+    frames, pixels = group.channel(_ROOM_DECODED), group.channel(_ROOM)
+    results, ready = group.channel(_ROOM), group.channel(_ROOM)
+    feeder = _Feeder(work, shots, frames)
+    writer = _Writer(work, step)
+    from_pixels = FromPixels(work.form.width, work.form.height, work.form.pix_fmt, work.form.colour)
+    group.start("decode", feeder.run)
+    group.map("to-pixels", lambda item: _converted(item, work.to_pixels), frames, pixels)
+    group.map("from-pixels", lambda item: _converted(item, from_pixels), results, ready)
+    group.start("encode", lambda: writer.run(ready))
+    error: Optional[BaseException] = None
+    try:
+        _network(work, pixels, results)
+    except Stopped:
+        pass  # a stage failed; join() says why
+    except KeyboardInterrupt:
+        work.interrupted = True
+    except BaseException as failure:  # noqa: BLE001 - raised again once what is done is on the disk
+        error = failure
+    frames.stop()
+    pixels.stop()
+    results.end()
+    try:
+        group.join()
+    except BaseException:
+        group.stop()
+        writer.abandon()
+        raise
+    if error is not None:
+        raise error
+    if not work.interrupted and feeder.total is not None:
+        work.journal.end(feeder.total)
+
+
+def _network(work: Work, pixels: Channel[_Item], results: Channel[_Item]) -> None:
+    finished = len(work.journal.done())
+    for item in pixels:
+        result = None
+        if item.value is None:
+            work.repeated += 1
+        else:
+            begun = time.perf_counter()
+            result, _ = work.upsampler.enhance(
+                item.value, outscale=work.outscale, alpha_upsampler=work.alpha_upsampler
+            )  # fmt: skip
+            work.device_seconds += time.perf_counter() - begun
+            work.computed += 1
+        results.put(_Item(item.shot, result))
+        finished += 1
+        if work.progress is not None:
+            work.progress(finished, work.likely)
+
+
+def _converted(item: _Item, convert: Callable[[Any], Any]) -> _Item:
+    return item if item.value is None else _Item(item.shot, convert(item.value))
+
+
+class _Feeder:
+    """Sends the frames that are not finished on their way; those that repeat the one before without a picture."""
+
+    def __init__(self, work: Work, shots: Iterator[Shot], frames: Channel[_Item]) -> None:
+        self._shots, self._frames = shots, frames
+        self._done = work.journal.done()
+        self.total: Optional[int] = None
+
+    def run(self) -> None:
+        before = -2
+        last = max(self._done, default=-1)
+        for shot in self._shots:
+            last = max(last, shot.index)
+            if shot.index in self._done:
+                continue
+            repeats = shot.same and before == shot.index - 1
+            self._frames.put(_Item(shot, None if repeats else shot.picture))
+            before = shot.index
+        self.total = last + 1
+        self._frames.end()
+
+
+class _Writer:
+    """Encodes what comes in segments, and notes each in the journal once it is on the disk."""
+
+    def __init__(self, work: Work, step: int) -> None:
+        self._work, self._step = work, step
+        self._file: Optional[SegmentFile] = None
+        self._shots: List[Tuple[int, int, str]] = []
+        self._repeated = 0
+        self._last: Optional[Shot] = None
+        self._begun = 0.0
+        self._frame: Any = None
+
+    def run(self, ready: Channel[_Item]) -> None:
+        """The stage."""
+        for item in ready:
+            shot = item.shot
+            if self._last is not None and self._is_full(shot):
+                self._finish(shot.pts - self._last.pts if shot.index == self._last.index + 1 else self._step)
+            if self._file is None:
+                path = self._work.journal.folder / f"{shot.index:08d}.nut"
+                self._file, self._begun = SegmentFile(path, self._work.form), time.perf_counter()
+            if item.value is None:
+                self._repeated += 1
+            else:
+                self._frame = item.value
+            self._file.add(self._frame, shot.pts)
+            self._shots.append((shot.index, shot.pts, shot.concealed))
+            self._last = shot
+        if self._last is not None and self._file is not None:
+            self._finish(self._step)
+
+    def _is_full(self, shot: Shot) -> bool:
+        assert self._last is not None
+        return self._file is not None and (
+            shot.index % self._work.segment == 0
+            or shot.index != self._last.index + 1
+            or time.perf_counter() - self._begun > self._work.segment_seconds
+        )
+
+    def _finish(self, last: int) -> None:
+        assert self._file is not None and self._last is not None
+        pts, size = self._file.finish()
+        self._work.journal.add(
+            Segment(
+                first=self._shots[0][0],
+                pts=pts,
+                last=last,
+                size=size,
+                anchor=self._last.anchor(),
+                repeated=self._repeated,
+                concealed=[entry for entry in self._shots if entry[2]],
+            )
+        )
+        self._file, self._shots, self._repeated = None, [], 0
+
+    def abandon(self) -> None:
+        """Leave no unfinished file."""
+        if self._file is not None:
+            self._file.abandon()
+            self._file = None

@@ -1,0 +1,111 @@
+"""The only module that imports PyAV, and what differs between its versions (12 for Python 3.8, 14 and newer)."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any, Dict, List, Sequence
+
+from ..errors import notice
+from .problems import VideoError
+
+__all__ = [
+    "FILE_ERRORS",
+    "LIMITED_RANGE",
+    "FULL_RANGE",
+    "UNKNOWN",
+    "add_copy",
+    "can_encode",
+    "get_chapters",
+    "load",
+    "set_chapters",
+]
+
+logger = logging.getLogger(__name__)
+
+OLDEST = 12
+#: What PyAV raises when a file is damaged or cannot be written: its own errors are OSError or ValueError, too.
+FILE_ERRORS = (OSError, ValueError, EOFError, RuntimeError, LookupError)
+
+#: FFmpeg's numbers for "not said", and for the two ranges of values.
+UNKNOWN = 2
+LIMITED_RANGE, FULL_RANGE = 1, 2
+
+
+def load() -> Any:
+    """The module ``av``.
+
+    Raises:
+        VideoError: It is missing, cannot be imported, or is too old.
+    """
+    try:
+        av: Any = importlib.import_module("av")
+    except (ImportError, OSError) as error:
+        raise VideoError(
+            f"Videos need PyAV, which cannot be imported here ({type(error).__name__}: {error}). Install it with: "
+            "python -m pip install av",
+            code="video.no_av",
+            reason=f"{type(error).__name__}: {error}",
+        ) from error
+    version = str(getattr(av, "__version__", "0"))
+    if int(version.split(".")[0]) < OLDEST:
+        raise VideoError(
+            f"PyAV {version} is too old; {OLDEST} or newer is needed: python -m pip install --upgrade av",
+            code="video.old_av",
+            version=version,
+            oldest=OLDEST,
+        )
+    return av
+
+
+def can_encode(encoder: str) -> bool:
+    """Whether this PyAV holds an encoder of that name."""
+    try:
+        load().Codec(encoder, "w")
+    except ValueError:  # UnknownCodecError
+        return False
+    return True
+
+
+def add_copy(container: Any, template: Any) -> Any:
+    """A stream in ``container`` that takes the packets of the stream ``template`` as they are.
+
+    Raises:
+        One of ``FILE_ERRORS``, TypeError or AttributeError: The container, or this PyAV, cannot hold it.
+    """
+    if hasattr(container, "add_stream_from_template"):
+        try:
+            stream = container.add_stream_from_template(template, opaque=True)
+        except TypeError:  # before PyAV 14.1
+            stream = container.add_stream_from_template(template)
+    else:
+        stream = container.add_stream(template=template)
+    stream.metadata.update(template.metadata)
+    try:
+        stream.disposition = template.disposition
+    except (AttributeError, TypeError):  # before PyAV 14.2 it cannot be set
+        pass
+    return stream
+
+
+def get_chapters(container: Any) -> List[Dict[str, Any]]:
+    """The chapters of an open file; none where this PyAV cannot tell (before 14)."""
+    ask = getattr(container, "chapters", None)
+    return list(ask()) if ask is not None else []
+
+
+def set_chapters(container: Any, chapters: Sequence[Dict[str, Any]]) -> None:
+    """Give chapters to a file that is being written, before its first packet."""
+    if chapters:
+        container.set_chapters(list(chapters))
+
+
+def say_without_chapters(container: Any) -> None:
+    """Say it where this PyAV cannot carry chapters."""
+    if not hasattr(container, "set_chapters"):
+        notice(
+            logger,
+            "video.chapters",
+            "This version of PyAV cannot carry chapters: if the file has any, they are left out. PyAV 14.1 or newer "
+            "(Python 3.9 or newer) carries them.",
+        )

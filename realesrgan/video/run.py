@@ -1,0 +1,281 @@
+"""One video through all of it: plan, enlarge, encode, join."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from ..errors import notice
+from .encoding import EncoderChoice, Format, choose_format
+from .join import join
+from .journal import Journal
+from .pipeline import Work, enlarge
+from .pixels import ToPixels
+from .source import Anchor, Shot, mark_repeats, resample
+
+__all__ = ["VideoOptions", "VideoResult", "process"]
+
+logger = logging.getLogger(__name__)
+
+#: Beyond this many pixels few players decode H.264.
+_H264_PIXELS = 4096 * 2304
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How a video is enlarged.
+
+    Attributes:
+        outscale: How many times larger.
+        fps: Frames a second of the result; None keeps the input's time stamps.
+        encoder: Codec, quality and container.
+        segment: Frames in a segment; one also ends after ``segment_seconds`` of work.
+        skip_repeats: Compute consecutive frames that are exactly the same only once.
+        alpha_upsampler: As :meth:`realesrgan.RealESRGANer.enhance` takes it.
+        identity: What else the pixels depend on (model, precision, tiles), for the journal.
+        restart: Throw away what an unfinished run left.
+    """
+
+    outscale: float = 4.0
+    fps: Optional[Fraction] = None
+    encoder: EncoderChoice = EncoderChoice()
+    segment: int = 240
+    segment_seconds: float = 300.0
+    skip_repeats: bool = True
+    alpha_upsampler: str = "realesrgan"
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    restart: bool = False
+
+
+@dataclass
+class VideoResult:
+    """What came of it.
+
+    Attributes:
+        frames: In the result (or in its playable part).
+        computed: Frames that the network ran on now; ``repeated`` ones were the same as those before, and ``resumed``
+            ones were there from an earlier run.
+        dropped: Frames of the input that are missing in the result.
+        concealed: Index, time in seconds and kind of each frame that is not the input's own picture.
+        device_share: Part of the wall time in which the device had work.
+        path: The result, or the playable part if ``interrupted``; None if there is nothing to play.
+    """
+
+    frames: int = 0
+    total: Optional[int] = None
+    computed: int = 0
+    repeated: int = 0
+    resumed: int = 0
+    dropped: int = 0
+    concealed: List[Tuple[int, float, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    device_seconds: float = 0.0
+    interrupted: bool = False
+    path: Optional[Path] = None
+
+    @property
+    def device_share(self) -> float:
+        return self.device_seconds / self.seconds if self.seconds else 0.0
+
+
+Progress = Callable[[int, Optional[int]], None]
+
+
+def process(
+    source: Any, upsampler: Any, target: Path, options: VideoOptions, progress: Optional[Progress] = None
+) -> VideoResult:
+    """Enlarge one video.
+
+    Args:
+        source: A :class:`~realesrgan.video.source.VideoSource` or :class:`~realesrgan.video.folder.FolderSource`.
+        upsampler: Has ``enhance(img, outscale=..., alpha_upsampler=...)``.
+        target: Where the result goes; its suffix must be the container's.
+        progress: Called with the frames that are finished and the likely number in all.
+
+    Returns:
+        What came of it; after Ctrl-C with ``interrupted``: what is finished is kept, and playable at ``path``.
+
+    Raises:
+        InputError: The options do not fit the video.
+        RealESRGANError: Something failed; what is finished is kept for the next run.
+    """
+    begun = time.perf_counter()
+    form = plan(source, options)
+    _say_what_to_know(source.info, form, options)
+    journal = Journal(parts_folder(target), _identity(source, form, options), restart=options.restart)
+    result = VideoResult(resumed=len(journal.done()))
+    if not journal.is_whole:
+        work = Work(
+            upsampler=upsampler,
+            to_pixels=to_pixels(source.info, form),
+            form=form,
+            journal=journal,
+            outscale=options.outscale,
+            alpha_upsampler=options.alpha_upsampler,
+            segment=options.segment,
+            segment_seconds=options.segment_seconds,
+            progress=progress,
+            likely=_likely(source.info, options),
+        )
+        enlarge(work, _shots(source, journal, form, options), _step(source, form, options))
+        result.computed, result.repeated = work.computed, work.repeated
+        result.device_seconds, result.interrupted = work.device_seconds, work.interrupted
+    _join(result, journal, source.info, form, target)
+    result.seconds = time.perf_counter() - begun
+    return result
+
+
+def parts_folder(target: Path) -> Path:
+    """Where the segments of a result are kept until it is whole."""
+    return target.with_name(f".{target.name}.parts")
+
+
+def part_path(target: Path) -> Path:
+    """Where the playable part of an unfinished result goes."""
+    return target.with_name(f"{target.stem}.part{target.suffix}")
+
+
+def plan(source: Any, options: VideoOptions) -> Format:
+    """What the result is encoded as; see :func:`realesrgan.video.encoding.choose_format`."""
+    info = source.info
+    size = int(info.width * options.outscale), int(info.height * options.outscale)
+    rate = options.fps or info.rate or Fraction(25)
+    time_base = info.time_base
+    if options.fps is not None:
+        # Fine enough for the first time stamp, and exact for the rate.
+        time_base = Fraction(1, rate.numerator * math.ceil(90000 / rate.numerator))
+    return choose_format(options.encoder, info, size, time_base, rate)
+
+
+def to_pixels(info: Any, form: Format) -> Callable[[Any], Any]:
+    """What turns the pictures of a source into arrays."""
+    if info.index < 0:
+        return lambda pixels: pixels[:, :, :3] if pixels.shape[2] == 4 and not form.alpha else pixels
+    return ToPixels(
+        info.width, info.height, is_rgb=info.is_rgb, colour=info.colour, alpha=form.alpha, deep=form.deep
+    )  # fmt: skip
+
+
+def _shots(source: Any, journal: Journal, form: Format, options: VideoOptions) -> Iterator[Shot]:
+    if options.fps is not None:
+        shots = resample(source.shots(), source.info.time_base, form.time_base, options.fps, source.step)
+        return mark_repeats(shots, options.skip_repeats)
+    ordered = journal.ordered()
+    anchor = None
+    if ordered and ordered[-1].anchor is not None:
+        anchor = Anchor(ordered[-1].end - 1, *ordered[-1].anchor)
+    return mark_repeats(source.shots(anchor), options.skip_repeats)
+
+
+def _step(source: Any, form: Format, options: VideoOptions) -> int:
+    """Ticks that the last frame lasts."""
+    return int(source.step) if options.fps is None else round(1 / options.fps / form.time_base)
+
+
+def _likely(info: Any, options: VideoOptions) -> Optional[int]:
+    if options.fps is not None and info.duration:
+        return round(info.duration * options.fps)
+    return info.frames if info.frames is None else int(info.frames)
+
+
+def _identity(source: Any, form: Format, options: VideoOptions) -> Dict[str, Any]:
+    path = source.info.path
+    status = path.stat()
+    identity: Dict[str, Any] = {
+        "input": [path.name, 0 if path.is_dir() else status.st_size, status.st_mtime_ns],
+        "encoding": form.described(),
+        "outscale": options.outscale,
+        "fps": str(options.fps),
+        "alpha_upsampler": options.alpha_upsampler,
+    }
+    identity.update(options.identity)
+    return identity
+
+
+def _say_what_to_know(info: Any, form: Format, options: VideoOptions) -> None:
+    path = str(info.path)
+    for code, sentence in info.notes:
+        notice(logger, code, f"{path}: {sentence}", path=path)
+    if info.interlaced:
+        notice(
+            logger,
+            "video.interlaced",
+            f"{path} is interlaced: its frames are enlarged as they are woven, combs included. Deinterlace it first "
+            "for a better result.",
+            path=path,
+        )
+    if info.assumed:
+        matrix = {1: "BT.709", 6: "BT.601"}[info.colour.matrix]
+        notice(
+            logger,
+            "video.assumed_colour",
+            f"{path} does not say what its colours mean: taken as {matrix}, as players do for its size. The result "
+            "says so.",
+            level=logging.INFO,
+            path=path,
+            matrix=matrix,
+        )
+    _say_of_result(info, form, options, path)
+
+
+def _say_of_result(info: Any, form: Format, options: VideoOptions, path: str) -> None:
+    width, height = int(info.width * options.outscale), int(info.height * options.outscale)
+    if (form.width, form.height) != (width, height):
+        notice(
+            logger,
+            "video.even",
+            f"{form.pix_fmt} takes even sizes only: the result of {width}x{height} is continued by its edge to "
+            f"{form.width}x{form.height}.",
+            size=f"{width}x{height}",
+            even=f"{form.width}x{form.height}",
+            pix_fmt=form.pix_fmt,
+        )
+    if info.alpha and not form.alpha:
+        notice(logger, "video.alpha_dropped", f"{path}: its transparency is left out.", path=path)
+    from . import pyav
+
+    depth = max(component.bits for component in pyav.load().VideoFormat(form.pix_fmt).components)
+    if depth < info.depth:
+        notice(
+            logger,
+            "video.depth",
+            f"{path} has {info.depth} bits a value, {form.pix_fmt} keeps {depth}.",
+            path=path,
+            depth=info.depth,
+            kept=depth,
+            pix_fmt=form.pix_fmt,
+        )
+    if form.encoder == "libx264" and form.width * form.height > _H264_PIXELS:
+        notice(
+            logger,
+            "video.large_h264",
+            f"The result has {form.width}x{form.height} pixels: few players show H.264 of that size. --codec hevc or a "
+            "smaller -s goes further.",
+            width=form.width,
+            height=form.height,
+        )
+
+
+def _join(result: VideoResult, journal: Journal, info: Any, form: Format, target: Path) -> None:
+    segments = journal.ordered()
+    result.total = journal.total
+    result.concealed = [
+        (index, float(pts * form.time_base), kind) for segment in segments for index, pts, kind in segment.concealed
+    ]
+    if not segments:
+        return
+    whole = journal.is_whole
+    result.path = target if whole else part_path(target)
+    result.frames = join(journal.folder, segments, info, form, result.path, part=not whole)
+    if whole:
+        result.dropped = (journal.total or 0) - result.frames
+        journal.remove()
+        try:
+            part_path(target).unlink()
+        except OSError:
+            pass

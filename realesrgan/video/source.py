@@ -1,0 +1,253 @@
+"""The frames of an input, in order, each with a time stamp: of a video, or of a folder of pictures."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, Iterable, Iterator, List, Optional, Tuple
+
+from ..errors import notice
+from . import pyav
+from .pixels import checksum, same_picture
+from .probe import VideoInfo, open_video
+from .problems import reason_of
+
+__all__ = ["DAMAGED", "REPEATED", "Anchor", "Shot", "VideoSource", "mark_repeats", "resample"]
+
+logger = logging.getLogger(__name__)
+
+#: Kinds of concealment: the frame before is shown again; the decoder filled in what was unreadable.
+REPEATED, DAMAGED = "repeated", "damaged"
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A frame by which a place in the file is found again: its index, time stamp and checksum."""
+
+    index: int
+    pts: int
+    checksum: int
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One frame of the input.
+
+    Attributes:
+        index: From 0.
+        pts: Time stamp in the input's time base, later than that of the frame before.
+        raw: The time stamp as the file has it, None if it has none.
+        picture: A decoded frame, or an array.
+        concealed: Empty, ``"repeated"`` or ``"damaged"``.
+        same: Whether the picture is exactly that of the frame before.
+    """
+
+    index: int
+    pts: int
+    raw: Optional[int]
+    picture: Any
+    concealed: str = ""
+    same: bool = False
+
+    def anchor(self) -> Optional[Tuple[int, int]]:
+        """What a journal keeps of it; None if it is no use for finding it again."""
+        if self.concealed or self.raw != self.pts:
+            return None
+        return self.pts, checksum(self.picture)
+
+
+class _Clock:
+    """Makes time stamps strictly rising."""
+
+    def __init__(self, info: VideoInfo, last: Optional[int] = None) -> None:
+        self.step = max(1, round(1 / (info.rate or Fraction(25)) / info.time_base))
+        self.last = last
+        self.moved = 0
+        self._jump = -round(1 / info.time_base)
+        self._offset = 0
+
+    def __call__(self, raw: Optional[int]) -> int:
+        wish = (0 if self.last is None else self.last + self.step) if raw is None else raw + self._offset
+        if self.last is not None and wish <= self.last:
+            self.moved += 1
+            if raw is not None and wish - self.last < self._jump:
+                # The clock of the recording started anew: go on where it was.
+                wish = self.last + self.step
+                self._offset = wish - raw
+            else:
+                wish = self.last + 1
+        self.last = wish
+        return wish
+
+
+class VideoSource:
+    """The frames of a video file.
+
+    Rule for damage: a packet that the decoder rejects gives the frame before it once more, at the time stamp of the
+    packet (the first frames: the first readable one); a frame that the decoder mended is taken as it is. Both are
+    marked. So there are as many frames as the file has.
+    """
+
+    def __init__(self, info: VideoInfo) -> None:
+        self.info = info
+
+    @property
+    def step(self) -> int:
+        """Ticks that a frame lasts if nothing else is known."""
+        return max(1, round(1 / (self.info.rate or Fraction(25)) / self.info.time_base))
+
+    def shots(self, anchor: Optional[Anchor] = None) -> Iterator[Shot]:
+        """The frames, all or those after ``anchor``. If that is not found, all."""
+        if anchor is not None:
+            found = self._after(anchor)
+            if found is not None:
+                yield from found
+                return
+        with open_video(self.info.path) as container:
+            yield from self._shots(self._decoded(container), _Clock(self.info), 0)
+
+    def _after(self, anchor: Anchor) -> Optional[Iterator[Shot]]:
+        container = open_video(self.info.path)
+        try:
+            container.seek(anchor.pts, stream=container.streams[self.info.index])
+            decoded = self._decoded(container)
+            for pts, frame, _ in decoded:
+                if frame is not None and pts == anchor.pts and checksum(frame) == anchor.checksum:
+                    return self._closing(container, decoded, anchor)
+                if pts is not None and pts > anchor.pts:
+                    break
+        except pyav.FILE_ERRORS as error:
+            logger.debug("cannot seek in %s: %s", self.info.path, error)
+        container.close()
+        return None
+
+    def _closing(self, container: Any, decoded: Iterator[Any], anchor: Anchor) -> Iterator[Shot]:
+        with container:
+            yield from self._shots(decoded, _Clock(self.info, anchor.pts), anchor.index + 1)
+
+    def _decoded(self, container: Any) -> Iterator[Tuple[Optional[int], Any, str]]:
+        """Time stamp, frame (None: unreadable) and concealment, in the order of showing."""
+        stream = container.streams[self.info.index]
+        # Threads over frames would report an error with another packet than the one that has it.
+        stream.thread_type = "SLICE"
+        lost: List[int] = []
+        for packet in self._packets(container, stream):
+            try:
+                frames = packet.decode()
+            except pyav.FILE_ERRORS as error:
+                logger.debug("%s: packet at %s: %s", self.info.path, packet.pts, error)
+                frames = []
+                if packet.size and packet.pts is not None and not getattr(packet, "is_discard", False):
+                    heapq.heappush(lost, packet.pts)
+            for frame in frames:
+                while lost and frame.pts is not None and lost[0] < frame.pts:
+                    yield heapq.heappop(lost), None, REPEATED
+                yield frame.pts, frame, DAMAGED if frame.is_corrupt else ""
+        while lost:
+            yield heapq.heappop(lost), None, REPEATED
+
+    def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except pyav.FILE_ERRORS as error:
+                reason = reason_of(error)
+                notice(
+                    logger,
+                    "video.broken_off",
+                    f"{self.info.path} cannot be read further ({reason}): the result ends there.",
+                    path=str(self.info.path),
+                    reason=reason,
+                )
+                return
+            yield packet
+
+    def _shots(self, decoded: Iterator[Any], clock: _Clock, index: int) -> Iterator[Shot]:
+        waiting: List[Optional[int]] = []
+        picture: Any = None
+        first: Optional[int] = None
+        for raw, frame, concealed in decoded:
+            if frame is None and picture is None:
+                waiting.append(raw)
+                continue
+            picture = picture if frame is None else frame
+            for early in waiting:
+                yield Shot(index, clock(early), early, picture, REPEATED)
+                index += 1
+            waiting = []
+            pts = clock(raw)
+            first = pts if first is None else first
+            yield Shot(index, pts, raw, picture, concealed)
+            index += 1
+        self._say(clock, first)
+
+    def _say(self, clock: _Clock, first: Optional[int]) -> None:
+        path, told = self.info.path, self.info.duration
+        if clock.moved:
+            notice(
+                logger,
+                "video.moved",
+                f"{path}: {clock.moved} frames had a time stamp that was not after the one before; they were moved.",
+                path=str(path),
+                count=clock.moved,
+            )
+        if clock.last is None or first is None or told is None:
+            return
+        seen = float((clock.last + clock.step - first) * self.info.time_base)
+        if told - seen > max(1.0, 0.05 * told) and first <= clock.step:
+            notice(
+                logger,
+                "video.short",
+                f"{path} ends early: it says {told:.1f} s and has pictures for {seen:.1f} s.",
+                path=str(path),
+                told=f"{told:.1f}",
+                seen=f"{seen:.1f}",
+            )
+
+
+def mark_repeats(shots: Iterable[Shot], compare: bool) -> Iterator[Shot]:
+    """Find the frames that show exactly the picture before them.
+
+    Args:
+        compare: Compare pictures; otherwise only what is the same frame by construction counts.
+    """
+    before: Any = None
+    for shot in shots:
+        same = before is shot.picture or (compare and before is not None and same_picture(before, shot.picture))
+        before = shot.picture
+        yield replace(shot, same=same)
+
+
+def resample(shots: Iterable[Shot], source: Fraction, target: Fraction, rate: Fraction, step: int) -> Iterator[Shot]:
+    """Show the same at a constant rate: at each moment the frame that is on the screen.
+
+    Args:
+        source, target: Time bases before and after.
+        rate: Frames a second.
+        step: Ticks (before) that the last frame lasts.
+    """
+    count = 0
+    start: Optional[Fraction] = None
+    before: Optional[Shot] = None
+
+    def until(moment: Fraction) -> Iterator[Shot]:
+        nonlocal count
+        assert start is not None and before is not None
+        # Half a tick of tolerance: time stamps are rounded.
+        while start + count / rate + source / 2 < moment:
+            yield replace(before, index=count, pts=round((start + count / rate) / target), raw=None)
+            count += 1
+
+    for shot in shots:
+        if before is None:
+            start = shot.pts * source
+        else:
+            yield from until(shot.pts * source)
+        before = shot
+    if before is not None:
+        yield from until((before.pts + step) * source)
