@@ -29,7 +29,7 @@ ASSUMED = 8 * 2**30
 """Memory of a card that does not tell."""
 SHARED = 2 * 2**30
 """Memory counted for a graphics unit that shares the main memory."""
-_RX_580 = re.compile(r"\brx\s*5[78]0\b", re.IGNORECASE)
+_RX_580 = re.compile(r"\brx\s*5[789]0\b", re.IGNORECASE)
 _CPU_TILE = {"rrdbnet": 256, "srvgg": 256, "other": 256}
 
 

@@ -1,0 +1,194 @@
+"""A device is checked before it is used, and FP16 is left for FP32 where it does not hold."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.networks import CPU, rrdb, srvgg
+from torch import Tensor, nn
+
+from realesrgan import devices, engine, image
+from realesrgan.engine import Job
+from realesrgan.errors import DeviceError
+from realesrgan.precision import HALF_MAX, Networks, check_device, half_fault, sample_texture
+from realesrgan.tiling import Canvas
+from realesrgan.upsampler import RealESRGANer
+
+
+def run(networks: Networks, pixels: np.ndarray, tile: int = 16) -> Any:
+    picture = image.decode(pixels)
+    out = image.allocate(picture.height * 4, picture.width * 4, 3, picture.depth)
+    canvas = Canvas(picture.height, picture.width)
+    return out, engine.run(networks, Job(picture.color, canvas, 4, tile, 4), out)
+
+
+def pixels() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+
+
+def half_networks(module: nn.Module) -> Networks:
+    networks = Networks(module, devices.resolve("dml"), 4)
+    networks.choose(True)
+    return networks
+
+
+def test_the_texture_has_texture_and_unequal_sides() -> None:
+    texture = sample_texture()
+    assert tuple(texture.shape) == (1, 3, 24, 36)
+    assert float(texture.std()) > 0.1
+    assert 0 <= float(texture.min()) < float(texture.max()) <= 1
+
+
+def test_fp16_that_holds_is_taken_when_asked_for(directml) -> None:
+    networks = half_networks(rrdb())
+    assert networks.half
+    out, outcome = run(networks, pixels())
+    assert outcome.redone == 0
+    expected, _ = run(Networks(rrdb(), CPU, 4), pixels())
+    assert np.abs(out.astype(int) - expected).max() <= 2
+    assert any(dtype == torch.float16 or "float16" in str(dtype) for dtype in directml.dtypes)
+
+
+def test_fp16_is_not_taken_unasked_on_directml(directml) -> None:
+    networks = Networks(rrdb(), devices.resolve("dml"), 4)
+    networks.choose(None)
+    assert not networks.half
+
+
+@pytest.mark.parametrize("fault", ["nan", "black", "off"])
+def test_fp16_that_fails_its_self_test_is_not_taken(directml_with, caplog, fault) -> None:
+    with directml_with(half=fault), caplog.at_level(logging.WARNING):
+        networks = Networks(bright(), devices.resolve("dml"), 4)
+        networks.choose(True)
+        assert not networks.half
+    assert [record.notice_code for record in caplog.records] == ["precision.single"]
+
+
+def bright() -> nn.Module:
+    """A tiny network whose results are not near black."""
+    module = srvgg()
+    with torch.no_grad():
+        module.body[-1].bias.fill_(0.3)
+    return module
+
+
+@pytest.mark.parametrize("fault", ["nan", "black"])
+def test_fp16_failing_in_the_middle_is_redone_in_fp32_exactly(directml_with, caplog, fault) -> None:
+    with directml_with() as simulation:
+        networks = half_networks(bright())
+        single = Networks(bright(), devices.resolve("dml"), 4)
+        expected, _ = run(single, pixels())
+        used = simulation.half_convolutions
+    with directml_with(half=fault, half_from=used + 5), caplog.at_level(logging.WARNING):
+        networks = half_networks(bright())
+        assert networks.half
+        out, outcome = run(networks, pixels())
+        assert outcome.redone >= 1
+        assert not networks.half
+        # The first tile was right in FP16; from the fault on, all is FP32.
+        np.testing.assert_array_equal(out[64:], expected[64:])
+        assert np.abs(out.astype(int) - expected).max() <= 2
+    assert [record.notice_code for record in caplog.records].count("precision.single") == 1
+
+
+def test_black_that_is_right_stays_and_so_does_fp16(directml) -> None:
+    module = srvgg()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(0.5)
+        module.body[-1].bias.fill_(-9.0)  # everything is below 0, whatever the input
+    networks = Networks(module, devices.resolve("dml"), 4)
+    networks.half = True
+    out, outcome = run(networks, pixels())
+    assert not out.any()
+    assert networks.half
+    assert outcome.redone == outcome.tiles == 6
+
+
+def test_a_black_input_is_not_computed_twice(directml) -> None:
+    networks = Networks(srvgg(), devices.resolve("dml"), 4)
+    networks.half = True
+    _, outcome = run(networks, np.zeros((32, 48, 3), np.uint8))
+    assert outcome.redone == 0
+
+
+def test_the_cpu_works_in_fp32_and_says_so_once(caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        upsampler = RealESRGANer(4, None, model=srvgg(), half=True, device="cpu")
+    assert upsampler.half is False
+    assert [record.notice_code for record in caplog.records] == ["precision.single"]
+
+
+def wrong(network_run: Any, amount: float) -> Any:
+    def run_wrong(network: Any, x: Tensor, scale: int) -> Tensor:
+        result = network_run(network, x, scale)
+        return result if network.device.backend == "cpu" else result + amount
+
+    return run_wrong
+
+
+@pytest.mark.parametrize(("amount", "fit"), [(0.0001, True), (0.01, False), (float("nan"), False)])
+def test_a_device_that_computes_wrong_pictures_is_refused(directml, monkeypatch, amount, fit) -> None:
+    from realesrgan import precision
+
+    monkeypatch.setattr(precision, "_run", wrong(precision._run, amount))
+    networks = Networks(srvgg(), devices.resolve("dml"), 4)
+    if fit:
+        check_device(networks)
+    else:
+        with pytest.raises(DeviceError, match="computes wrong pictures"):
+            check_device(networks)
+
+
+def test_auto_takes_the_next_device_and_a_name_is_an_error(directml, monkeypatch, caplog) -> None:
+    from realesrgan import precision
+
+    monkeypatch.setattr(precision, "_run", wrong(precision._run, 0.1))
+    monkeypatch.setattr(devices, "_FINDERS", {**devices._FINDERS, "cuda": list})
+    devices.available.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        upsampler = RealESRGANer(4, None, model=srvgg())
+    assert upsampler.device.type == "cpu"
+    assert [record.notice_code for record in caplog.records] == ["device.refused"]
+    with pytest.raises(DeviceError, match="Update the graphics driver"):
+        RealESRGANer(4, None, model=srvgg(), device="dml")
+
+
+def test_a_device_that_fails_its_check_is_refused(directml_with) -> None:
+    with directml_with(lost_after=3), pytest.raises(DeviceError, match="failed on a small test picture"):
+        RealESRGANer(4, None, model=srvgg(), device="dml")
+
+
+def test_prelu_with_many_weights_is_never_asked_of_directml(directml, monkeypatch) -> None:
+    RealESRGANer(4, None, model=srvgg(), device="dml").enhance(pixels())
+    assert directml.ended == []
+    # The guard taken out, the trap bites.
+    allowed = replace(devices._CAPABILITIES["directml"], multi_prelu=True, drain_flops=0)
+    monkeypatch.setitem(devices._CAPABILITIES, "directml", allowed)
+    from directml_standin import ProcessEnded
+
+    with pytest.raises(ProcessEnded):
+        RealESRGANer(4, None, model=srvgg(), device="dml")
+    directml.forgive()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda x: x, None),
+        (lambda x: x + 0.001, None),
+        (lambda x: x * float("nan"), "NaN"),
+        (lambda x: x * 0, "black"),
+        (lambda x: x + 0.01, "off"),
+        (lambda x: x.index_put((torch.tensor(0),) * 4, torch.tensor(1 + 2 * HALF_MAX)), "off"),
+    ],
+)
+def test_faults_of_fp16(change, fault) -> None:
+    expected = sample_texture()
+    found = half_fault(change(expected), expected)
+    assert (found is None) if fault is None else fault in str(found)
