@@ -6,9 +6,7 @@ Pillow decodes whatever it can hold, because it treats a truncated file as an er
 
 from __future__ import annotations
 
-import codecs
 import io
-import struct
 from typing import Callable, Optional, Tuple
 
 import cv2
@@ -25,7 +23,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from . import metadata, png_file, tiff_file
+from . import formats, metadata, png_file, tiff_file
 from .decoder_settings import any_size
 from .picture import Decoded, Note, Refused, check_size
 
@@ -33,9 +31,6 @@ __all__ = ["decode"]
 
 #: Pixels of a picture that are converted at a time, so that a large one is not held several times over.
 _BAND = 1 << 21
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"}
-_BRANDS.update(dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"))
-
 Convert = Callable[[Image.Image], Image.Image]
 
 
@@ -45,13 +40,15 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     Raises:
         Refused: With the reason. Decoders' own errors of any kind come through: they mean damage.
     """
-    kind = _recognise(data)
+    kind = formats.recognise(data)
     if kind == "PNG":
         return _decode_png(data, max_pixels)
     if kind == "TIFF":
         return _decode_tiff(data, max_pixels)
     if kind == "WEBP":
-        _check_webp(data, max_pixels)
+        formats.check_webp(data, max_pixels)
+    if kind == "JPEG":
+        formats.check_jpeg(data)
     image = _open(data, kind)
     check_size(image.width, image.height, max_pixels)
     decoded = _decode_image(image, kind)
@@ -60,32 +57,6 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     decoded.icc = image.info.get("icc_profile") if decoded.icc is None else decoded.icc
     decoded.exif = image.info.get("exif")
     return decoded
-
-
-def _recognise(data: bytes) -> str:
-    if data.startswith(png_file.SIGNATURE):
-        return "PNG"
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if data[:2] == b"BM":
-        return "BMP"
-    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
-        return _BRANDS[data[8:12]]
-    what = "it is text, not a picture" if _is_text(data[:512]) else "its content is of no known picture format"
-    raise Refused("picture.format", f"{what} (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF and HEIC are read)")
-
-
-def _is_text(start: bytes) -> bool:
-    try:
-        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        return False
 
 
 def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -128,23 +99,6 @@ def _is_animated(image: Image.Image) -> bool:
         return bool(getattr(image, "is_animated", False))
     except Exception:  # noqa: BLE001 - the first frame was good; what follows it is of no interest
         return False
-
-
-def _check_webp(data: bytes, max_pixels: int) -> None:
-    """Check length and size from the header, because Pillow reserves the whole canvas when it opens a WebP file."""
-    (length,) = struct.unpack_from("<I", data, 4)
-    if length + 8 > len(data) or len(data) < 30:
-        raise Refused("picture.truncated", f"the file is truncated ({len(data)} of {length + 8} bytes)")
-    chunk = data[12:16]
-    if chunk == b"VP8X":
-        width = 1 + int.from_bytes(data[24:27], "little")
-        height = 1 + int.from_bytes(data[27:30], "little")
-    elif chunk == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
-        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
-    check_size(width, height, max_pixels)
 
 
 def _decode_png(data: bytes, max_pixels: int) -> Decoded:

@@ -86,6 +86,14 @@ def test_truncation_is_seen_though_another_library_allows_it(tmp_path: Path, mon
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True  # and it is left as it was
 
 
+def test_a_download_whose_rest_is_zero(tmp_path: Path) -> None:
+    for name in ("png", "png16", "jpeg", "jpeg progressive", "jpeg cmyk", "tiff deflate", "gif"):
+        data = samples()[name]
+        half = len(data) // 2
+        assert refuse_bytes(tmp_path, data[:half] + bytes(len(data) - half)).code != "picture.missing"
+        assert refuse_bytes(tmp_path, data[:half] + bytes(100_000)).code != "picture.missing"
+
+
 def test_a_flipped_bit_in_a_png_is_seen(tmp_path: Path) -> None:
     for name in ("png", "png16", "png palette"):
         data = bytearray(samples()[name])
