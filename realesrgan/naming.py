@@ -136,8 +136,8 @@ def output_path(
 class OutputPlan:
     """Who may write which name. Decided from the list of sources alone, so that a second run decides the same.
 
-    The first source in the list that leads to a name owns it; each later one is refused with an error naming both.
-    With ``auto``, sources that keep their suffix go before those that change it.
+    A name belongs to the source that keeps its suffix (``a.png`` before ``a.jpg`` for ``a_out.png``), else to the
+    first in the list; each other one is refused with an error naming both.
     """
 
     def __init__(
@@ -155,12 +155,11 @@ class OutputPlan:
         self._folders: Dict[Path, str] = {}
         self._owners: Dict[str, Source] = {}
         self._inputs = {self._key(source.path): source for source in sources}
-        automatic = extension.lower().lstrip(".") == "auto"
         wishes = [(source, choose_extension(extension, source.path, "RGB", 8)) for source in sources]
-        # Those that keep their suffix come first: beside a.gif, it is a.png that users expect to give a_out.png.
-        for source, wish in sorted(wishes, key=lambda pair: automatic and pair[0].path.suffix != pair[1]):
+        # Those that keep their suffix come first: beside a.bmp, it is a.png that users expect to give a_out.png.
+        for source, wish in sorted(wishes, key=lambda pair: pair[0].path.suffix != pair[1]):
             self._claim(source, wish)
-        if automatic:
+        if extension.lower().lstrip(".") == "auto":
             # Alpha is known only once a picture is read; such a result goes to .png, so that name is kept for it.
             for source in sources:
                 if WRITABLE.get(source.path.suffix.lower()) != "JPEG":

@@ -231,18 +231,21 @@ def refused(plan: files.OutputPlan, source: files.Source, extension: str) -> Pic
 
 
 def test_two_inputs_of_one_name(tmp_path: Path) -> None:
-    jpg, png = pair = sources("a.jpg", "a.png")
-    plan = files.plan_outputs(pair, tmp_path, "out", "png")
-    assert plan.path(jpg, ".png") == tmp_path / "a_out.png"
-    error = refused(plan, png, ".png")
+    jpg, png, webp = several = sources("a.jpg", "a.png", "a.webp")
+    plan = files.plan_outputs(several, tmp_path, "out", "png")
+    assert plan.path(png, ".png") == tmp_path / "a_out.png"  # it keeps its suffix
+    error = refused(plan, jpg, ".png")
     assert error.code == "picture.clash"
     assert "a.jpg" in str(error) and "a.png" in str(error)
-    assert plan.path(jpg, ".png") == tmp_path / "a_out.png"  # asking again changes nothing
-    assert list(plan.clashes("png")) == [png]
+    assert plan.path(png, ".png") == tmp_path / "a_out.png"  # asking again changes nothing
+    assert list(plan.clashes("png")) == [jpg, webp]
+    first = files.plan_outputs([jpg, webp], tmp_path, "out", "png")
+    assert first.path(jpg, ".png") == tmp_path / "a_out.png"  # both change theirs: the first in the list
+    assert refused(first, webp, ".png").code == "picture.clash"
 
 
 def test_the_owner_does_not_depend_on_the_order_of_asking(tmp_path: Path) -> None:
-    pair = sources("a.jpg", "a.png")
+    pair = sources("a.jpg", "a.webp")
     plan = files.plan_outputs(pair, tmp_path, "out", "png")
     assert refused(plan, pair[1], ".png").code == "picture.clash"
     assert plan.path(pair[0], ".png")
