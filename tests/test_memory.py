@@ -92,7 +92,7 @@ def test_smaller_cards_get_smaller_tiles() -> None:
     tiles = [device_tile(X4PLUS, 32, half=False, device=card(size)) for size in (2, 4, 6, 8)]
     assert tiles == [96, 256, 384, 512]
     halves = [device_tile(X4PLUS, 32, half=True, device=card(size)) for size in (2, 4, 6, 8)]
-    assert halves == [192, 512, 512, 512]
+    assert halves == [256, 512, 512, 512]
     assert device_tile(X4PLUS, 32, half=False, device=card(4, "Radeon RX 570 Series")) == 256
 
 
