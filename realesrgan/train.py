@@ -32,7 +32,7 @@ def _parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help="pytorch: started by torchrun")
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest state of this experiment")
     parser.add_argument("--debug", action="store_true", help="log every step, save and validate every 8")
-    parser.add_argument("--device", metavar="NAME", help="cuda, cpu, or to try another: directml (default: num_gpu says)")
+    parser.add_argument("--device", metavar="NAME", help="cuda, cpu, or a trial: directml (default: num_gpu says)")
     parser.add_argument(
         "--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override options: train:ema_decay=0.99"
     )
@@ -121,10 +121,11 @@ def _validation_data(options: Dict[str, Any]) -> List[Any]:
     return loaders
 
 
-def _validate(model: Any, loaders: List[Any], options: Dict[str, Any], record: _Record, iteration: int, board: Any) -> None:
+def _validate(model: Any, loaders: List[Any], record: _Record, iteration: int, board: Any) -> None:
+    options = model.opt["val"]
     for loader in loaders:
-        model.validation(loader, iteration, board, bool(options["val"].get("save_img", False)))
-        if options["rank"] == 0 and options["val"].get("metrics"):
+        model.validation(loader, iteration, board, bool(options.get("save_img", False)))
+        if record.active and options.get("metrics"):
             record.write(iter=iteration, validation=loader.dataset.opt["name"], **model.metric_results)
 
 
@@ -177,7 +178,7 @@ def _loop(model: Any, options: Dict[str, Any], state: Optional[Dict[str, Any]], 
                 times = {"time": working.get_avg_time(), "data_time": waiting.get_avg_time()}
                 say({"epoch": epoch, "iter": iteration, "lrs": rates, **times, **losses})
             if val_freq and iteration % val_freq == 0:
-                _validate(model, validation, options, record, iteration, board)
+                _validate(model, validation, record, iteration, board)
             if iteration % save_freq == 0:
                 model.save(epoch, iteration)
                 LOGGER.info(f"Saved the networks and the state of step {iteration}")
@@ -190,7 +191,7 @@ def _loop(model: Any, options: Dict[str, Any], state: Optional[Dict[str, Any]], 
             break
     model.save(epoch, -1)
     if validation and (not val_freq or total % val_freq):
-        _validate(model, validation, options, record, iteration, board)
+        _validate(model, validation, record, iteration, board)
 
 
 def train(options: Dict[str, Any], root: Path, launcher: str = "none", **settings: Any) -> Path:
@@ -259,9 +260,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
         options = reader.load(args.opt)
         reader.override(options, args.force_yml)
-        train(
-            options, Path.cwd(), args.launcher, auto_resume=args.auto_resume, debug=args.debug, device=args.device
-        )
+        train(options, Path.cwd(), args.launcher, auto_resume=args.auto_resume, debug=args.debug, device=args.device)
     except RealESRGANError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -52,12 +52,19 @@ class KernelRecipe:
     beta_plateau: List[float]
 
     @classmethod
-    def from_options(cls, options: Dict[str, Any], suffix: str = "") -> "KernelRecipe":
+    def from_options(cls, options: Dict[str, Any], suffix: str = "") -> KernelRecipe:
         """Read ``blur_kernel_size``, ``kernel_list``, … with ``suffix`` behind each.
 
         Raises:
             InputError: A key is missing or its value cannot be.
         """
+
+        def limits(key: str) -> List[float]:
+            low, high = (float(value) for value in need(key))
+            if not 0 < low <= high:
+                raise InputError(f"option '{key}{suffix}' is [least, most], both above 0, not {[low, high]}")
+            # basicsr wants two numbers that differ.
+            return [low, max(high, low * (1 + 1e-9))]
 
         def need(key: str) -> Any:
             if options.get(f"{key}{suffix}") is None:
@@ -78,9 +85,9 @@ class KernelRecipe:
             kinds=tuple(kinds),
             chances=tuple(float(chance) for chance in chances),
             sinc_chance=float(need("sinc_prob")),
-            sigma=[float(value) for value in need("blur_sigma")],
-            beta_gaussian=[float(value) for value in need("betag_range")],
-            beta_plateau=[float(value) for value in need("betap_range")],
+            sigma=limits("blur_sigma"),
+            beta_gaussian=limits("betag_range"),
+            beta_plateau=limits("betap_range"),
         )
 
     def draw(self) -> np.ndarray:

@@ -19,7 +19,7 @@ class Draw(int):
 
     seed: int
 
-    def __new__(cls, index: int, seed: int) -> "Draw":
+    def __new__(cls, index: int, seed: int) -> Draw:
         draw = super().__new__(cls, index)
         draw.seed = seed
         return draw

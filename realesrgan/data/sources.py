@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Dict, List, Optional, Union
 
 import numpy as np
@@ -55,7 +55,7 @@ class FolderSource:
             raise InputError(f"there is no folder {self.root} (option dataroot_gt or dataroot_lq)")
 
     def keys(self, meta_info: Optional[str] = None) -> List[str]:
-        """The names in the ``meta_info`` file (less a shape behind them), or all pictures of the folder and those below."""
+        """The names in the ``meta_info`` file (less a shape behind them), or all pictures in and below the folder."""
         if meta_info:
             return [self.key_of(line) for line in meta_lines(meta_info)]
         found = [path for path in self.root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
@@ -95,7 +95,7 @@ class LmdbSource:
     @staticmethod
     def key_of(line: str) -> str:
         """The name in a line of a list, less its suffix and the shape that may stand behind it."""
-        return os.path.splitext(SHAPE.sub("", line.strip()))[0]
+        return PurePosixPath(SHAPE.sub("", line.strip())).with_suffix("").as_posix()
 
     def read(self, key: str) -> np.ndarray:
         """The picture as :func:`decode_bgr` gives it."""

@@ -49,7 +49,8 @@ def draw(seed: int, size: int) -> np.ndarray:
         elif kind == 2:
             cv2.rectangle(picture, start, end, colour, int(rng.integers(1, 4)))
         else:
-            cv2.ellipse(picture, start, (size // 5, size // 9), float(rng.uniform(0, 180)), 0, 360, colour, 2, cv2.LINE_AA)
+            tilt = float(rng.uniform(0, 180))
+            cv2.ellipse(picture, start, (size // 5, size // 9), tilt, 0, 360, colour, 2, cv2.LINE_AA)
     return picture
 
 

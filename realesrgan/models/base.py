@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Dict, List, Tuple, Union
 
@@ -12,6 +11,7 @@ from basicsr.utils import get_root_logger
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from realesrgan.checkpoints import torch_is_breakable
 from realesrgan.errors import InputError, WeightsError
 from realesrgan.models.degradation import Degradation
 from realesrgan.models.pool import PairPool
@@ -74,7 +74,7 @@ class RealESRMixin:
             return self.usm_sharpener(gt)
 
     def _pair(self, source: torch.Tensor, target: torch.Tensor, data: Dict[str, Any]) -> Pair:
-        """(lq, gt): ``source`` degraded with the batch's kernels, cut alike with ``target``, exchanged with the pool."""
+        """(lq, gt): ``source`` degraded with the batch's kernels, cut like ``target``, exchanged with the pool."""
         kernels = (data[name].to(self.data_device) for name in ("kernel1", "kernel2", "sinc_kernel"))
         lq = self.degradation(source, *kernels)
         gt, lq = paired_random_crop([target], [lq], int(self.opt["gt_size"]), int(self.opt["scale"]))
@@ -99,6 +99,11 @@ class RealESRMixin:
             WeightsError: The file is missing or broken, or its weights do not fit (with ``strict``).
         """
         net = self.get_bare_model(net)
+        if torch_is_breakable():
+            get_root_logger().warning(
+                f"This torch can be made to run code by a crafted file: take {load_path} only from who you trust, "
+                "or update torch to 2.10"
+            )
         content = load_file(load_path)
         key = param_key if param_key in content else next((k for k in ("params_ema", "params") if k in content), None)
         if param_key and key != param_key:
@@ -135,7 +140,7 @@ class RealESRMixin:
             for key, each in zip(keys, nets)
         }
         name = "latest" if current_iter == -1 else str(current_iter)
-        save_file(content, os.path.join(self.opt["path"]["models"], f"{net_label}_{name}.pth"))
+        save_file(content, Path(self.opt["path"]["models"]) / f"{net_label}_{name}.pth")
 
     # --- resuming ------------------------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ class Stage:
     jpeg_range: Range
 
     @classmethod
-    def from_options(cls, options: Dict[str, Any], suffix: str = "", blur_prob: float = 1.0) -> "Stage":
+    def from_options(cls, options: Dict[str, Any], suffix: str = "", blur_prob: float = 1.0) -> Stage:
         """Read the keys that end in ``suffix``.
 
         Raises:
@@ -167,13 +167,13 @@ class Degradation:
     def noise(self, pictures: torch.Tensor, stage: Stage) -> torch.Tensor:
         """Add Gaussian or else Poisson noise, coloured or grey; the strength differs from picture to picture."""
         if random.random() < stage.gaussian_noise_prob:
-            return random_add_gaussian_noise_pt(pictures, sigma_range=stage.noise_range, gray_prob=stage.gray_noise_prob)
-        return random_add_poisson_noise_pt(
-            pictures, scale_range=stage.poisson_scale_range, gray_prob=stage.gray_noise_prob
-        )
+            return random_add_gaussian_noise_pt(pictures, stage.noise_range, stage.gray_noise_prob)
+        return random_add_poisson_noise_pt(pictures, stage.poisson_scale_range, stage.gray_noise_prob)
 
     def jpeg(self, pictures: torch.Tensor, qualities: Range) -> torch.Tensor:
         """Compress each picture with a quality of its own."""
         quality = pictures.new_empty(pictures.shape[0]).uniform_(*qualities)
         # The pictures must be within range, or the blocks' colours would overflow; the qualities are written into.
-        return self._jpeg(torch.clamp(pictures, 0, 1), quality=quality.clone())
+        # DiffJPEG's tables are transposed against the standard's: seen across, pictures are quantised as in a file.
+        across = torch.clamp(pictures, 0, 1).transpose(-1, -2)
+        return self._jpeg(across, quality=quality.clone()).transpose(-1, -2)

@@ -95,7 +95,7 @@ def load(path: Union[str, Path]) -> Options:
     except OSError as error:
         raise InputError(f"cannot read the options {path}: {error.strerror or error}") from error
     try:
-        options = yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+        options = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(options, dict):
@@ -123,7 +123,7 @@ def override(options: Options, entries: Iterable[str]) -> None:
         if not isinstance(section, dict):
             raise InputError(f"--force_yml: {':'.join(sections)} is a value, not a section")
         text = text.strip()
-        section[last] = None if text.lower() == "none" else yaml.load(text, Loader=_Loader)  # noqa: S506
+        section[last] = None if text.lower() == "none" else yaml.load(text, Loader=_Loader)
 
 
 def _unknown(where: str, key: str, known: Iterable[str], prefix: str = "") -> str:
@@ -165,7 +165,7 @@ def check_keys(options: Options) -> None:
         _refuse_unknown(section, known, where)
     for phase, dataset in options["datasets"].items():
         if phase.split("_")[0] not in ("train", "val"):
-            raise InputError(f"option 'datasets:{phase}': a data set is 'train', or 'val' with an ending such as 'val_2'")
+            raise InputError(f"option 'datasets:{phase}': a data set is 'train', or 'val', or begins with 'val_'")
         _refuse_unknown(dataset, DATASET_KEYS, f"datasets:{phase}")
         for key in ("io_backend", "textures"):
             _refuse_unknown(dataset.get(key), SECTIONS[f"datasets:*:{key}"], f"datasets:{phase}:{key}")
@@ -182,7 +182,7 @@ def _check_arguments(section: Any, thing: Any, where: str, given: Sequence[str] 
 
 def _look_up(section: Any, registry: Any, where: str) -> Any:
     kind = section.get("type") if isinstance(section, dict) else None
-    names = [name[: -len("_basicsr")] if name.endswith("_basicsr") else name for name in registry.keys()]
+    names = [name[: -len("_basicsr")] if name.endswith("_basicsr") else name for name, _ in registry]
     if kind not in names:
         raise InputError(_unknown(f"{where}:type: {kind}", str(kind), names))
     return registry.get(kind)

@@ -56,7 +56,7 @@ class RealESRGANModel(RealESRMixin, SRGANModel):
     def _target(self, key: str, default: bool) -> torch.Tensor:
         return self.gt_usm if self.opt.get(key, default) else self.gt
 
-    def _generator_losses(self) -> "OrderedDict[str, torch.Tensor]":
+    def _generator_losses(self) -> OrderedDict[str, torch.Tensor]:
         """The weighted terms for the present output; their sum is what the generator minimises."""
         losses = OrderedDict()
         if self.cri_pix:
@@ -71,7 +71,7 @@ class RealESRGANModel(RealESRMixin, SRGANModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step of the generator, then one of the discriminator."""
-        losses: "OrderedDict[str, torch.Tensor]" = OrderedDict()
+        losses: OrderedDict[str, torch.Tensor] = OrderedDict()
         _learn(self.net_d.parameters(), False)
         self.optimizer_g.zero_grad()
         self.output = self.net_g(self.lq)

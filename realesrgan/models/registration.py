@@ -5,8 +5,8 @@ This is also the one place where basicsr is imported the first time, and where i
 * ``torchvision.transforms.functional_tensor`` is gone: :mod:`realesrgan.compat` stands in (installed by
   ``import realesrgan``).
 * basicsr imports ``scipy.ndimage.filters``, which warns: the warning is basicsr's alone and is kept from the user.
-* ``basicsr.utils.DiffJPEG`` writes into the qualities it is given, and its tables ask for gradients:
-  :mod:`realesrgan.models.degradation` calls it with a copy and without gradients.
+* ``basicsr.utils.DiffJPEG`` writes into the qualities it is given, its tables ask for gradients, and they are
+  transposed: :mod:`realesrgan.models.degradation` gives it a copy, no gradients, and pictures seen across.
 * basicsr's launcher and resume code need CUDA: :mod:`realesrgan.train` has its own.
 """
 

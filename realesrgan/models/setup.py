@@ -42,7 +42,7 @@ def start_processes(options: Options, launcher: str) -> None:
     cuda = torch.cuda.is_available() and options["num_gpu"] != 0
     backend = (settings.get("backend") or "nccl") if cuda else "gloo"
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     torch.distributed.init_process_group(backend=backend)
     options["rank"] = torch.distributed.get_rank()
     options["world_size"] = torch.distributed.get_world_size()
@@ -59,47 +59,52 @@ def choose_device(options: Options, request: Optional[str] = None) -> None:
     wanted = there if options["num_gpu"] == "auto" else options["num_gpu"]
     if not isinstance(wanted, int) or wanted < 0:
         raise InputError(f"option 'num_gpu' is auto or a number from 0, not {options['num_gpu']!r}")
-    if request not in (None, "auto", "cuda", "cpu"):
-        _use_other_device(options, str(request))
-        return
-    if request == "cpu":
-        wanted = 0
-    if wanted > there or (request == "cuda" and there == 0):
-        raise InputError(
-            f"num_gpu is {options['num_gpu']}, but torch sees {there} CUDA devices here: "
-            "set num_gpu: 0 to train on the CPU, or auto"
-        )
-    if request == "cuda":
-        wanted = max(1, wanted)
-    if options["dist"] and wanted:
-        options["device"] = f"cuda:{torch.cuda.current_device()}"
+    if request in (None, "auto"):
+        if wanted > there:
+            raise InputError(
+                f"num_gpu is {options['num_gpu']}, but torch sees {there} CUDA devices here: "
+                "set num_gpu: 0 to train on the CPU, or auto"
+            )
+        options["device"] = "cuda" if wanted else "cpu"
     else:
-        options["device"] = "cuda:0" if wanted else "cpu"
+        wanted = _use(options, str(request), max(1, wanted))
+    if options["dist"] and options["device"] == "cuda":
+        options["device"] = f"cuda:{torch.cuda.current_device()}"
     options["num_gpu"] = wanted
 
 
-def _use_other_device(options: Options, request: str) -> None:
-    """Try a device that training was not made for, and say what is known not to work there."""
+def _use(options: Options, request: str, wanted: int) -> int:
+    """Set the device that was asked for; returns the number of CUDA cards to use.
+
+    A device that is neither CUDA nor the CPU is tried, and what is known not to work there is said.
+    """
     from realesrgan import devices
 
+    device = devices.resolve(request)
+    chosen = device.torch_device
+    if chosen.type in ("cpu", "cuda"):
+        options["device"] = str(chosen) if ":" in request else chosen.type
+        return 0 if chosen.type == "cpu" else 1 if ":" in request else wanted
     if options["dist"]:
         raise InputError(f"--device {request} works in one process only: leave out --launcher")
-    device = devices.resolve(request)
-    capabilities = device.capabilities
     network = options["network_g"]
-    if not capabilities.multi_prelu and network["type"] == "SRVGGNetCompact" and network.get("act_type") in (None, "prelu"):
+    has_prelu = network["type"] == "SRVGGNetCompact" and network.get("act_type", "prelu") == "prelu"
+    if has_prelu and not device.capabilities.multi_prelu:
         raise DeviceError(
             f"{device.spec} cannot run PReLU with several parameters: this process would be aborted. "
             "Train SRVGGNetCompact on CUDA or the CPU, or with act_type: leakyrelu"
         )
-    troubles = ["it was never measured here: compare the first losses with those of --device cpu"]
-    if not capabilities.bilinear:
-        options["degrade_on_cpu"] = True
-        troubles.append("its bilinear resizing is shifted, so pictures are degraded on the CPU")
-        if options.get("network_d"):
-            troubles.append("the discriminator resizes bilinearly: its judgement is shifted by half a pixel")
+    troubles = [
+        "nobody has measured it: compare the first losses with those of --device cpu",
+        "pictures are degraded on the CPU, because bilinear resizing may be shifted there",
+        "operators that it lacks run on the CPU",
+    ]
+    if options.get("network_d"):
+        troubles.append("the discriminator resizes bilinearly, so its judgement may be shifted by half a pixel")
     notice(LOGGER, "train.device", f"Training on {device.spec} is a trial: {'; '.join(troubles)}.")
-    options["device"], options["num_gpu"] = device.torch_device, 0
+    options["degrade_on_cpu"] = True
+    options["device"] = chosen
+    return 0
 
 
 def seed_everything(options: Options, saved: Optional[int] = None) -> None:
