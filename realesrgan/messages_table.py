@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict
 
 from .messages_pictures import PICTURES
+from .messages_video import VIDEO
 
 __all__ = ["TABLE"]
 
@@ -160,6 +161,18 @@ _DEVICE: Dict[str, Dict[str, str]] = {
         "en": "FP16 does not hold on {device} ({reason}): going on in FP32.",
         "ko": "{device}에서는 FP16을 쓸 수 없어({reason}) FP32로 계속합니다.",
     },
+    "profile.used": {
+        "en": "Tiles of {tile} pixels in {precision}, as 'realesrgan tune' found best for {device}.",
+        "ko": "'realesrgan tune'이 {device}에 가장 좋다고 측정한 대로 {tile} 픽셀 타일과 {precision}을 사용합니다.",
+    },
+    "profile.stale": {
+        "en": "The tuned profile of {device} is not used: {reason}. Run 'realesrgan tune' again.",
+        "ko": "{device}의 조정 결과를 사용하지 않습니다: {reason}. 'realesrgan tune'을 다시 실행하십시오.",
+    },
+    "profile.corrupt": {
+        "en": "The profile {path} cannot be read ({reason}) and is ignored. 'realesrgan tune' writes it anew.",
+        "ko": "조정 결과 {path}을(를) 읽을 수 없어({reason}) 무시합니다. 'realesrgan tune'이 새로 만듭니다.",
+    },
     "memory.assumed": {
         "en": "{device} does not tell how much memory it has: 8 GB are assumed. If it has less, give a smaller tile "
         "with -t.",
@@ -230,4 +243,4 @@ _WEIGHTS: Dict[str, Dict[str, str]] = {
     },
 }
 
-TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **PICTURES}
+TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **PICTURES, **VIDEO}
