@@ -140,7 +140,7 @@ def choose_format(
         colour=_result_colour(info, form),
         sar=info.sar,
         container=codec.container if choice.container == "auto" else choice.container,
-        deep=max(info.depth, max(component.bits for component in form.components)) > 8,
+        deep=max(info.depth, *(component.bits for component in form.components)) > 8,
         alpha=alpha and has_alpha,
     )
 

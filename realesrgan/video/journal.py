@@ -129,10 +129,10 @@ class Journal:
             anchor = line["anchor"] and (line["anchor"][0], line["anchor"][1])
             concealed = [(entry[0], entry[1], entry[2]) for entry in line["concealed"]]
             segment = Segment(**{**line, "anchor": anchor, "concealed": concealed})
-            size = (self.folder / segment.name).stat().st_size
+            whole = (self.folder / segment.name).stat().st_size == segment.size
         except (KeyError, TypeError, IndexError, OSError):
-            size, segment = -1, None  # type: ignore[assignment]
-        if segment is None or size != segment.size:
+            whole = False
+        if not whole:
             notice(
                 logger,
                 "video.segment",

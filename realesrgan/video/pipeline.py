@@ -107,15 +107,14 @@ def enlarge(work: Work, shots: Iterator[Shot], step: int) -> None:
 
 def _network(work: Work, pixels: Channel[_Item], results: Channel[_Item]) -> None:
     finished = len(work.journal.done())
+    alpha = {"alpha_upsampler": work.alpha_upsampler} if work.form.alpha else {}
     for item in pixels:
         result = None
         if item.value is None:
             work.repeated += 1
         else:
             begun = time.perf_counter()
-            result, _ = work.upsampler.enhance(
-                item.value, outscale=work.outscale, alpha_upsampler=work.alpha_upsampler
-            )  # fmt: skip
+            result, _ = work.upsampler.enhance(item.value, outscale=work.outscale, **alpha)
             work.device_seconds += time.perf_counter() - begun
             work.computed += 1
         results.put(_Item(item.shot, result))

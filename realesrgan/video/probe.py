@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from . import pyav
 from .problems import VideoError, reason_of
 
-__all__ = ["Colour", "VideoInfo", "open_video", "probe", "video_stream"]
+__all__ = ["Colour", "Note", "VideoInfo", "open_video", "probe", "video_stream"]
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,15 @@ _RGB = 0  # FFmpeg's number of the matrix of pictures that are RGB already
 _BT709, _BT601 = 1, 6
 #: Players take untagged pictures of up to this many lines as BT.601, larger ones as BT.709.
 _SD_LINES = 576
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to say about a video: its code, the English sentence, and the fields beside ``path``."""
+
+    code: str
+    sentence: str
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class VideoInfo:
         sar: Width of a pixel over its height.
         rotation: The 36 bytes of the display matrix, native byte order, None if there is none.
         interlaced: Whether its first frame is woven of two fields.
-        notes: What is to be known: code and English sentence.
+        notes: What is to be known of it.
     """
 
     path: Path
@@ -67,7 +76,7 @@ class VideoInfo:
     sar: Fraction
     rotation: Optional[bytes]
     interlaced: bool
-    notes: Tuple[Tuple[str, str], ...] = ()
+    notes: Tuple[Note, ...] = ()
 
 
 def open_video(path: Path) -> Any:
@@ -125,7 +134,9 @@ def probe(path: Path) -> VideoInfo:
         colour, assumed = _colour(context, form.name, is_rgb, frame.height)
         notes = []
         if stream.metadata.get("alpha_mode") == "1" and not _has_alpha(form):
-            notes.append(("video.alpha_unseen", "The transparency of this VP8/VP9 video cannot be read: it is lost."))
+            notes.append(
+                Note("video.alpha_unseen", "The transparency of this VP8/VP9 video cannot be read: it is lost.")
+            )
         notes += _side_data_notes(frame)
         return VideoInfo(
             path=path,
@@ -192,7 +203,7 @@ def _side_data(frame: Any) -> Dict[str, bytes]:
     return {str(getattr(item.type, "name", item.type)): bytes(item) for item in items}
 
 
-def _side_data_notes(frame: Any) -> list[Tuple[str, str]]:
+def _side_data_notes(frame: Any) -> List[Note]:
     kept = {"MASTERING_DISPLAY_METADATA": "mastering display", "CONTENT_LIGHT_LEVEL": "content light level"}
     kept.update(
         {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_METADATA": "Dolby Vision", "SPHERICAL": "spherical", "STEREO3D": "3D"}
@@ -200,4 +211,4 @@ def _side_data_notes(frame: Any) -> list[Tuple[str, str]]:
     lost = [what for name, what in kept.items() if name in _side_data(frame)]
     if not lost:
         return []
-    return [("video.side_data", f"Not carried into the result: {', '.join(lost)} data.")]
+    return [Note("video.side_data", f"Not carried into the result: {', '.join(lost)} data.", {"what": ", ".join(lost)})]

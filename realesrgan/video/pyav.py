@@ -11,13 +11,14 @@ from .problems import VideoError
 
 __all__ = [
     "FILE_ERRORS",
-    "LIMITED_RANGE",
     "FULL_RANGE",
+    "LIMITED_RANGE",
     "UNKNOWN",
     "add_copy",
     "can_encode",
     "get_chapters",
     "load",
+    "say_without_chapters",
     "set_chapters",
 ]
 

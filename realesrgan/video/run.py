@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..errors import notice
+from . import pyav
 from .encoding import EncoderChoice, Format, choose_format
 from .join import join
 from .journal import Journal
@@ -18,7 +19,7 @@ from .pipeline import Work, enlarge
 from .pixels import ToPixels
 from .source import Anchor, Shot, mark_repeats, resample
 
-__all__ = ["VideoOptions", "VideoResult", "process"]
+__all__ = ["VideoOptions", "VideoResult", "identity", "part_path", "parts_folder", "plan", "process", "to_pixels"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class VideoOptions:
 
     outscale: float = 4.0
     fps: Optional[Fraction] = None
-    encoder: EncoderChoice = EncoderChoice()
+    encoder: EncoderChoice = field(default_factory=EncoderChoice)
     segment: int = 240
     segment_seconds: float = 300.0
     skip_repeats: bool = True
@@ -107,7 +108,7 @@ def process(
     begun = time.perf_counter()
     form = plan(source, options)
     _say_what_to_know(source.info, form, options)
-    journal = Journal(parts_folder(target), _identity(source, form, options), restart=options.restart)
+    journal = Journal(parts_folder(target), identity(source, form, options), restart=options.restart)
     result = VideoResult(resumed=len(journal.done()))
     if not journal.is_whole:
         work = Work(
@@ -183,24 +184,25 @@ def _likely(info: Any, options: VideoOptions) -> Optional[int]:
     return info.frames if info.frames is None else int(info.frames)
 
 
-def _identity(source: Any, form: Format, options: VideoOptions) -> Dict[str, Any]:
+def identity(source: Any, form: Format, options: VideoOptions) -> Dict[str, Any]:
+    """What the frames of the result depend on, as plain values."""
     path = source.info.path
     status = path.stat()
-    identity: Dict[str, Any] = {
+    found: Dict[str, Any] = {
         "input": [path.name, 0 if path.is_dir() else status.st_size, status.st_mtime_ns],
         "encoding": form.described(),
         "outscale": options.outscale,
         "fps": str(options.fps),
         "alpha_upsampler": options.alpha_upsampler,
     }
-    identity.update(options.identity)
-    return identity
+    found.update(options.identity)
+    return found
 
 
 def _say_what_to_know(info: Any, form: Format, options: VideoOptions) -> None:
     path = str(info.path)
-    for code, sentence in info.notes:
-        notice(logger, code, f"{path}: {sentence}", path=path)
+    for note in info.notes:
+        notice(logger, note.code, f"{path}: {note.sentence}", path=path, **note.fields)
     if info.interlaced:
         notice(
             logger,
@@ -237,8 +239,6 @@ def _say_of_result(info: Any, form: Format, options: VideoOptions, path: str) ->
         )
     if info.alpha and not form.alpha:
         notice(logger, "video.alpha_dropped", f"{path}: its transparency is left out.", path=path)
-    from . import pyav
-
     depth = max(component.bits for component in pyav.load().VideoFormat(form.pix_fmt).components)
     if depth < info.depth:
         notice(
