@@ -16,6 +16,8 @@ __all__ = ["Scrubber"]
 _ROOT = Path(__file__).resolve().parents[2]
 # What is left after the known folders: a drive, a share, or a path from the root with two parts at least.
 _PATH = re.compile(r"""(?<![\w/\\.:<>])(?:[A-Za-z]:[\\/]|\\\\|~[\\/]|/(?=[^\s/'"]+/))[^\s'"<>|*?;,:()]*""", re.VERBOSE)
+# Folders of the user's own say something about the user too, and may have spaces in their names.
+_BELOW = re.compile(r"""(<home>|<working\ folder>)[\\/](?:[^"'<>|:;,\n]*[\\/])?""", re.VERBOSE)
 _NAMES = ("USER", "USERNAME", "LOGNAME", "COMPUTERNAME", "HOSTNAME", "USERDOMAIN", "SUDO_USER")
 
 
@@ -31,6 +33,7 @@ class Scrubber:
         for folder, label in self._folders:
             text = re.sub(re.escape(folder) + r"(?![\w.-])", label, text, flags=re.IGNORECASE)
         text = _PATH.sub(lambda match: re.split(r"[\\/]", match.group().rstrip("\\/"))[-1] or "<path>", text)
+        text = _BELOW.sub(r"\1/", text)
         for name, label in self._names:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", label, text, flags=re.IGNORECASE)
         return text
