@@ -18,8 +18,9 @@ logger = logging.getLogger(__name__)
 
 #: By which a video is recognised in a folder; a file that is named itself is taken whatever its suffix.
 VIDEO_SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".f4v", ".wmv", ".asf", ".ts", ".m2ts", ".mts", ".mpg")
-    + (".mpeg", ".vob", ".ogv", ".3gp", ".mxf")
+    "." + name
+    for names in ("mp4 m4v mov mkv webm avi flv f4v wmv asf", "ts m2ts mts mpg mpeg vob ogv 3gp mxf")
+    for name in names.split()
 )
 #: The original's rate for a folder of frames.
 FOLDER_RATE = Fraction(24)
