@@ -16,7 +16,7 @@ import numpy as np
 from . import batch_steps, files, naming, pipeline, report
 from .batch_plan import CHECK, SKIP, Job, check_output_folder, plan, share
 from .batch_types import BatchOptions, BatchResult, Event, Upscaler
-from .errors import DeviceLostError, RealESRGANError
+from .errors import DeviceLostError, RealESRGANError, notice
 
 if TYPE_CHECKING:
     from .monitor import Monitor
@@ -247,9 +247,23 @@ class _Batch:
             self.next_report = index + 1
             self._count(record)
             # What a former run did stands in the report already.
-            if self.report is not None and record.notes != ("resume",):
-                self.report.write(record)
+            if record.notes != ("resume",):
+                self._write_report(record)
             self._emit("end", self.jobs[index], record=record, error=error)
+
+    def _write_report(self, record: report.Record) -> None:
+        if self.report is None:
+            return
+        try:
+            self.report.write(record)
+        except OSError as error:
+            # A full disk takes the report, not the pictures that still go somewhere.
+            path, reason = str(self.report.path), error.strerror or str(error)
+            self.report = None
+            notice(
+                _log, "report.write", f"The report {path} cannot be written: {reason}. It ends here.",
+                path=path, reason=reason,
+            )  # fmt: skip
 
     def _count(self, record: report.Record) -> None:
         if record.status == report.DONE:

@@ -190,6 +190,18 @@ def test_a_failed_write_is_reported_and_leaves_nothing(folder, tmp_path, monkeyp
     assert result.failed[1].device_seconds is not None
 
 
+def test_a_report_that_cannot_be_written_ends_nothing(folder, tmp_path, caplog):
+    class Full(report.ReportWriter):
+        def write(self, record):
+            raise OSError(28, "No space left on device")
+
+    with Full(tmp_path / "r.jsonl") as writer:
+        result, _ = run(folder, tmp_path / "out", writer=writer)
+    assert result.done == 4
+    assert [record.message for record in caplog.records if "No space left" in record.message] != []
+    assert len([record for record in caplog.records if "r.jsonl" in record.message]) == 1
+
+
 def test_skip_existing_reads_and_computes_only_what_is_missing(folder, tmp_path):
     run(folder, tmp_path / "out")
     (tmp_path / "out" / "2_out.png").unlink()
