@@ -1,0 +1,11 @@
+"""Mixed pictures and models for hours: ``python long_running_test.py --duration 3600 --inject oom,nan,corrupt,slow-disk``.
+
+All of it is in :mod:`realesrgan.tools.long_run`.
+"""
+
+import sys
+
+from realesrgan.tools.long_run import main
+
+if __name__ == "__main__":
+    sys.exit(main())
