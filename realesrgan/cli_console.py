@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from typing import IO, Any, Optional, Set, Tuple
@@ -159,9 +160,10 @@ def _trace(record: logging.LogRecord) -> Tuple[Any, Any, Any]:
 
 
 def _is_terminal(stream: Optional[IO[str]]) -> bool:
+    """Whether bars can be drawn there: some pseudo-terminals have no width."""
     try:
-        return stream is not None and stream.isatty()
-    except ValueError:  # closed
+        return stream is not None and stream.isatty() and os.get_terminal_size(stream.fileno()).columns > 0
+    except (OSError, ValueError):  # closed, or without a size
         return False
 
 

@@ -9,11 +9,12 @@ import os
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from . import listing, report, zoo
 from .cli_console import Console
 from .cli_options import DEFAULT_DENOISE
+from .cli_show import Show, introduce, show_monitor, summary
 from .errors import InputError, RealESRGANError
 from .naming import Source
 
@@ -60,8 +61,8 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     report_path = _report_path(options)
     former = report.load_all(report_path) if options.resume and report_path else {}
     upscaler = build_upscaler(arguments, options, console)
-    _introduce(upscaler.describe(), console)
-    show = _Show(console, options)
+    introduce(upscaler.describe(), console)
+    show = Show(console, options)
     writer = None if report_path is None else _writer(report_path, shard, options.resume, console)
     monitor = _monitor(upscaler, options)
     try:
@@ -74,10 +75,10 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
             writer.close()
         if monitor is not None:
             monitor.__exit__(None, None, None)
-            _show_monitor(monitor, options, console)
+            show_monitor(monitor, options, console)
         if hasattr(upscaler, "close"):
             upscaler.close()
-    return _summary(result, missing, report_path, console)
+    return summary(result, missing, console)
 
 
 def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[str]]:
@@ -223,73 +224,6 @@ def _writer(path: Path, shard: Tuple[int, int], resume: bool, console: Console) 
     return report.ReportWriter(own, append=resume)
 
 
-def _introduce(described: Mapping[str, Any], console: Console) -> None:
-    memory = described.get("memory")
-    tile = described.get("tile")
-    console.say(
-        "cli.device" if memory else "cli.device_without_memory",
-        backend=described.get("backend"),
-        name=described.get("name"),
-        spec=described.get("device"),
-        memory=f"{int(memory) / 2**30:.1f} GB" if memory else "",
-        precision=str(described.get("precision")).upper(),
-        tile=tile or "auto",
-    )
-
-
-class _Show:
-    """Events of the batch as lines and bars."""
-
-    def __init__(self, console: Console, options: argparse.Namespace) -> None:
-        self._console = console
-        self._each = options.verbose or not console.has_bars
-        self._ended = 0
-
-    def __call__(self, event: Any) -> None:
-        console = self._console
-        if event.kind == "tiles":
-            console.files_bar(event.total, self._ended)
-            console.tiles_bar(str(event.source.relative), *event.tiles)
-        elif event.kind == "end":
-            self._ended += 1
-            console.files_bar(event.total, self._ended)
-            self._end(event)
-
-    def _end(self, event: Any) -> None:
-        record, console = event.record, self._console
-        if record.status == report.FAILED:
-            console.error(event.error)
-            return
-        for note in record.notes if record.status == report.DONE else ():
-            console.line(f"{record.input}: {note_text(note, console.lang)}", problem=True)
-        if not (self._each or event.total == 1):
-            return
-        if record.status == report.DONE:
-            seconds = sum(value or 0.0 for value in (record.read_seconds, record.device_seconds, record.write_seconds))
-            console.say(
-                "cli.done",
-                number=event.index + 1,
-                total=event.total,
-                input=record.input,
-                output=record.output,
-                width=record.output_size[0],
-                height=record.output_size[1],
-                seconds=f"{seconds:.1f}",
-            )
-        elif record.status == report.SKIPPED:
-            console.say("cli.skipped", number=event.index + 1, total=event.total, input=record.input)
-
-
-def note_text(note: str, lang: str) -> str:
-    """What is to be known of a picture, translated where its note carries a code."""
-    from . import messages
-
-    code = getattr(note, "code", None)
-    if code is None:
-        return note
-    return messages.render(RealESRGANError(str(note), code=code, **note.fields), lang)  # type: ignore[attr-defined]
-
-
 def _monitor(upscaler: Any, options: argparse.Namespace) -> Any:
     if options.monitor_memory is None:
         return None
@@ -303,27 +237,3 @@ def _monitor(upscaler: Any, options: argparse.Namespace) -> Any:
         return Monitor(devices.resolve(str(described.get("device"))))
     except RealESRGANError:
         return Monitor()
-
-
-def _show_monitor(monitor: Any, options: argparse.Namespace, console: Console) -> None:
-    console.line(monitor.table())
-    if options.monitor_memory:
-        try:
-            monitor.write_csv(options.monitor_memory)
-        except OSError as error:
-            console.warn("cli.csv", path=options.monitor_memory, reason=error.strerror or error)
-
-
-def _summary(result: Any, missing: Sequence[str], report_path: Optional[Path], console: Console) -> int:
-    failed = [record.input for record in result.failed] + list(missing)
-    console.say(
-        "cli.summary", done=result.done, skipped=result.skipped, failed=len(failed), seconds=f"{result.seconds:.1f}"
-    )
-    for name in failed:
-        console.warn("cli.failed_name", name=name)
-    if result.not_done:
-        console.warn("cli.not_done", count=result.not_done)
-    if result.interrupted:
-        console.warn("cli.interrupted")
-        return 130
-    return 1 if failed or result.not_done else 0

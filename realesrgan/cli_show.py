@@ -1,0 +1,104 @@
+"""What the main command shows of a run: its first line, its pictures, its tables and its end."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Mapping, Sequence
+
+from . import messages, report
+from .cli_console import Console
+from .errors import RealESRGANError
+
+__all__ = ["Show", "introduce", "note_text", "show_monitor", "summary"]
+
+
+def introduce(described: Mapping[str, Any], console: Console) -> None:
+    """The line at the start of a run: device, memory, precision and tile."""
+    memory = described.get("memory")
+    tile = described.get("tile")
+    console.say(
+        "cli.device" if memory else "cli.device_without_memory",
+        backend=described.get("backend"),
+        name=described.get("name"),
+        spec=described.get("device"),
+        memory=f"{int(memory) / 2**30:.1f} GB" if memory else "",
+        precision=str(described.get("precision")).upper(),
+        tile=tile or "auto",
+    )
+
+
+class Show:
+    """Events of the batch as lines and bars."""
+
+    def __init__(self, console: Console, options: argparse.Namespace) -> None:
+        self._console = console
+        self._each = options.verbose or not console.has_bars
+        self._ended = 0
+
+    def __call__(self, event: Any) -> None:
+        console = self._console
+        if event.kind == "tiles":
+            console.files_bar(event.total, self._ended)
+            console.tiles_bar(str(event.source.relative), *event.tiles)
+        elif event.kind == "end":
+            self._ended += 1
+            console.files_bar(event.total, self._ended)
+            self._end(event)
+
+    def _end(self, event: Any) -> None:
+        record, console = event.record, self._console
+        if record.status == report.FAILED:
+            console.error(event.error)
+            return
+        for note in record.notes if record.status == report.DONE else ():
+            console.line(f"{record.input}: {note_text(note, console.lang)}", problem=True)
+        if not (self._each or event.total == 1):
+            return
+        if record.status == report.DONE:
+            seconds = sum(value or 0.0 for value in (record.read_seconds, record.device_seconds, record.write_seconds))
+            console.say(
+                "cli.done",
+                number=event.index + 1,
+                total=event.total,
+                input=record.input,
+                output=record.output,
+                width=record.output_size[0],
+                height=record.output_size[1],
+                seconds=f"{seconds:.1f}",
+            )
+        elif record.status == report.SKIPPED:
+            console.say("cli.skipped", number=event.index + 1, total=event.total, input=record.input)
+
+
+def note_text(note: str, lang: str) -> str:
+    """What is to be known of a picture, translated where its note carries a code."""
+    code = getattr(note, "code", None)
+    if code is None:
+        return note
+    return messages.render(RealESRGANError(str(note), code=code, **note.fields), lang)  # type: ignore[attr-defined]
+
+
+def show_monitor(monitor: Any, options: argparse.Namespace, console: Console) -> None:
+    """The table of ``--monitor-memory``, and its file."""
+    console.line(monitor.table())
+    if options.monitor_memory:
+        try:
+            monitor.write_csv(options.monitor_memory)
+        except OSError as error:
+            console.warn("cli.csv", path=options.monitor_memory, reason=error.strerror or error)
+
+
+def summary(result: Any, missing: Sequence[str], console: Console) -> int:
+    """The lines at the end of a run, and its exit status."""
+    failed = [record.input for record in result.failed] + list(missing)
+    console.say(
+        "cli.summary", done=result.done, skipped=result.skipped, failed=len(failed), seconds=f"{result.seconds:.1f}"
+    )
+    for name in failed:
+        console.warn("cli.failed_name", name=name)
+    if result.not_done:
+        console.warn("cli.not_done", count=result.not_done)
+    if result.interrupted:
+        console.warn("cli.interrupted")
+        return 130
+    return 1 if failed or result.not_done else 0
