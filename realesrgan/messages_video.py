@@ -113,6 +113,11 @@ _NOTICES: Dict[str, Dict[str, str]] = {
         "en": "{path}: Not carried into the result: {what} data.",
         "ko": "{path}: 결과에 옮기지 못하는 정보: {what}.",
     },
+    "video.pixel_shape": {
+        "en": "{path} has pixels of {shape}, which Matroska cannot be told for this codec here: --container mov keeps "
+        "them.",
+        "ko": "{path}의 픽셀 비율은 {shape}인데 이 코덱으로는 Matroska에 적을 수 없습니다. --container mov는 유지합니다.",
+    },
     "video.depth": {
         "en": "{path} has {depth} bits a value, {pix_fmt} keeps {kept}.",
         "ko": "{path}은(는) {depth}비트인데 {pix_fmt}은(는) {kept}비트만 담습니다.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: Written by the container's own writer.
 _TECHNICAL = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
+#: Most ticks a second of a whole MP4 file.
+_FINEST = 1 << 27
 _REFUSALS = (*pyav.FILE_ERRORS, TypeError, AttributeError, NotImplementedError)
 
 
@@ -140,10 +143,14 @@ def _write(path: Path, packets: _Packets, info: VideoInfo, form: Format, part: b
     name = CONTAINERS[form.container]
     source = open_video(info.path) if info.index >= 0 else None
     try:
-        with open_video(packets.first()) as plain, pyav.load().open(
-            str(path), "w", format=name
-        ) as out, rotated_template(packets.folder, plain.streams.video[0], info.rotation) as template:
+        with open_video(packets.first()) as plain, _open(path, name, source, form) as out, rotated_template(
+            packets.folder, plain.streams.video[0], info.rotation
+        ) as template:
+            # A template made from another container frames its header differently from the packets.
+            extradata = plain.streams.video[0].codec_context.extradata
             streams = _add_streams(out, template, source, info, form)
+            if template is not plain.streams.video[0]:
+                streams[-1].codec_context.extradata = extradata
             end = float(packets.end * form.time_base) if part else None
             if source is not None:
                 out.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _TECHNICAL})
@@ -154,6 +161,18 @@ def _write(path: Path, packets: _Packets, info: VideoInfo, form: Format, part: b
     finally:
         if source is not None:
             source.close()
+
+
+def _open(path: Path, name: str, source: Any, form: Format) -> Any:
+    options: Dict[str, str] = {}
+    if name in ("mp4", "mov"):
+        # The start of a stream is counted in the file's own ticks: fine enough for all streams, or a late start moves.
+        ticks = form.time_base.denominator
+        for stream in source.streams if source is not None else ():
+            base = int(stream.time_base.denominator) if stream.time_base else 1
+            ticks = ticks * base // math.gcd(ticks, base)
+        options["movie_timescale"] = str(ticks if ticks <= _FINEST else 720000)
+    return pyav.load().open(str(path), "w", format=name, options=options)
 
 
 def _add_streams(out: Any, template: Any, source: Any, info: VideoInfo, form: Format) -> Dict[int, Any]:

@@ -76,7 +76,7 @@ def enlarge(work: Work, shots: Iterator[Shot], step: int) -> None:
     results, ready = group.channel(_ROOM), group.channel(_ROOM)
     feeder = _Feeder(work, shots, frames)
     writer = _Writer(work, step)
-    from_pixels = FromPixels(work.form.width, work.form.height, work.form.pix_fmt, work.form.colour)
+    from_pixels = FromPixels(work.form.width, work.form.height, work.form.pix_fmt, work.form.colour, work.form.sar)
     group.start("decode", feeder.run)
     group.map("to-pixels", lambda item: _converted(item, work.to_pixels), frames, pixels)
     group.map("from-pixels", lambda item: _converted(item, from_pixels), results, ready)

@@ -6,6 +6,7 @@ both sides: measured against floating point, a channel of YUV is off by half a l
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, List, Optional, Tuple
 
 import cv2
@@ -43,13 +44,14 @@ def matrix_name(matrix: int) -> str:
 class _Scaler:
     """One filter graph: frames of one shape and format in, of another out."""
 
-    def __init__(self, source: Tuple[int, int, str], target: Tuple[int, int, str], options: str) -> None:
+    def __init__(self, source: Tuple[int, int, str], target: Tuple[int, int, str], options: str, sar: Fraction) -> None:
         graph = pyav.load().filter.Graph()
         parts = [
             graph.add(
                 "buffer", f"video_size={source[0]}x{source[1]}:pix_fmt={source[2]}:time_base=1/1:pixel_aspect=1/1"
             ),
             graph.add("scale", f"w={target[0]}:h={target[1]}:{options}:{_FLAGS}"),
+            graph.add("setsar", f"sar={sar.numerator}/{sar.denominator}"),  # some codecs keep it frame by frame
             graph.add("format", f"pix_fmts={target[2]}"),
             graph.add("buffersink"),
         ]
@@ -88,7 +90,7 @@ class ToPixels:
         """HxWx3 BGR or HxWx4 BGRA, uint8 or uint16 over its whole range."""
         shape = frame.width, frame.height, frame.format.name
         if self._scaler is None or shape != self._shape:
-            self._scaler = _Scaler(shape, (*self._size, self._format), self._options)
+            self._scaler = _Scaler(shape, (*self._size, self._format), self._options, Fraction(1))
             self._shape = shape
         plane = self._scaler(frame).planes[0]
         width, height = self._size
@@ -106,9 +108,11 @@ class FromPixels:
             the even ones that an encoder wants.
         pix_fmt: Of the frames.
         colour: What their values are to mean; the matrix counts for YUV formats only.
+        sar: Width of a pixel over its height.
     """
 
-    def __init__(self, width: int, height: int, pix_fmt: str, colour: Colour) -> None:
+    def __init__(self, width: int, height: int, pix_fmt: str, colour: Colour, sar: Fraction = Fraction(1)) -> None:
+        self._sar = sar
         self._target = width, height, pix_fmt
         self._options = "in_range=full"
         if not pyav.load().VideoFormat(pix_fmt).is_rgb:
@@ -123,7 +127,10 @@ class FromPixels:
             pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_REPLICATE))
         packed = _PACKED[pixels.shape[2] == 4, pixels.dtype == np.uint16]
         if self._scaler is None or packed != self._packed:
-            self._scaler, self._packed = _Scaler((width, height, packed), self._target, self._options), packed
+            self._scaler, self._packed = (
+                _Scaler((width, height, packed), self._target, self._options, self._sar),
+                packed,
+            )
         return self._scaler(_wrap(pixels, packed))
 
 

@@ -239,6 +239,15 @@ def _say_of_result(info: Any, form: Format, options: VideoOptions, path: str) ->
         )
     if info.alpha and not form.alpha:
         notice(logger, "video.alpha_dropped", f"{path}: its transparency is left out.", path=path)
+    if form.sar != 1 and form.container == "mkv" and form.encoder not in ("libx264", "libx265"):
+        notice(
+            logger,
+            "video.pixel_shape",
+            f"{path} has pixels of {form.sar.numerator}:{form.sar.denominator}, which Matroska cannot be told for this "
+            "codec here: --container mov keeps them.",
+            path=path,
+            shape=f"{form.sar.numerator}:{form.sar.denominator}",
+        )
     depth = max(component.bits for component in pyav.load().VideoFormat(form.pix_fmt).components)
     if depth < info.depth:
         notice(
