@@ -313,7 +313,7 @@ def _quantise(values: Tensor, plane: Plane, dtype: Any) -> Tensor:
     else:
         values = values.flip(1)
     if dtype != np.float32:
-        values = (values * plane.max_value).round()
+        values = (values * plane.max_value).round_()
         if dtype == np.uint8:
             values = values.to(torch.uint8)
     values = values[0, 0] if plane.is_grey else values[0].permute(1, 2, 0)

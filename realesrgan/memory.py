@@ -108,6 +108,8 @@ def tile_bytes(structure: Structure, height: int, width: int, *, half: bool, dev
     weights = structure.weights * element
     if device.backend == "directml":
         return weights + _directml_bytes(structure, pixels, half)
+    # What convolutions and the allocator take beside the tensors, as measured.
+    workspace = (16 if device.backend == "cpu" else 4) * 2**20
     features, growth = structure.features, structure.growth
     if structure.kind == "rrdbnet":
         # While a dense block concatenates: what it has, what comes to it, both together; and three older feature maps.
@@ -115,12 +117,9 @@ def tile_bytes(structure: Structure, height: int, width: int, *, half: bool, dev
         band = (min(device.capabilities.band_rows, height) + 4) * (width // structure.shrink)
         # conv_hr's input and output at 4x, and what is left of the step before; the feature map stays.
         last = 2 * 16 * features * band + features * pixels
-        return weights + element * max(trunk * pixels, last) + WORKSPACE
+        return weights + element * max(trunk * pixels, last) + workspace
     channels = 2 * features + structure.scale**2 * 3
-    return weights + element * channels * pixels + WORKSPACE
-
-
-WORKSPACE = 4 * 2**20
+    return weights + element * channels * pixels + workspace
 
 
 def _directml_bytes(structure: Structure, pixels: int, half: bool) -> int:

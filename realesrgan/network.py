@@ -99,7 +99,15 @@ class TileNetwork:
             return self._stages.bands(x, keep, scale)
         assert self._whole is not None
         rows, columns = keep.scaled(scale).slices
-        return iter([Band(0, self._whole(x)[:, :, rows, columns])])
+        return _sliced(self._whole(x)[:, :, rows, columns], self._slice_rows(keep.height * scale, scale))
+
+    def _slice_rows(self, height: int, scale: int) -> int:
+        """Rows of a finished result that are quantised at once: few, since rounding makes copies of them.
+
+        Where copies to the host overlap with work, a quarter is small enough, and there is less to launch.
+        """
+        rows = self.band_rows * scale
+        return max(rows, -(-height // 4)) if self.device.capabilities.asynchronous else rows
 
     def pause(self, flops: int, tensor: Tensor) -> None:
         """Count work that was queued, and wait for it where the backend must not be kept busy for long."""
@@ -210,6 +218,11 @@ class _RRDBStages:
         out = F.leaky_relu(module.conv_up1(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2, inplace=True)
         out = F.leaky_relu(module.conv_up2(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2, inplace=True)
         return module.conv_last(F.leaky_relu(module.conv_hr(out), 0.2, inplace=True))
+
+
+def _sliced(result: Tensor, rows: int) -> Iterator[Band]:
+    for row in range(0, result.shape[2], rows):
+        yield Band(row, result[:, :, row : row + rows])
 
 
 def _is_rrdbnet(module: nn.Module) -> bool:
