@@ -1,5 +1,6 @@
-"""Mixed pictures and models for hours: ``python long_running_test.py --duration 3600 --inject oom,nan,corrupt,slow-disk``.
+"""Mixed pictures and models for a given time, with faults on request.
 
+``python long_running_test.py --duration 3600 --inject oom,nan,corrupt,slow-disk``.
 All of it is in :mod:`realesrgan.tools.long_run`.
 """
 
