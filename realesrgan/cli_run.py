@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -21,6 +22,7 @@ from .naming import Source
 __all__ = ["build_upscaler", "download_models", "upscale"]
 
 REPORT_NAME = "report.jsonl"
+_FACE_PACKAGES = ("gfpgan", "facexlib")
 
 
 def download_models(options: argparse.Namespace, console: Console) -> int:
@@ -154,23 +156,26 @@ def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, co
     arguments = {name: value for name, value in arguments.items() if name in known}
     name = Path(str(options.model_path or options.model_name)).name
     arguments["progress"] = lambda done, total: console.bytes_bar(name, done, total)
+    trusted = {"trust_weights": options.trust_weights}
     if isolates(options.isolate, options.device):
-        return _load(IsolatedUpsampler, {**arguments, "faces": None if faces is None else {}}, console)
+        return _load(IsolatedUpsampler, {**arguments, "faces": None if faces is None else trusted}, console)
     upscaler = _load(RealESRGANer, arguments, console)
-    return upscaler if faces is None else faces(upscaler)
+    return upscaler if faces is None else faces(upscaler, **trusted, progress=arguments["progress"])
 
 
 def _face_enhancer() -> Any:
+    """The class that restores faces; what it needs is looked for before anything is loaded."""
+    reason = next((f"{name} is missing" for name in _FACE_PACKAGES if importlib.util.find_spec(name) is None), "")
     try:
-        return importlib.import_module("realesrgan.faces").FaceEnhancer
+        if not reason:
+            return importlib.import_module("realesrgan.faces").FaceEnhancer
     except (ImportError, OSError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError(
-            "--face_enhance needs GFPGAN, which is not installed here: python -m pip install gfpgan facexlib. "
-            f"({reason})",
-            code="faces.missing",
-            reason=reason,
-        ) from error
+    raise InputError(
+        f"--face_enhance needs GFPGAN, which is not installed here: python -m pip install gfpgan facexlib. ({reason})",
+        code="faces.missing",
+        reason=reason,
+    )
 
 
 def _load(make: Callable[..., Any], arguments: Dict[str, Any], console: Console) -> Any:

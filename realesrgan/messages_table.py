@@ -79,6 +79,24 @@ _CLI: Dict[str, Dict[str, str]] = {
         "ko": "--face_enhance에는 GFPGAN이 필요하지만 설치되어 있지 않습니다: python -m pip install gfpgan facexlib. "
         "({reason})",
     },
+    "faces.cpu": {
+        "en": "Faces are restored on the CPU, because on the {backend} device ({device}) {reason}. All else stays on "
+        "it.",
+        "ko": "얼굴은 CPU에서 복원합니다. {backend} 장치({device})에서 할 수 없는 이유: {reason}. 나머지는 그 장치에서 "
+        "처리합니다.",
+    },
+    "faces.single": {
+        "en": "FP16 does not hold for faces on {device} ({reason}): they are restored in FP32.",
+        "ko": "{device}에서는 얼굴에 FP16을 쓸 수 없어({reason}) FP32로 복원합니다.",
+    },
+    "faces.weights_used": {
+        "en": "Face weights: {name}, own files: {paths}",
+        "ko": "얼굴 가중치: {name}, 사용자 파일: {paths}",
+    },
+    "faces.depth": {
+        "en": "Faces are restored in 8 bit; the rest of a 16-bit picture keeps its depth.",
+        "ko": "얼굴은 8비트로 복원합니다. 16비트 그림의 나머지는 그대로 16비트입니다.",
+    },
     "model.choose": {
         "en": "There is no model named '{name}'. Did you mean {nearest}? The models are:\n{models}",
         "ko": "'{name}'(이)라는 모델은 없습니다. {nearest}을(를) 찾으셨습니까? 쓸 수 있는 모델은 다음과 "
@@ -172,6 +190,14 @@ _DEVICE: Dict[str, Dict[str, str]] = {
     "profile.corrupt": {
         "en": "The profile {path} cannot be read ({reason}) and is ignored. 'realesrgan tune' writes it anew.",
         "ko": "조정 결과 {path}을(를) 읽을 수 없어({reason}) 무시합니다. 'realesrgan tune'이 새로 만듭니다.",
+    },
+    "compile.unsupported": {
+        "en": "--compile has no effect on {device}: torch.compile does not support it.",
+        "ko": "{device}에서는 torch.compile을 쓸 수 없어 --compile을 무시합니다.",
+    },
+    "compile.failed": {
+        "en": "torch.compile does not work on {device} ({reason}): going on without it.",
+        "ko": "{device}에서 torch.compile을 쓸 수 없어({reason}) 컴파일하지 않고 계속합니다.",
     },
     "memory.assumed": {
         "en": "{device} does not tell how much memory it has: 8 GB are assumed. If it has less, give a smaller tile "

@@ -444,8 +444,13 @@ def test_a_command_whose_library_is_missing(monkeypatch, capsys):
     assert "realesrgan_has_no_such_module" in capsys.readouterr().err
 
 
-def test_faces_without_gfpgan(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "realesrgan.faces", None)
+@pytest.mark.parametrize("broken", [True, False])
+def test_faces_without_gfpgan(tmp_path, monkeypatch, capsys, broken):
+    if broken:
+        monkeypatch.setattr(cli_run, "_FACE_PACKAGES", ())
+        monkeypatch.setitem(sys.modules, "realesrgan.faces", None)
+    else:
+        monkeypatch.setattr(cli_run, "_FACE_PACKAGES", ("no_such_package_at_all",))
     save(tmp_path / "a.png", 4, 4, 3)
     assert cli.main(["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--face_enhance"]) == 2
     assert "pip install gfpgan" in capsys.readouterr().err
@@ -457,17 +462,20 @@ def test_faces_wrap_the_upsampler(tmp_path, monkeypatch):
     from realesrgan import upsampler
 
     class Enhancer(Nearest):
-        def __init__(self, inner):
+        def __init__(self, inner, *, trust_weights, progress):
             super().__init__()
+            assert trust_weights
             wrapped.append(inner)
 
     wrapped = []
     faces = types.ModuleType("realesrgan.faces")
     faces.FaceEnhancer = Enhancer
     monkeypatch.setitem(sys.modules, "realesrgan.faces", faces)
+    monkeypatch.setattr(cli_run, "_FACE_PACKAGES", ())
     monkeypatch.setattr(upsampler, "RealESRGANer", lambda **arguments: arguments)
     save(tmp_path / "a.png", 4, 4, 3)
     words = ["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--face_enhance", "--no-isolate"]
+    words += ["--trust-weights"]
     assert cli.main(words) == 0
     assert len(wrapped) == 1
 
