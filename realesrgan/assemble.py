@@ -53,6 +53,13 @@ def network(
     return model, name, loaded.source
 
 
+def _compiles(device: devices.Device) -> bool:
+    if not device.capabilities.compiles:
+        message = f"--compile has no effect on {device.label}: torch.compile does not support it."
+        notice(logger, "compile.unsupported", message, device=device.label)
+    return device.capabilities.compiles
+
+
 def on_device(
     module: nn.Module,
     structure: Structure,
@@ -70,11 +77,12 @@ def on_device(
     unfit: List[devices.Device] = []
     while True:
         device = devices.resolve(request, gpu_id, unfit)
-        networks = Networks(module, device, structure.scale, compiled=compiled and device.capabilities.compiles)
+        networks = Networks(module, device, structure.scale, compiled=compiled and _compiles(device))
         choice = profile.lookup(device, structure, half) if tuned else None
         try:
             check_device(networks)
             networks.choose(choice.half if choice is not None and half is None else half)
+            networks.compile()
             return networks, choice
         except DeviceError as error:
             if gpu_id is not None or devices.is_explicit(request):

@@ -79,7 +79,7 @@ class TileNetwork:
         if device.capabilities.channels_last:
             self.module.to(memory_format=torch.channels_last)
         self._queued = 0
-        self._compile: Callable[[Any], Any] = torch.compile if compiled else _as_it_is
+        self._compile: Callable[[Any], Any] = _compile if compiled else _as_it_is
         self._stages: Optional[_RRDBStages] = _RRDBStages(self) if _is_rrdbnet(self.module) else None
         self._whole = None if self._stages else self._compile(self._sequence() or self.module)
 
@@ -244,6 +244,11 @@ def _conv_flops(conv: nn.Conv2d, out: Tensor) -> int:
 def _block_flops(block: nn.Module, x: Tensor) -> int:
     weights = sum(module.weight.numel() for module in block.modules() if isinstance(module, nn.Conv2d))
     return 2 * weights * x.shape[2] * x.shape[3]
+
+
+def _compile(function: Any) -> Any:
+    # For any size from the start, so that neither the tiles at the edges nor the next picture wait for the compiler.
+    return torch.compile(function, dynamic=True)
 
 
 def _as_it_is(function: Any) -> Any:

@@ -137,7 +137,8 @@ class Networks:
         self.scale = scale
         self.half = False
         self._band_rows = band_rows
-        self._compiled = compiled
+        self._wants_compiling = compiled
+        self._compiled = False
         self._single: Optional[TileNetwork] = None
         self._half: Optional[TileNetwork] = None
         self._expected: Optional[Tensor] = None
@@ -188,6 +189,26 @@ class Networks:
         else:
             self._single = None
             devices.free(self.device)
+
+    def compile(self) -> None:
+        """Compile the network, if that was asked for; where it fails, go on without and say so.
+
+        It comes after the checks, which would otherwise compile a precision that is not taken.
+        """
+        if not self._wants_compiling:
+            return
+        self._single = self._half = None
+        self._compiled = True
+        try:
+            _run(self.current(), sample_texture(), self.scale)
+        except Exception as error:  # noqa: BLE001 - compilers raise whatever they like
+            if devices.classify(error) == "lost":
+                raise
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            message = f"--compile has no effect: compiling failed ({reason})."
+            notice(logger, "compile.failed", message, device=self.device.name, reason=reason)
+            self._single = self._half = None
+            self._compiled = False
 
     def fall_back(self, reason: str) -> None:
         """Leave FP16 for good, and say why."""
