@@ -114,9 +114,10 @@ _NOTICES: Dict[str, Dict[str, str]] = {
         "ko": "{path}: 결과에 옮기지 못하는 정보: {what}.",
     },
     "video.pixel_shape": {
-        "en": "{path} has pixels of {shape}, which Matroska cannot be told for this codec here: --container mov keeps "
-        "them.",
-        "ko": "{path}의 픽셀 비율은 {shape}인데 이 코덱으로는 Matroska에 적을 수 없습니다. --container mov는 유지합니다.",
+        "en": "{path} has pixels of {shape}, which Matroska is not told for this codec: players may show them square. "
+        "--container mp4 keeps them.",
+        "ko": "{path}의 픽셀 비율 {shape}을(를) 이 코덱으로는 Matroska에 적지 못해 정사각형으로 보일 수 있습니다. "
+        "--container mp4는 유지합니다.",
     },
     "video.depth": {
         "en": "{path} has {depth} bits a value, {pix_fmt} keeps {kept}.",
@@ -220,6 +221,10 @@ _ERRORS: Dict[str, Dict[str, str]] = {
     "video.pix_fmt": {
         "en": "{encoder} does not take the pixel format {value}. It takes: {allowed}.",
         "ko": "{encoder}은(는) 픽셀 형식 {value}을(를) 받지 않습니다. 받는 형식: {allowed}.",
+    },
+    "video.container": {
+        "en": "{container} cannot hold {codec}. Use --container {usual}, or another --codec.",
+        "ko": "{container}에는 {codec}을(를) 담을 수 없습니다. --container {usual}이나 다른 --codec을 쓰십시오.",
     },
     "video.frame_size": {
         "en": "{path} has {size} pixels, the pictures before it {first}: the frames of a video have one size.",

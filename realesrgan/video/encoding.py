@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -124,6 +125,8 @@ def choose_format(
         )
     pix_fmt = choice.pix_fmt if choice.pix_fmt != "auto" else _pix_fmt(codec, info, alpha)
     form = _known_format(pix_fmt, encoder)
+    container = codec.container if choice.container == "auto" else choice.container
+    _check_container(choice.codec, encoder, container)
     has_alpha = any(component.is_alpha for component in form.components)
     width, height = size
     if encoder != "ffv1" and not form.is_rgb and len(form.components) > 1:
@@ -139,10 +142,24 @@ def choose_format(
         rate=rate,
         colour=_result_colour(info, form),
         sar=info.sar,
-        container=codec.container if choice.container == "auto" else choice.container,
+        container=container,
         deep=max(info.depth, *(component.bits for component in form.components)) > 8,
         alpha=alpha and has_alpha,
     )
+
+
+def _check_container(codec: str, encoder: str, container: str) -> None:
+    try:
+        pyav.load().open(io.BytesIO(), "w", format=CONTAINERS[container]).add_stream(encoder, rate=24)
+    except ValueError:
+        usual = CODECS[codec].container
+        raise InputError(
+            f"{container} cannot hold {codec}. Use --container {usual}, or another --codec.",
+            code="video.container",
+            container=container,
+            codec=codec,
+            usual=usual,
+        ) from None
 
 
 def _encoder(codec: str) -> str:
@@ -213,6 +230,7 @@ class SegmentFile:
         self._partial = path.with_name(path.name + ".partial")
         self._pts: List[int] = []
         av = pyav.load()
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; SVT-AV1 talks to the console by itself
         try:
             self._container = av.open(str(self._partial), "w", format="nut")
             self._stream = self._container.add_stream(form.encoder, rate=form.rate, options=dict(form.options))

@@ -151,13 +151,16 @@ def _visible(picture: Any) -> List[np.ndarray]:
     """The bytes of a frame (or array) that are part of its picture."""
     if isinstance(picture, np.ndarray):
         return [picture]
-    found = []
+    form, found = picture.format, []
     for number, plane in enumerate(picture.planes):
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        # Bytes beyond the width are whatever was in memory. Packed and palette formats: only the rows' count is cut.
-        parts = [part for part in picture.format.components if part.plane == number]
-        width = max((part.width for part in parts), default=plane.line_size)
-        size = sum(1 if part.bits <= 8 else 2 for part in parts) * width if parts else plane.line_size
+        # Bytes beyond the width are whatever was in memory. Where it is not plain how many count, all do.
+        size = plane.line_size
+        if len(picture.planes) == 1:
+            size = -(-picture.width * form.padded_bits_per_pixel // 8) or size
+        elif not form.has_palette:
+            parts = [part for part in form.components if part.plane == number]
+            size = sum((1 if part.bits <= 8 else 2) * part.width for part in parts) or size
         found.append(rows[: plane.height, : min(size, plane.line_size)])
     return found
 

@@ -153,7 +153,7 @@ def probe(path: Path) -> VideoInfo:
             is_rgb=is_rgb,
             colour=colour,
             assumed=assumed,
-            sar=Fraction(context.sample_aspect_ratio or stream.sample_aspect_ratio or 1),
+            sar=Fraction(stream.sample_aspect_ratio or context.sample_aspect_ratio or 1),
             rotation=_side_data(frame).get("DISPLAYMATRIX"),
             interlaced=bool(frame.interlaced_frame),
             notes=tuple(notes),

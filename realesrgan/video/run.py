@@ -243,8 +243,8 @@ def _say_of_result(info: Any, form: Format, options: VideoOptions, path: str) ->
         notice(
             logger,
             "video.pixel_shape",
-            f"{path} has pixels of {form.sar.numerator}:{form.sar.denominator}, which Matroska cannot be told for this "
-            "codec here: --container mov keeps them.",
+            f"{path} has pixels of {form.sar.numerator}:{form.sar.denominator}, which Matroska is not told for this "
+            "codec: players may show them square. --container mp4 keeps them.",
             path=path,
             shape=f"{form.sar.numerator}:{form.sar.denominator}",
         )

@@ -135,7 +135,7 @@ def test_rotation_is_carried(tmp_path, enlarge, container):
 
 
 @pytest.mark.parametrize(
-    ("codec", "container"), [("h264", "mp4"), ("h264", "mkv"), ("hevc", "mp4"), ("ffv1", "mov"), ("av1", "mp4")]
+    ("codec", "container"), [("h264", "mp4"), ("h264", "mkv"), ("hevc", "mp4"), ("av1", "mp4"), ("ffv1", "mp4")]
 )
 def test_pixel_shape_and_colour_tags_are_carried(tmp_path, enlarge, codec, container):
     clip = write(
@@ -266,6 +266,14 @@ class TestAlpha:
         assert {shape for shape, _ in upsampler.shapes} == {(48, 64, 3)}
         assert "video.alpha_dropped" in said
         assert len(decode(target)) == 3
+
+
+def test_a_codec_that_the_container_cannot_hold_is_refused_at_once(tmp_path, enlarge):
+    clip = write(tmp_path / "in.mp4", FRAMES[:2])
+    upsampler = Nearest()
+    with pytest.raises(InputError, match="mov cannot hold ffv1. Use --container mkv"):
+        enlarge(clip, upsampler, encoder={"codec": "ffv1", "container": "mov"})
+    assert upsampler.seen == 0
 
 
 def test_a_wrong_pixel_format_is_refused(tmp_path, enlarge):
