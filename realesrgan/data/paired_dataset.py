@@ -49,9 +49,9 @@ class RealESRGANPairedDataset(Dataset):
             halves = [line.split(", ") for line in meta_lines(self.opt["meta_info"])]
             if all(len(half) == 2 for half in halves):
                 return [(self.gt_source.key_of(gt), self.lq_source.key_of(lq)) for gt, lq in halves]
-        keys = self.gt_source.keys(self.opt.get("meta_info"))
+        keys = self.gt_source.names(self.opt.get("meta_info"))
         template = self.opt.get("filename_tmpl") or "{}"
-        there = set(self.lq_source.keys())
+        there = set(self.lq_source.names())
         stems = {PurePosixPath(key).with_suffix("").as_posix(): key for key in there}
         pairs = []
         for key in keys:

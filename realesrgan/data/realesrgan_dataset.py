@@ -37,7 +37,7 @@ class RealESRGANDataset(Dataset):
         super().__init__()
         self.opt = opt
         self.source = open_source(opt.get("dataroot_gt"), opt, "dataroot_gt")
-        self.keys = self.source.keys(opt.get("meta_info"))
+        self.keys = self.source.names(opt.get("meta_info"))
         self.first = KernelRecipe.from_options(opt)
         self.second = KernelRecipe.from_options(opt, "2")
         if self.first.size != self.second.size:

@@ -54,7 +54,7 @@ class FolderSource:
         if not self.root.is_dir():
             raise InputError(f"there is no folder {self.root} (option dataroot_gt or dataroot_lq)")
 
-    def keys(self, meta_info: Optional[str] = None) -> List[str]:
+    def names(self, meta_info: Optional[str] = None) -> List[str]:
         """The names in the ``meta_info`` file (less a shape behind them), or all pictures in and below the folder."""
         if meta_info:
             return [self.key_of(line) for line in meta_lines(meta_info)]
@@ -88,7 +88,7 @@ class LmdbSource:
         self._environment: Any = None
         self._process = -1
 
-    def keys(self, meta_info: Optional[str] = None) -> List[str]:
+    def names(self, meta_info: Optional[str] = None) -> List[str]:
         """The keys of ``meta_info.txt`` (or of another such file): lines like ``0001.png (120,125,3) 1``."""
         return [self.key_of(line) for line in meta_lines(meta_info or self.root / "meta_info.txt")]
 

@@ -34,7 +34,7 @@ def start_processes(options: Options, launcher: str) -> None:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         raise InputError(
             "--launcher pytorch must be started by torchrun: "
-            "python -m torch.distributed.run --nproc-per-node 2 realesrgan/train.py -opt FILE --launcher pytorch"
+            "python -m torch.distributed.run --standalone --nproc-per-node 2 realesrgan/train.py --launcher pytorch …"
         )
     settings = options.get("dist_params") or {}
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")

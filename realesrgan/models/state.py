@@ -11,14 +11,14 @@ import random
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Union
+from typing import Any, Dict, Iterable, Iterator, Union
 
 import numpy as np
 import torch
 
 from realesrgan.errors import RealESRGANError, WeightsError
 
-__all__ = ["isolated_rng", "load_file", "plain", "restore_rng", "rng_state", "save_file"]
+__all__ = ["isolated_rng", "load_file", "plain", "restore_rng", "rng_state", "save_file", "save_text"]
 
 
 def rng_state() -> Dict[str, Any]:
@@ -112,3 +112,22 @@ def load_file(path: Union[str, Path]) -> Any:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"cannot load {path}: {reason}") from error
+
+
+def save_text(lines: Iterable[str], path: Union[str, Path]) -> None:
+    """Write lines in UTF-8, whole or not at all.
+
+    Raises:
+        RealESRGANError: The file cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
+        os.replace(partial, path)
+    except OSError as error:
+        raise RealESRGANError(f"cannot write {path}: {error}", code="train.save", path=str(path)) from error
+    finally:
+        if partial.exists():
+            partial.unlink()

@@ -74,7 +74,9 @@ def shape_of(kernel: np.ndarray, plateau: bool) -> float:
 
 
 @pytest.mark.parametrize(
-    ("kind", "limits"), [("generalized_iso", "betag_range"), ("plateau_iso", "betap_range")], ids=["gaussian", "plateau"]
+    ("kind", "limits"),
+    [("generalized_iso", "betag_range"), ("plateau_iso", "betap_range")],
+    ids=["gaussian", "plateau"],
 )
 def test_generalised_shapes_follow_their_formulas(kind: str, limits: str) -> None:
     """exp(-((r/s)^2)^b / 2) and 1 / (1 + ((r/s)^2)^b); b is below 1 as often as above."""
