@@ -84,17 +84,16 @@ class Child:
     """A running child.
 
     Args:
-        target: A function of a module; called in the child with its :class:`Line` and ``arguments``.
+        target: ``module:function``, imported in the child alone and called with its :class:`Line` and ``arguments``.
         arguments: Plain values.
     """
 
-    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, target: str, *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         own, other = context.Pipe(duplex=True)
-        path = target.__module__, target.__qualname__
         level = logging.getLogger(_LOGGER).getEffectiveLevel()
         self._process = context.Process(
-            target=_enter, args=(other, level, path, arguments), name="realesrgan-worker", daemon=True
+            target=_enter, args=(other, level, target, arguments), name="realesrgan-worker", daemon=True
         )
         self._connection = own
         self.line = Line(own)
@@ -176,7 +175,7 @@ def _start_deaf(process: Any) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def _enter(connection: Any, level: int, path: Tuple[str, str], arguments: Tuple[Any, ...]) -> None:
+def _enter(connection: Any, level: int, target: str, arguments: Tuple[Any, ...]) -> None:
     """The child's first function."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="realesrgan-parent", daemon=True).start()
@@ -185,9 +184,9 @@ def _enter(connection: Any, level: int, path: Tuple[str, str], arguments: Tuple[
     logger.setLevel(level)
     logger.propagate = False
     logger.addHandler(_Forward(line))
-    target = getattr(importlib.import_module(path[0]), path[1])
+    module, _, name = target.partition(":")
     try:
-        target(line, *arguments)
+        getattr(importlib.import_module(module), name)(line, *arguments)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone
     finally:

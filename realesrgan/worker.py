@@ -20,7 +20,6 @@ import numpy as np
 from . import devices
 from .child import Child, ChildGoneError, rebuild_error
 from .errors import DeviceError, DeviceLostError, DeviceOutOfMemoryError, InputError, notice
-from .worker_child import serve
 
 __all__ = ["FLOOR", "IsolatedUpsampler", "Settings", "isolates"]
 
@@ -28,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 FLOOR = 32
 """Smallest side of a tile that a new process is given."""
+
+_SERVE = "realesrgan.worker_child:serve"
 
 Progress = Callable[[int, int], None]
 
@@ -187,7 +188,7 @@ class IsolatedUpsampler:
         arguments = dict(self._arguments)
         if self._lasting:
             arguments["tile"] = self._lasting
-        self._child = Child(serve, self.settings.factory, arguments)
+        self._child = Child(_SERVE, self.settings.factory, arguments)
         _, described, attributes = self._wait("ready", self._progress)
         self._described = described
         for name, value in attributes.items():
