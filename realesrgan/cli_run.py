@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from . import listing, report, zoo
+from . import launcher, listing, report, zoo
 from .cli_console import Console
 from .cli_options import DEFAULT_DENOISE
 from .cli_show import Show, introduce, show_monitor, summary
@@ -80,7 +80,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
             show_monitor(monitor, options, console)
         if hasattr(upscaler, "close"):
             upscaler.close()
-    return summary(result, missing, console)
+    return launcher.end_together(summary(result, missing, console), os.environ)
 
 
 def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[str]]:
