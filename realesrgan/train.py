@@ -19,7 +19,7 @@ import json
 import logging
 from typing import Any, Dict, List, Optional, Sequence
 
-from realesrgan.errors import InputError, RealESRGANError
+from realesrgan.errors import DeviceError, InputError, RealESRGANError
 
 __all__ = ["main", "train"]
 
@@ -240,6 +240,12 @@ def train(options: Dict[str, Any], root: Path, launcher: str = "none", **setting
             LOGGER.info(f"Going on from step {state['iter']}")
         board = _board(options)
         _loop(model, options, state, board)
+    except RuntimeError as error:
+        if isinstance(error, RealESRGANError) or not options.get("trial"):
+            raise
+        raise DeviceError(
+            f"training does not work on {options['trial']}: {error}. Use --device cpu, or a CUDA card"
+        ) from error
     finally:
         if board is not None:
             board.close()

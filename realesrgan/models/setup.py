@@ -102,7 +102,7 @@ def _use(options: Options, request: str, wanted: int) -> int:
     if options.get("network_d"):
         troubles.append("the discriminator resizes bilinearly, so its judgement may be shifted by half a pixel")
     notice(LOGGER, "train.device", f"Training on {device.spec} is a trial: {'; '.join(troubles)}.")
-    options["degrade_on_cpu"] = True
+    options["degrade_on_cpu"], options["trial"] = True, device.spec
     options["device"] = chosen
     return 0
 

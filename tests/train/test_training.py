@@ -21,7 +21,7 @@ pytestmark = pytest.mark.train
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
-from realesrgan.errors import RealESRGANError, WeightsError  # noqa: E402
+from realesrgan.errors import DeviceError, RealESRGANError, WeightsError  # noqa: E402
 from realesrgan.models.registration import import_basicsr  # noqa: E402
 from realesrgan.train import main, train  # noqa: E402
 
@@ -220,6 +220,15 @@ def test_a_device_that_cannot_run_the_network_is_refused(here: Path, directml: A
     options["network_g"] = {"type": "SRVGGNetCompact", "num_feat": 4, "num_conv": 1, "upscale": 4}
     with pytest.raises(RealESRGANError, match="PReLU"):
         train(options, here, device="directml")
+
+
+def test_another_device_is_tried_and_its_failure_said(
+    here: Path, directml: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The stand-in computes forward only: the trial fails at the first backward pass, and says what to do."""
+    with pytest.raises(DeviceError, match=r"training does not work on directml:0: .*--device cpu"):
+        train(tiny_options("RealESRNetModel", total_iter=1), here, device="directml")
+    assert "Training on directml:0 is a trial" in capsys.readouterr().err
 
 
 def test_the_command_line_says_errors_in_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
