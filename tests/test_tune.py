@@ -12,17 +12,13 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from support.player import CARD, NETWORK
 
 from realesrgan import RealESRGANer, profile, zoo
-from realesrgan.child import Line
-from realesrgan.devices import Device
-from realesrgan.memory import Structure
 from realesrgan.tools import tune
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "realesr-animevideov3"
-CARD = Device("directml", 0, "Radeon RX 580 Series", 8 * 2**30)
-NETWORK = Structure("srvgg", 4, 1, 64, 0, 621_424, 1, 1, 18)
 
 
 @pytest.fixture(autouse=True)
@@ -70,26 +66,6 @@ def test_forgetting(own_profile: Path, capsys: pytest.CaptureFixture) -> None:
     assert "저장된 결과가 없습니다" in capsys.readouterr().out
 
 
-# A child that plays the device: what it answers to each request stands in a file.
-
-
-def play(line: Line, script: str) -> None:
-    """In the child: pops the next list of answers for each request; ``die`` ends the process."""
-    path = Path(script)
-    line.send("device", CARD)
-    while True:
-        request = line.receive()
-        answers, *rest = json.loads(path.read_text(encoding="utf-8"))
-        path.write_text(json.dumps(rest), encoding="utf-8")
-        with path.with_suffix(".asked").open("a", encoding="utf-8") as file:
-            file.write(json.dumps([os.getpid(), *request]) + "\n")
-        line.send("network", NETWORK, 192)
-        for answer in answers:
-            if answer == "die":
-                os._exit(7)
-            line.send(*answer)
-
-
 @pytest.fixture()
 def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Runs the command on scripted answers; gives the exit status and what was asked."""
@@ -97,7 +73,7 @@ def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     class Scripted(tune.Child):
         def __init__(self, target: str, *arguments: Any) -> None:
             assert target == "realesrgan.tools.measure:serve"
-            super().__init__("test_tune:play", str(tmp_path / "script.json"))
+            super().__init__("support.player:play", str(tmp_path / "script.json"))
 
     def run(script: List[Any], *arguments: str) -> Any:
         (tmp_path / "script.json").write_text(json.dumps(script), encoding="utf-8")
@@ -167,7 +143,7 @@ def test_on_directml_it_measures_keeps_and_the_next_run_uses_it(
 
     caplog.set_level(logging.INFO, logger="realesrgan")
     with directml_with(adapters=adapters(60_000_000), stuck_memory=True) as simulation:
-        status = tune.main(["--device", "dml", "--models", MODEL, "--seconds", "60", "--lang", "en"])
+        status = tune.main(["--device", "dml", "--models", MODEL, "--seconds", "600", "--lang", "en"])
         assert simulation.opened_by is None and "torch_directml" not in sys.modules
         out = capsys.readouterr().out
         assert status == 0, out
