@@ -34,9 +34,7 @@ def upscale(module, pixels, *, tile=0, pad=0, pre_pad=0, multiple=1, scale=4, pr
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    st.integers(1, 40), st.integers(1, 40), st.integers(0, 50), st.integers(0, 12), st.integers(0, 7), st.booleans()
-)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 50), st.integers(0, 12), st.integers(0, 7), st.booleans())
 def test_an_identity_network_gives_each_pixel_back(height, width, tile, pad, pre_pad, fixed) -> None:
     pixels = picture(height, width)
     out, _ = upscale(Nearest(), pixels, tile=tile, pad=pad, pre_pad=pre_pad, multiple=2, fixed=fixed)

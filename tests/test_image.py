@@ -12,9 +12,7 @@ from realesrgan.image import Plane
 from realesrgan.tiling import Box, Canvas
 
 
-@pytest.mark.parametrize(
-    ("shape", "mode"), [((4, 5), "L"), ((4, 5, 1), "L"), ((4, 5, 3), "RGB"), ((4, 5, 4), "RGBA")]
-)
+@pytest.mark.parametrize(("shape", "mode"), [((4, 5), "L"), ((4, 5, 1), "L"), ((4, 5, 3), "RGB"), ((4, 5, 4), "RGBA")])
 @pytest.mark.parametrize(("dtype", "depth"), [(np.uint8, 8), (np.uint16, 16)])
 def test_mode_and_depth_come_from_shape_and_type(shape, mode, dtype, depth) -> None:
     picture = image.decode(np.zeros(shape, dtype))

@@ -20,7 +20,15 @@ def coverage(canvas: Canvas, tiles: list) -> np.ndarray:
     return count
 
 
-@given(sizes, sizes, st.integers(0, 12), st.sampled_from([1, 2, 4, 8]), st.integers(0, 80), st.integers(0, 40), st.booleans())
+@given(
+    sizes,
+    sizes,
+    st.integers(0, 12),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(0, 80),
+    st.integers(0, 40),
+    st.booleans(),
+)
 def test_tiles_write_every_pixel_once_and_read_around_it(height, width, pre_pad, multiple, size, pad, fixed) -> None:
     canvas = Canvas(height, width, pre_pad, multiple)
     tiles = plan(canvas, size, pad, fixed_shape=fixed)
@@ -70,7 +78,9 @@ def test_reflections_are_numpys(size, pre_pad, multiple) -> None:
     assert canvas.rows(Box(0, 0, canvas.padded_height, 1)) == twice.tolist()
 
 
-@pytest.mark.parametrize("call", [lambda: plan(Canvas(4, 4), -1, 0), lambda: plan(Canvas(4, 4), 4, -1), lambda: Canvas(0, 4)])
+@pytest.mark.parametrize(
+    "call", [lambda: plan(Canvas(4, 4), -1, 0), lambda: plan(Canvas(4, 4), 4, -1), lambda: Canvas(0, 4)]
+)
 def test_impossible_geometry_is_refused(call) -> None:
     with pytest.raises(InputError):
         call()
