@@ -1,0 +1,236 @@
+"""The benchmark's table: as Markdown, CSV and JSON, and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+import torch
+
+from realesrgan.atomic import write_atomically
+from realesrgan.devices import Device
+from realesrgan.errors import InputError
+from realesrgan.tools.benchmark_types import OK, Result
+from realesrgan.version import __version__
+
+__all__ = ["FORMATS", "as_csv", "as_json", "as_markdown", "environment", "load_plotting", "plot", "write"]
+
+FORMATS = (".json", ".csv", ".md")
+_HEAD = (
+    "model", "weights", "precision", "input", "tile", "tiles", "median s", "min..max s", "Mpixel/s", "TFLOP/s",
+    "peak MiB", "note",
+)  # fmt: skip
+_TO_THE_RIGHT = range(5, 11)
+
+
+def environment(device: Device, command: str) -> Dict[str, Any]:
+    """What the figures were taken on."""
+    try:
+        directml: Optional[str] = metadata.version("torch-directml")
+    except metadata.PackageNotFoundError:
+        directml = None
+    return {
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+        "device": device.spec,
+        "backend": device.label,
+        "name": device.name,
+        "memory": device.memory,
+        "driver": device.driver,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "realesrgan": __version__,
+        "torch": torch.__version__,
+        "torch-directml": directml,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def as_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
+    """A table that lines up as plain text too, with what a reader must know above and below it."""
+    rows = [_HEAD, *(_row(result) for result in results)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    lines = [_line(row, widths) for row in rows]
+    rule = ["-" * (width - 1) + (":" if column in _TO_THE_RIGHT else "-") for column, width in enumerate(widths)]
+    lines.insert(1, _line(rule, widths))
+    return "\n".join([*_above(about), "", *lines, "", *_below(results)]) + "\n"
+
+
+def _above(about: Dict[str, Any]) -> List[str]:
+    memory = f", {about['memory'] / 2**30:.1f} GiB" if about["memory"] else ""
+    directml = f", torch-directml {about['torch-directml']}" if about["torch-directml"] else ""
+    return [
+        f"{about['name']} ({about['device']}{memory}), {about['date']}; Real-ESRGAN {about['realesrgan']}, "
+        f"torch {about['torch']}{directml}, Python {about['python']}, {about['system']}, {about['threads']} threads",
+        "",
+        f"    {about['command']}",
+    ]
+
+
+def _below(results: Sequence[Result]) -> List[str]:
+    lines = [
+        "Seconds of one enhance() of a made, textured picture, its result on the host. Pixels are the input's. "
+        "TFLOP/s: the computed cost of the picture, without what padding adds, by the median."
+    ]
+    done = [result for result in results if result.seconds]
+    if any(result.device_peak is None for result in done):
+        lines.append(
+            'Peaks marked "r" are the resident memory of the whole process, Python and libraries included; the others '
+            "are the device's."
+        )
+    if any(result.weights == "random" for result in done):
+        lines.append('Weights "random": the official ones are not at hand; seeded random ones take as long.')
+    return lines
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    columns = enumerate(zip(cells, widths))
+    aligned = (cell.rjust(width) if column in _TO_THE_RIGHT else cell.ljust(width) for column, (cell, width) in columns)
+    return "| " + " | ".join(aligned) + " |"
+
+
+def _row(result: Result) -> Tuple[str, ...]:
+    cell = result.cell
+    size = f"{cell.width}x{cell.height}"
+    if not result.seconds:
+        asked = "auto" if cell.tile is None else str(cell.tile or "untiled")
+        return cell.model, result.weights, cell.precision, size, asked, "", result.status, "", "", "", "", result.note
+    tile = f"{result.tile} pad {result.pad}" if result.tile else "untiled"
+    return (
+        cell.model,
+        result.weights,
+        cell.precision,
+        size,
+        f"auto: {tile}" if cell.tile is None else tile,
+        str(result.tiles),
+        _digits(result.median),
+        f"{_digits(min(result.seconds))}..{_digits(max(result.seconds))}",
+        _digits((result.pixels_per_second or 0) / 1e6),
+        _digits(result.tflops),
+        _peak(result),
+        result.note,
+    )
+
+
+def _digits(value: Optional[float]) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if value < 9.9995 else f"{value:.1f}"
+
+
+def _peak(result: Result) -> str:
+    if result.device_peak is not None:
+        return f"{result.device_peak / 2**20:.0f}"
+    return "unknown" if result.resident_peak is None else f"{result.resident_peak / 2**20:.0f} r"
+
+
+def _flat(result: Result) -> Dict[str, Any]:
+    cell = result.cell
+    return {
+        "model": cell.model,
+        "weights": result.weights,
+        "precision": cell.precision,
+        "width": cell.width,
+        "height": cell.height,
+        "tile_asked": "auto" if cell.tile is None else cell.tile,
+        "tile": result.tile,
+        "tile_pad": result.pad,
+        "tiles": result.tiles,
+        "status": result.status,
+        "note": result.note,
+        "median_seconds": result.median,
+        "min_seconds": min(result.seconds) if result.seconds else None,
+        "max_seconds": max(result.seconds) if result.seconds else None,
+        "first_seconds": result.first,
+        "repeats": len(result.seconds),
+        "input_pixels_per_second": result.pixels_per_second,
+        "tflop": result.tflop,
+        "tflop_per_second": result.tflops,
+        "device_peak_bytes": result.device_peak,
+        "resident_peak_bytes": result.resident_peak,
+        "planned_tile_bytes": result.planned,
+    }
+
+
+def as_json(results: Sequence[Result], about: Dict[str, Any]) -> str:
+    """Everything, each run's seconds included."""
+    cells = [{**_flat(result), "seconds": list(result.seconds)} for result in results]
+    return json.dumps({"environment": about, "cells": cells}, indent=1) + "\n"
+
+
+def as_csv(results: Sequence[Result], about: Dict[str, Any]) -> str:
+    """A row a cell; device and versions of PyTorch and of this program in each."""
+    text = io.StringIO()
+    rows = [{**_flat(result), **{key: about[key] for key in ("name", "torch", "realesrgan")}} for result in results]
+    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def write(path: Path, results: Sequence[Result], about: Dict[str, Any]) -> None:
+    """Write the table in the format of the file's suffix.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    text = {".json": as_json, ".csv": as_csv, ".md": as_markdown}[path.suffix.lower()](results, about)
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def load_plotting() -> Any:
+    """matplotlib, drawing to files.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise InputError(
+            "--plot draws with matplotlib, which is not installed: pip install matplotlib, or leave --plot out.",
+            code="benchmark.matplotlib",
+        ) from error
+    matplotlib.use("Agg")
+    from matplotlib import figure
+
+    return figure
+
+
+def plot(path: Path, results: Sequence[Result], about: Dict[str, Any]) -> None:
+    """Draw the seconds of each cell as a bar, with its spread and its TFLOP/s.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    done = [result for result in results if result.status == OK and result.median]
+    drawing = load_plotting().Figure(figsize=(10, 1.5 + 0.35 * max(len(done), 1)), layout="constrained")
+    axes = drawing.add_subplot()
+    for position, result in enumerate(done):
+        median = result.median or 0.0
+        spread = [[median - min(result.seconds)], [max(result.seconds) - median]]
+        axes.barh(position, median, xerr=spread, color="C0" if result.cell.half else "C1")
+        axes.annotate(
+            f" {_digits(median)} s, {_digits(result.tflops)} TFLOP/s", (max(result.seconds), position), va="center"
+        )
+    names = [f"{result.cell.what}{' (random weights)' if result.weights == 'random' else ''}" for result in done]
+    axes.set_yticks(range(len(done)), names)
+    axes.invert_yaxis()
+    axes.margins(x=0.25)
+    axes.set_xlabel("seconds a picture (median; whiskers: fastest and slowest); blue FP16, orange FP32")
+    axes.set_title(f"{about['name']}, torch {about['torch']}, Real-ESRGAN {about['realesrgan']}")
+    picture = io.BytesIO()
+    drawing.savefig(picture, format=path.suffix.lstrip(".").lower() or "png", dpi=120)
+    write_atomically(path, lambda file: file.write(picture.getvalue()))
