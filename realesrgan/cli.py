@@ -25,7 +25,14 @@ _COMMANDS: Dict[str, str] = {
     "video": "realesrgan.video_cli",
 }
 # Wrong from the start, whatever the pictures: these end a run with the status of wrong usage.
-_USAGE_CODES = ("device.missing", "device.unknown", "weights.missing", "faces.missing")
+_USAGE_CODES = (
+    "device.missing",
+    "device.unknown",
+    "weights.missing",
+    "faces.missing",
+    "faces.weights",
+    "faces.untrusted",
+)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
