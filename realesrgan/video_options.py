@@ -44,10 +44,19 @@ def _number(convert: Any, low: float, high: float, what: str) -> Any:
     return check
 
 
+def _rate(text: str) -> Fraction:
+    """A rate; 23.976, 29.97 and 59.94 stand for what they are short for."""
+    rate = Fraction(text)
+    for whole in (24, 30, 48, 60, 120):
+        if abs(rate - Fraction(whole * 1000, 1001)) < Fraction(1, 500):
+            return Fraction(whole * 1000, 1001)
+    return rate.limit_denominator(1001)
+
+
 _NATURAL = _number(int, 0, 1 << 30, "a whole number from 0 up")
 _POSITIVE = _number(int, 1, 1 << 30, "a whole number from 1 up")
 _SCALE = _number(float, 0.1, 100, "a number from 0.1 up, for example 2 or 3.5")
-_RATE = _number(lambda text: Fraction(text).limit_denominator(1001), 0.01, 1000, "a rate such as 24 or 30000/1001")
+_RATE = _number(_rate, 0.01, 1000, "a rate such as 24 or 30000/1001")
 _STRENGTH = _number(float, 0, 1, "a number from 0 to 1")
 _CRF = _number(int, 0, 63, "a whole number from 0 to 63")
 

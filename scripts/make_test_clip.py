@@ -2,7 +2,7 @@
 
 python scripts/make_test_clip.py [PATH]     (needs PyAV: python -m pip install av)
 
-128x96, 24 frames a second, drawn on twos as anime is (every drawing is shown twice), H.264 and AAC, BT.601. The flash
+96x64, 24 frames a second, drawn on twos as anime is (every drawing is shown twice), H.264 and AAC, BT.601. The flash
 (two white frames) and the beep (1 kHz, a tenth of a second) begin at 1.000 s: whatever is done to the clip, they must
 still do so together.
 """
@@ -19,27 +19,27 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 CLIP = Path(__file__).resolve().parent.parent / "inputs" / "clip.mp4"
-WIDTH, HEIGHT, RATE, SECONDS = 128, 96, 24, 2
+WIDTH, HEIGHT, RATE, SECONDS = 96, 64, 24, 2
 SOUND_RATE = 48000
 FLASH = 1.0
 FINE = 4  # drawn so many times larger, then averaged down, for smooth edges
 
 
 def drawing(moment: float) -> np.ndarray:
-    """What is to be seen at a moment, as 96x128x3 RGB."""
+    """What is to be seen at a moment, as 64x96x3 RGB."""
     if FLASH <= moment < FLASH + 2 / RATE:
         return np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     image = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), "#bfe3f5")
     draw = ImageDraw.Draw(image)
-    draw.rectangle((0, 70 * FINE, WIDTH * FINE, HEIGHT * FINE), fill="#8ccf7e")
-    x, y = 20 + 40 * moment, 62 - 30 * abs(np.sin(np.pi * moment * 2))
-    ball = [value * FINE for value in (x - 9, y - 9, x + 9, y + 9)]
+    draw.rectangle((0, 47 * FINE, WIDTH * FINE, HEIGHT * FINE), fill="#8ccf7e")
+    x, y = 14 + 30 * moment, 42 - 22 * abs(np.sin(np.pi * moment * 2))
+    ball = [value * FINE for value in (x - 7, y - 7, x + 7, y + 7)]
     draw.ellipse(ball, fill="#d9534f", outline="#1f2430", width=FINE)
     turn = moment * np.pi / 2
-    corners = [(96 + 14 * np.cos(turn + k * np.pi / 2), 30 + 14 * np.sin(turn + k * np.pi / 2)) for k in range(4)]
+    corners = [(76 + 11 * np.cos(turn + k * np.pi / 2), 22 + 11 * np.sin(turn + k * np.pi / 2)) for k in range(4)]
     draw.polygon([(a * FINE, b * FINE) for a, b in corners], fill="#2f6fb3", outline="#12335a")
     image = image.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
-    ImageDraw.Draw(image).text((6, 80), f"clip {moment:4.2f} s", fill="#1f2430")
+    ImageDraw.Draw(image).text((6, 50), f"clip {moment:4.2f} s", fill="#1f2430")
     return np.asarray(image)
 
 

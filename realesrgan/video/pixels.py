@@ -157,7 +157,8 @@ def _visible(picture: Any) -> List[np.ndarray]:
         # Bytes beyond the width are whatever was in memory. Where it is not plain how many count, all do.
         size = plane.line_size
         if len(picture.planes) == 1:
-            size = -(-picture.width * form.padded_bits_per_pixel // 8) or size
+            pairs = picture.width % 2 if form.chroma_width(2) == 1 else 0  # two pixels share their colour
+            size = -(-(picture.width + pairs) * form.padded_bits_per_pixel // 8) or size
         elif not form.has_palette:
             parts = [part for part in form.components if part.plane == number]
             size = sum((1 if part.bits <= 8 else 2) * part.width for part in parts) or size

@@ -172,6 +172,6 @@ def beep(path):
 def flash(path):
     """When the first white frame is seen, in seconds."""
     for moment, frame in decode(path):
-        if frame.to_ndarray(format="gray").mean() > 200:
+        if frame.to_ndarray(format="gray").mean() > 245:
             return float(moment)
     return None

@@ -396,9 +396,12 @@ class TestBounds:
         assert threading.active_count() <= before
 
 
-@pytest.mark.parametrize(
-    "pix_fmt", ["yuv420p", "yuv422p10le", "nv12", "p010le", "bgr24", "bgra", "gbrp", "gray", "yuyv422", "rgb565le"]
-)
+# Bytes that a pixel takes in each plane.
+LAYOUTS = {"yuv420p": (1, 1, 1), "yuv422p10le": (2, 2, 2), "nv12": (1, 2), "p010le": (2, 4), "bgr24": (3,)}
+LAYOUTS.update({"bgra": (4,), "gbrp": (1, 1, 1), "gray": (1,), "yuyv422": (2,), "rgb565le": (2,)})
+
+
+@pytest.mark.parametrize("pix_fmt", sorted(LAYOUTS))
 @pytest.mark.parametrize("width", [33, 64])
 def test_every_pixel_counts_in_a_comparison_and_no_other_byte(pix_fmt, width):
     from realesrgan.video.pixels import checksum, same_picture
@@ -408,10 +411,9 @@ def test_every_pixel_counts_in_a_comparison_and_no_other_byte(pix_fmt, width):
         img = np.full((20, width, 3), 90, np.uint8)
         img[-2:, -2:] += corner
         packed = av.VideoFrame.from_ndarray(img, format="bgr24").reformat(format=pix_fmt)
-        for plane in packed.planes:
+        for plane, each in zip(packed.planes, LAYOUTS[pix_fmt]):
             rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).copy()
-            used = rows.shape[1] - 1 if len(packed.planes) > 1 and plane.line_size > plane.width * 2 else rows.shape[1]
-            rows[:, used:] = garbage
+            rows[:, (plane.width + (pix_fmt == "yuyv422") * plane.width % 2) * each :] = garbage
             plane.update(rows)
         return packed
 

