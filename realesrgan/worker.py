@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import re
 import time
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -173,7 +174,8 @@ class IsolatedUpsampler:
         self._lasting = max(FLOOR, -(-known // 2)) if known else 0
         # A picture smaller than a tile needs its own half, but the pictures after it do not.
         smaller = max(FLOOR, min(self._lasting, -(-min(tile or known, side) // 2))) if side else self._lasting
-        reason = " ".join(str(lost.error).split())
+        # The first sentence; the others say what to do where nothing goes on by itself.
+        reason = re.split(r"(?<=\.)\s", str(lost.error), maxsplit=1)[0]
         notice(
             logger,
             "worker.restarted",

@@ -115,6 +115,7 @@ def test_a_picture_goes_on_in_a_new_process_with_half_the_tile(
     assert upsampler.restarts == 1
     said = [record for record in caplog.records if getattr(record, "notice_code", "") == "worker.restarted"]
     assert len(said) == 1 and said[0].notice_fields["tile"] == 256
+    assert "start again" not in said[0].getMessage(), "advice for those who must act has no place here"
 
 
 def test_tiles_are_halved_again_each_time_and_stay_so(make: Make, log: Path) -> None:

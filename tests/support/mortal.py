@@ -87,7 +87,7 @@ class Mortal:
         elif order == "hang":
             time.sleep(3600)
         elif order == "lost":
-            raise errors.DeviceLostError("the card is gone", device="directml:0")
+            raise errors.DeviceLostError("the card is gone. Please start again", device="directml:0")
         elif order == "raw lost":
             raise RuntimeError(LOST)
         elif order == "memory":
