@@ -121,7 +121,7 @@ def _autocorrelation(left: np.ndarray, squares: float, count: int) -> float:
 def student(freedom: float) -> float:
     """The 97.5 % quantile of Student's t; ``freedom`` is 1 or more and need not be whole."""
     # With t = sqrt(freedom) * tan(angle) the density is a power of the cosine on a finite interval.
-    angle = np.linspace(-np.pi / 2, np.pi / 2, 200001)
+    angle = np.linspace(-np.pi / 2, np.pi / 2, 20001)
     density = np.cos(angle).clip(0) ** (freedom - 1)
     share = np.concatenate(([0.0], np.cumsum((density[1:] + density[:-1]) / 2)))
     at = float(np.interp(0.975, share / share[-1], angle))
@@ -139,11 +139,11 @@ def judge(found: Optional[Trend], limit: float = LIMIT) -> str:
 
 def pictures_needed(found: Trend, limit: float = LIMIT) -> Optional[int]:
     """About how many pictures, warm-up included, would bring the upper bound under the limit; None if none would."""
-    room = limit - found.slope
+    room = limit - max(found.slope, 0.0)  # memory does not shrink for ever
     if room <= 0:
         return None
-    # The interval narrows with the power 3/2 of the length of a run.
-    factor = max(1.0, ((found.upper - found.slope) / room) ** (2 / 3)) * 1.2
+    # The interval narrows with the power 3/2 of the length of a run; what is left over is measured roughly by then.
+    factor = max(1.0, ((found.upper - found.slope) / room) ** (2 / 3)) * 1.5
     return _rounded_up(found.pictures * factor * 1.25)
 
 
