@@ -247,8 +247,9 @@ def _block_flops(block: nn.Module, x: Tensor) -> int:
 
 
 def _compile(function: Any) -> Any:
-    # For any size from the start, so that neither the tiles at the edges nor the next picture wait for the compiler.
-    return torch.compile(function, dynamic=True)
+    # For any size from the start, so that neither the tiles at the edges nor the next picture wait for the compiler;
+    # rounding to FP16 wherever the uncompiled network rounds, so that the result is the same.
+    return torch.compile(function, dynamic=True, options={"emulate_precision_casts": True})
 
 
 def _as_it_is(function: Any) -> Any:

@@ -200,7 +200,9 @@ class Networks:
         self._single = self._half = None
         self._compiled = True
         try:
-            _run(self.current(), sample_texture(), self.scale)
+            # The compiler tunes its kernels for the size that it sees first.
+            repeats = 16 if self.device.capabilities.asynchronous else 2
+            _run(self.current(), sample_texture().repeat(1, 1, repeats, repeats), self.scale)
         except Exception as error:  # noqa: BLE001 - compilers raise whatever they like
             if devices.classify(error) == "lost":
                 raise

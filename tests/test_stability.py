@@ -262,7 +262,7 @@ def test_a_lost_device_ends_the_run_and_fails_it(tmp_path, monkeypatch):
         ["--input-dir", "nowhere"],
         ["-n", "no_such_model"],
         ["--results", "."],
-        ["--device", "nonsense"],
+        ["--model_path", "missing.pth"],
     ],
 )
 def test_wrong_usage_of_the_batch_program(words, tmp_path, monkeypatch, capsys):

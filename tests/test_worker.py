@@ -375,3 +375,22 @@ def test_on_directml_a_picture_survives_the_loss_of_the_card(
     assert "worker.restarted" in [getattr(record, "notice_code", "") for record in caplog.records]
     difference = np.abs(out.astype(int) - expected(checkpoint, photo))
     assert (difference <= 1).mean() >= 0.999
+
+
+def test_faces_are_restored_in_the_child_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import ModuleType, SimpleNamespace
+
+    from realesrgan import upsampler as upsampler_room
+    from realesrgan import worker_child
+
+    class Enhancer:
+        def __init__(self, upsampler: Any, **options: Any) -> None:
+            self.upsampler, self.options = upsampler, options
+
+    faces = ModuleType("realesrgan.faces")
+    faces.FaceEnhancer = Enhancer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "realesrgan.faces", faces)
+    monkeypatch.setattr(upsampler_room, "RealESRGANer", lambda **arguments: SimpleNamespace(**arguments))
+    built = worker_child.build(scale=4, progress=print, faces={"trust_weights": True})
+    assert built.upsampler.scale == 4 and built.options == {"trust_weights": True, "progress": print}
+    assert worker_child.build(scale=2, progress=None, faces=None).scale == 2
