@@ -228,9 +228,9 @@ def plot(path: Path, results: Sequence[Result], about: Dict[str, Any]) -> None:
     names = [f"{result.cell.what}{' (random weights)' if result.weights == 'random' else ''}" for result in done]
     axes.set_yticks(range(len(done)), names)
     axes.invert_yaxis()
-    axes.margins(x=0.25)
-    axes.set_xlabel("seconds a picture (median; whiskers: fastest and slowest); blue FP16, orange FP32")
-    axes.set_title(f"{about['name']}, torch {about['torch']}, Real-ESRGAN {about['realesrgan']}")
+    axes.margins(x=0.45)
+    axes.set_xlabel("seconds a picture, fastest to slowest; blue FP16, orange FP32")
+    drawing.suptitle(f"{about['name']}, torch {about['torch']}, Real-ESRGAN {about['realesrgan']}")
     picture = io.BytesIO()
     drawing.savefig(picture, format=path.suffix.lstrip(".").lower() or "png", dpi=120)
     write_atomically(path, lambda file: file.write(picture.getvalue()))
