@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Iterator, Optional
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,7 @@ class TileNetwork:
         if device.capabilities.channels_last:
             self.module.to(memory_format=torch.channels_last)
         self._queued = 0
+        self.compiled = compiled
         self._compile: Callable[[Any], Any] = _compile if compiled else _as_it_is
         self._stages: Optional[_RRDBStages] = _RRDBStages(self) if _is_rrdbnet(self.module) else None
         self._whole = None if self._stages else self._compile(self._sequence() or self.module)
@@ -151,8 +152,9 @@ class _RRDBStages:
         self.module = module
         self.owner = owner
         self.shrink = {3: 1, 12: 2, 48: 4}[module.conv_first.in_channels]
-        self.blocks: List[Any] = [owner._compile(block) for block in module.body]
+        self.block: Callable[[Any, Tensor, _Residual], Tensor] = owner._compile(_rrdb)
         self.last: Callable[[Tensor], Tensor] = owner._compile(self._last)
+        self.residual = _residual_of(owner)
         self.channels_last = owner.device.capabilities.channels_last
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
@@ -184,40 +186,57 @@ class _RRDBStages:
             x = F.pixel_unshuffle(x, self.shrink)
         first = self.module.conv_first(x)
         out = first
-        for block, compiled in zip(self.module.body, self.blocks):
-            if self.owner._compile is not _as_it_is:
-                out = compiled(out)
-            else:
-                out = self._block(block, out)
+        for block in self.module.body:
+            out = self.block(block, out, self.residual)
+            self.owner.pause(_block_flops(block, out), out)
         out = self.module.conv_body(out)
         out += first
         return out
-
-    def _block(self, block: Any, x: Tensor) -> Tensor:
-        out = self._dense(block.rdb1, x)
-        out = self._dense(block.rdb2, out)
-        out = self._dense(block.rdb3, out)
-        self.owner.pause(_block_flops(block, x), out)
-        return self._residual(out, x)
-
-    def _residual(self, out: Tensor, x: Tensor) -> Tensor:
-        if self.owner.device.capabilities.scaled_add:
-            return torch.add(x, out, alpha=0.2)
-        return out * 0.2 + x
-
-    def _dense(self, block: Any, x: Tensor) -> Tensor:
-        # Concatenated anew each time: in channels-last tensors a slice of one buffer is no cheaper (convolutions copy
-        # it), and on DirectML slices are copies.
-        seen = x
-        for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
-            seen = torch.cat((seen, F.leaky_relu(conv(seen), 0.2, inplace=True)), 1)
-        return self._residual(block.conv5(seen), x)
 
     def _last(self, features: Tensor) -> Tensor:
         module = self.module
         out = F.leaky_relu(module.conv_up1(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2, inplace=True)
         out = F.leaky_relu(module.conv_up2(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2, inplace=True)
         return module.conv_last(F.leaky_relu(module.conv_hr(out), 0.2, inplace=True))
+
+
+_Residual = Callable[[Tensor, Tensor], Tensor]
+
+
+def _rrdb(block: Any, x: Tensor, residual: _Residual) -> Tensor:
+    out = _dense(block.rdb1, x, residual)
+    out = _dense(block.rdb2, out, residual)
+    out = _dense(block.rdb3, out, residual)
+    return residual(x, out)
+
+
+def _dense(block: Any, x: Tensor, residual: _Residual) -> Tensor:
+    # Concatenated anew each time: in channels-last tensors a slice of one buffer is no cheaper (convolutions copy it),
+    # and on DirectML slices are copies.
+    seen = x
+    for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
+        seen = torch.cat((seen, F.leaky_relu(conv(seen), 0.2, inplace=True)), 1)
+    return residual(x, block.conv5(seen))
+
+
+def _residual_of(owner: TileNetwork) -> _Residual:
+    """``x + 0.2 * out``, rounded once where that can be had."""
+    if owner.compiled:
+        return _added_in_single
+    return _added_at_once if owner.device.capabilities.scaled_add else _added
+
+
+def _added_at_once(x: Tensor, out: Tensor) -> Tensor:
+    return torch.add(x, out, alpha=0.2)
+
+
+def _added_in_single(x: Tensor, out: Tensor) -> Tensor:
+    # What _added_at_once does inside; the compiler would round the product by itself.
+    return (x.to(torch.float32) + out.to(torch.float32) * 0.2).to(x.dtype)
+
+
+def _added(x: Tensor, out: Tensor) -> Tensor:
+    return out * 0.2 + x
 
 
 def _sliced(result: Tensor, rows: int) -> Iterator[Band]:

@@ -203,7 +203,7 @@ class Networks:
             # The compiler tunes its kernels for the size that it sees first.
             repeats = 16 if self.device.capabilities.asynchronous else 2
             _run(self.current(), sample_texture().repeat(1, 1, repeats, repeats), self.scale)
-        except Exception as error:  # noqa: BLE001 - compilers raise whatever they like
+        except Exception as error:
             if devices.classify(error) == "lost":
                 raise
             reason = " ".join(str(error).split())[:160] or type(error).__name__
