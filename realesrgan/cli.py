@@ -30,7 +30,9 @@ _USAGE_CODES = (
     "device.unknown",
     "weights.missing",
     "faces.missing",
+    "faces.python",
     "faces.weights",
+    "faces.download",
     "faces.untrusted",
 )
 

@@ -8,6 +8,7 @@ import importlib.util
 import inspect
 import os
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
@@ -23,6 +24,7 @@ __all__ = ["build_upscaler", "download_models", "upscale"]
 
 REPORT_NAME = "report.jsonl"
 _FACE_PACKAGES = ("gfpgan", "facexlib")
+_TOO_NEW = (3, 13)  # for basicsr 1.4.2
 
 
 def download_models(options: argparse.Namespace, console: Console) -> int:
@@ -171,8 +173,17 @@ def _face_enhancer() -> Any:
             return importlib.import_module("realesrgan.faces").FaceEnhancer
     except (ImportError, OSError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if sys.version_info >= _TOO_NEW and importlib.util.find_spec("basicsr") is None:
+        version = "{}.{}".format(*sys.version_info)
+        raise InputError(
+            f"--face_enhance needs GFPGAN, which needs basicsr, and that does not build on Python {version}. Use "
+            "Python 3.9 to 3.12.",
+            code="faces.python",
+            version=version,
+        )
     raise InputError(
-        f"--face_enhance needs GFPGAN, which is not installed here: python -m pip install gfpgan facexlib. ({reason})",
+        f"--face_enhance needs GFPGAN, which cannot be imported here ({reason}). Install it with: python "
+        "scripts/first_run.py --train --install-only (docs/faces.md has the lines for pip).",
         code="faces.missing",
         reason=reason,
     )

@@ -11,36 +11,27 @@ import re
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional
 
 import torch
 from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 from gfpgan.utils import GFPGANer
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from . import devices
 from .errors import WeightsError, notice
+from .face_checks import FACE_SIZE, Guard, bilinear_fault, network_fault, probes, restored
 from .face_weights import DETECTION, PARSING, FaceWeights
-from .precision import SINGLE_MAX, half_fault, sample_texture
 
-__all__ = ["NARROW", "FaceFailure", "Restorer", "bilinear_fault", "network_fault"]
+__all__ = ["NARROW", "Restorer"]
 
 logger = logging.getLogger(__name__)
 
-FACE_SIZE = 512
 NARROW: float = 1
 """Width of the restoring network as a multiple of the published one's."""
 
 _CPU = devices.Device("cpu", 0, "CPU")
 _CLASSES = {"RetinaFace": DETECTION, "ParseNet": PARSING}
-
-
-class FaceFailure(Exception):
-    """A face could not be restored; ``__cause__`` is the error.
-
-    Not a RuntimeError: GFPGANer prints those and pastes the face as it was.
-    """
 
 
 class Restorer(GFPGANer):
@@ -85,9 +76,9 @@ class Restorer(GFPGANer):
         return True
 
     def _use_cpu(self) -> None:
-        self._use(_CPU, _Guard(self._gfpgan, _CPU, None), self._detection, self._parsing)
+        self._use(_CPU, Guard(self._gfpgan, _CPU, None), self._detection, self._parsing)
 
-    def _use(self, device: devices.Device, gfpgan: _Guard, detection: Any, parsing: Any) -> None:
+    def _use(self, device: devices.Device, gfpgan: Guard, detection: Any, parsing: Any) -> None:
         self.placed_on = device
         self.device = device.torch_device
         self.gfpgan = gfpgan
@@ -116,7 +107,7 @@ class Restorer(GFPGANer):
         gfpgan, parsing = _copied(self._gfpgan, place), _copied(self._parsing, place)
         detection = _copied(self._detection, place)
         detection.device, detection.mean_tensor = place, self._detection.mean_tensor.to(place)
-        small, large = _probes()
+        small, large = probes()
         scores = (small + 1) * 127.5
         for name, on_device, on_cpu, x in (
             ("finds faces", detection, self._detection, scores),
@@ -125,12 +116,12 @@ class Restorer(GFPGANer):
             fault = network_fault(on_device(x.to(place)), on_cpu(x))
             if fault is not None:
                 return f"the network that {name} {fault}"
-        expected = _restored(self._gfpgan, large)
-        fault = network_fault(_restored(gfpgan, large.to(place)), expected)
+        expected = restored(self._gfpgan, large)
+        fault = network_fault(restored(gfpgan, large.to(place)), expected)
         if fault is not None:
             return f"the network that restores faces {fault}"
         fast = _copied(self._gfpgan, place).half() if half else None
-        guard = _Guard(gfpgan, device, fast)
+        guard = Guard(gfpgan, device, fast)
         if fast is not None:
             guard.check_half(large.to(place), expected)
         self._use(device, guard, detection, parsing)
@@ -146,104 +137,6 @@ class Restorer(GFPGANer):
             device=device.name,
             reason=reason,
         )
-
-
-class _Guard:
-    """What GFPGANer takes for the restoring network: lets no wrong face through, and no error go unnoticed.
-
-    The noise is the one that the checkpoint holds, not a random one, so that a picture comes out the same each time.
-    """
-
-    def __init__(self, single: nn.Module, device: devices.Device, half: Optional[nn.Module]) -> None:
-        self._single = single
-        self._half = half
-        self._device = device
-
-    @property
-    def half(self) -> bool:
-        return self._half is not None
-
-    def __call__(self, x: Tensor, return_rgb: bool = False, weight: float = 0.5) -> List[Tensor]:
-        """Restore a face: 1x3x512x512 RGB, -1..1, on the device; the same comes back, on the device, in FP32."""
-        try:
-            if self._half is not None:
-                result = _restored(self._half, x.half()).float()
-                if bool(torch.isfinite(result).all()):
-                    return [result]
-                self._fall_back("it gives NaN or infinity")
-            result = _restored(self._single, x)
-            if not bool(torch.isfinite(result).all()):
-                raise ValueError("the network gives NaN or infinity")
-        except Exception as error:
-            raise FaceFailure(str(error)) from error
-        return [result]
-
-    def check_half(self, x: Tensor, expected: Tensor) -> None:
-        """Leave FP16 unless its result for ``x`` is close to what FP32 gives on the CPU (-1..1)."""
-        assert self._half is not None
-        try:
-            result = _restored(self._half, x.half()).cpu().float()
-            fault = half_fault((result + 1) / 2, (expected + 1) / 2)
-        except RuntimeError as error:
-            if devices.classify(error) == "lost":
-                raise
-            fault = "it fails: " + " ".join(str(error).split())[:160]
-        if fault:
-            self._fall_back(fault)
-
-    def _fall_back(self, reason: str) -> None:
-        self._half = None
-        devices.free(self._device)
-        notice(
-            logger,
-            "faces.single",
-            f"FP16 does not hold for faces on {self._device.name} ({reason}): they are restored in FP32.",
-            device=self._device.name,
-            reason=reason,
-        )
-
-
-def bilinear_fault(device: devices.Device) -> Optional[str]:
-    """What is wrong with bilinear resizing on a device beside the CPU, None if nothing is. gfpgan's network uses it."""
-    x = sample_texture()
-    for factor in (2.0, 0.5):
-
-        def resized(values: Tensor, factor: float = factor) -> Tensor:
-            return F.interpolate(values, scale_factor=factor, mode="bilinear", align_corners=False)
-
-        fault = network_fault(resized(x.to(device.torch_device)), resized(x))
-        if fault is not None:
-            return f"bilinear resizing {fault}"
-    return None
-
-
-def network_fault(results: Any, expected: Any) -> Optional[str]:
-    """What is wrong with a device's result (a tensor or several) beside the CPU's, None if nothing is."""
-    if not isinstance(expected, Tensor):
-        faults = (network_fault(one, other) for one, other in zip(results, expected))
-        return next((fault for fault in faults if fault is not None), None)
-    result = results.cpu().float()
-    if not bool(torch.isfinite(result).all()):
-        return "gives NaN or infinity"
-    size = max(1.0, float(expected.abs().max()))
-    difference = float((result - expected).abs().max()) / size
-    if not difference <= SINGLE_MAX:
-        return f"is off by {difference * 100:.1f} % of its range"
-    return None
-
-
-def _restored(network: nn.Module, x: Tensor) -> Tensor:
-    result: Tensor = network(x, return_rgb=False, randomize_noise=False)[0]
-    return result
-
-
-def _probes() -> List[Tensor]:
-    """The test texture as the networks take it, -1..1, on the CPU: 96x144 and 512x512."""
-    x = sample_texture() * 2 - 1
-    return [
-        F.interpolate(x, size=size, mode="bicubic", align_corners=False).clamp(-1, 1)
-        for size in ((96, 144), (FACE_SIZE, FACE_SIZE))
-    ]
 
 
 def _copied(module: Any, place: torch.device) -> Any:

@@ -145,8 +145,8 @@ def _missing(files: Sequence[FaceFile], any_restorer: bool, reason: str = "") ->
     lines = []
     for file in files:
         other = next((name for name in RESTORERS if name != file.name), "")
-        also = f"; {other}.pth will do as well" if any_restorer and file.name in RESTORERS else ""
-        lines.append(f"  {file.file_name} (about {file.megabytes} MB{also}): {file.url}")
+        also = f" (or {other}.pth)" if any_restorer and file.name in RESTORERS else ""
+        lines.append(f"  {file.file_name}{also}, {file.megabytes} MB: {file.url}")
     listing = "\n".join(lines)
     folders = "\n".join(f"  {folder}" for folder in places.search_folders())
     if reason:
@@ -159,7 +159,7 @@ def _missing(files: Sequence[FaceFile], any_restorer: bool, reason: str = "") ->
         )
     return WeightsError(
         f"--face_enhance needs weights that are not here:\n{listing}\n{way}",
-        code="faces.weights",
+        code="faces.download" if reason else "faces.weights",
         files=tuple(file.file_name for file in files),
         urls=tuple(file.url for file in files),
         searched=places.listed(),

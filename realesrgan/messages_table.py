@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Dict
 
+from .messages_faces import FACES
 from .messages_pictures import PICTURES
 from .messages_video import VIDEO
 
@@ -72,30 +73,6 @@ _CLI: Dict[str, Dict[str, str]] = {
         "ko": "{library}을(를) 불러올 수 없습니다: {reason}. 설치: python -m pip install {package}. 자세한 "
         "진단은 'python -m "
         "realesrgan doctor'로 볼 수 있습니다.",
-    },
-    "faces.missing": {
-        "en": "--face_enhance needs GFPGAN, which is not installed here: python -m pip install gfpgan facexlib. "
-        "({reason})",
-        "ko": "--face_enhance에는 GFPGAN이 필요하지만 설치되어 있지 않습니다: python -m pip install gfpgan facexlib. "
-        "({reason})",
-    },
-    "faces.cpu": {
-        "en": "Faces are restored on the CPU, because on the {backend} device ({device}) {reason}. All else stays on "
-        "it.",
-        "ko": "얼굴은 CPU에서 복원합니다. {backend} 장치({device})에서 할 수 없는 이유: {reason}. 나머지는 그 장치에서 "
-        "처리합니다.",
-    },
-    "faces.single": {
-        "en": "FP16 does not hold for faces on {device} ({reason}): they are restored in FP32.",
-        "ko": "{device}에서는 얼굴에 FP16을 쓸 수 없어({reason}) FP32로 복원합니다.",
-    },
-    "faces.weights_used": {
-        "en": "Face weights: {name}, own files: {paths}",
-        "ko": "얼굴 가중치: {name}, 사용자 파일: {paths}",
-    },
-    "faces.depth": {
-        "en": "Faces are restored in 8 bit; the rest of a 16-bit picture keeps its depth.",
-        "ko": "얼굴은 8비트로 복원합니다. 16비트 그림의 나머지는 그대로 16비트입니다.",
     },
     "model.choose": {
         "en": "There is no model named '{name}'. Did you mean {nearest}? The models are:\n{models}",
@@ -269,4 +246,4 @@ _WEIGHTS: Dict[str, Dict[str, str]] = {
     },
 }
 
-TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **PICTURES, **VIDEO}
+TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **FACES, **PICTURES, **VIDEO}

@@ -453,7 +453,20 @@ def test_faces_without_gfpgan(tmp_path, monkeypatch, capsys, broken):
         monkeypatch.setattr(cli_run, "_FACE_PACKAGES", ("no_such_package_at_all",))
     save(tmp_path / "a.png", 4, 4, 3)
     assert cli.main(["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--face_enhance"]) == 2
-    assert "pip install gfpgan" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "first_run.py --train" in told and "pip install gfpgan" not in told, "that would download a second torch"
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "does not build on Python"), ("ko", "설치되지 않습니다")])
+def test_faces_on_a_python_that_basicsr_does_not_know(tmp_path, monkeypatch, capsys, language, words):
+    monkeypatch.setattr(cli_run, "_FACE_PACKAGES", ("no_such_package_at_all",))
+    monkeypatch.setattr(cli_run, "_TOO_NEW", (3, 0))
+    monkeypatch.setattr(cli_run.importlib.util, "find_spec", lambda name: None)
+    save(tmp_path / "a.png", 4, 4, 3)
+    options = ["--face_enhance", "--no-isolate", "--lang", language]
+    assert cli.main(["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), *options]) == 2
+    told = capsys.readouterr().err
+    assert words in told and "3.9" in told and "3.12" in told
 
 
 def test_faces_wrap_the_upsampler(tmp_path, monkeypatch):

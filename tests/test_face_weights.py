@@ -93,9 +93,9 @@ def test_missing_files_are_named_with_all_that_is_to_be_done(here: Path, tmp_pat
     assert error.code == "faces.weights"
     assert str(error).splitlines() == [
         "--face_enhance needs weights that are not here:",
-        f"  GFPGANv1.3.pth (about 349 MB; GFPGANv1.4.pth will do as well): {NOWHERE}GFPGANv1.3.pth",
-        f"  detection_Resnet50_Final.pth (about 109 MB): {NOWHERE}detection_Resnet50_Final.pth",
-        f"  parsing_parsenet.pth (about 85 MB): {NOWHERE}parsing_parsenet.pth",
+        f"  GFPGANv1.3.pth (or GFPGANv1.4.pth), 349 MB: {NOWHERE}GFPGANv1.3.pth",
+        f"  detection_Resnet50_Final.pth, 109 MB: {NOWHERE}detection_Resnet50_Final.pth",
+        f"  parsing_parsenet.pth, 85 MB: {NOWHERE}parsing_parsenet.pth",
         "Put them into one of these folders:",
         f"  {here}",
         f"  {tmp_path / 'cache'}",
@@ -179,7 +179,7 @@ def test_with_trust_missing_files_are_downloaded(server: Server, here: Path, cap
 
 def test_a_download_that_fails_says_what_to_fetch(here: Path, tmp_path: Path) -> None:
     error = refused(trust=True)
-    assert error.code == "faces.weights"
+    assert error.code == "faces.download"
     assert "cannot be reached" in str(error) and str(here) in str(error)
     for name in NAMES:
         assert f"{NOWHERE}{name}.pth" in str(error)

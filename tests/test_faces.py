@@ -33,7 +33,7 @@ from facexlib.detection.retinaface_utils import PriorBox
 from facexlib.parsing.parsenet import ParseNet
 from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 
-from realesrgan import face_networks
+from realesrgan import face_checks, face_networks
 from realesrgan.faces import FaceEnhancer
 
 pytestmark = pytest.mark.train
@@ -208,7 +208,7 @@ def restoring(enhancer: FaceEnhancer, network: Callable[[Tensor], Tensor]) -> Li
         seen.append(x.clone())
         return network(x), []
 
-    enhancer._restorer.gfpgan = face_networks._Guard(run, enhancer._restorer.placed_on, None)
+    enhancer._restorer.gfpgan = face_checks.Guard(run, enhancer._restorer.placed_on, None)
     return seen
 
 
@@ -686,7 +686,7 @@ def test_a_card_that_gets_one_network_wrong_is_not_used(
 def test_half_precision_is_guarded_at_first_use(
     caplog: pytest.LogCaptureFixture, half_result: Callable[[Tensor], Tensor], fault: Any
 ) -> None:
-    guard = face_networks._Guard(stub(lambda x: x), CARD, stub(half_result))
+    guard = face_checks.Guard(stub(lambda x: x), CARD, stub(half_result))
     x = ramps(torch.empty(0))
     guard.check_half(x, x)
     assert guard.half == (fault is None)
@@ -698,7 +698,7 @@ def test_half_precision_is_guarded_at_first_use(
 
 def test_half_precision_that_fails_later_is_left_for_good(caplog: pytest.LogCaptureFixture) -> None:
     outputs = [1.0, float("nan")]
-    guard = face_networks._Guard(stub(lambda x: x), CARD, stub(lambda x: x * outputs.pop(0)))
+    guard = face_checks.Guard(stub(lambda x: x), CARD, stub(lambda x: x * outputs.pop(0)))
     x = ramps(torch.empty(0))
     for _ in range(3):
         (result,) = guard(x)
