@@ -373,9 +373,10 @@ def is_explicit(request: Union[str, Any, None]) -> bool:
 def _missing(backend: str, index: Optional[int], listing: Listing) -> DeviceError:
     there = ", ".join(f"{device.spec} ({device.name})" for device in listing.devices)
     asked = backend if index is None else f"{backend}:{index}"
-    reason = next((note.reason for note in listing.notes if note.backend == backend), "")
-    sentence = f"The device {asked} is not there{': ' + reason if reason else ''}. This machine has: {there}."
-    if reason:
+    note = next((note.reason for note in listing.notes if note.backend == backend), "")
+    reason = note or "there is no device of this number"
+    sentence = f"The device {asked} is not there: {reason}. This machine has: {there}."
+    if note:
         sentence += f" To get it: {_INSTALL[backend]}."
     return DeviceError(sentence, code="device.missing", device=asked, there=there, reason=reason)
 

@@ -15,6 +15,14 @@ if str(DIRECTML) not in sys.path:
     sys.path.insert(0, str(DIRECTML))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_profile_of_the_user() -> Iterator[None]:
+    """What the user's own tuning found must not change what is tested; tests of profiles name a file of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REALESRGAN_PROFILE", "off")
+        yield
+
+
 def _forget_machine() -> None:
     """Clears what the package remembers of this machine's devices."""
     for name in [n for n in sys.modules if n.startswith("realesrgan.")]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from realesrgan import devices, memory, places, weights, zoo
-from realesrgan.child import Line
+from realesrgan.child import Line, pack_error
 from realesrgan.errors import RealESRGANError
 from realesrgan.precision import Networks, check_device
 from realesrgan.tiling import Box
@@ -36,7 +36,7 @@ def serve(line: Line, request: Optional[str]) -> None:
     try:
         device = devices.resolve(request)
     except RealESRGANError as error:
-        line.send("refused", str(error))
+        line.send("refused", pack_error(error))
         return
     line.send("device", device)
     while True:

@@ -12,7 +12,7 @@ import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from realesrgan import messages, profile, zoo
-from realesrgan.child import Child, ChildGoneError
+from realesrgan.child import Child, ChildGoneError, rebuild_error
 from realesrgan.cli_options import model_name
 from realesrgan.errors import InputError, RealESRGANError
 
@@ -78,12 +78,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             return 0
         names = _distinct(options.models or zoo.names())
         return Tuning(options.device, names, options.seconds, lang).run()
-    except InputError as error:
-        print(messages.render(error, lang))
-        return 2
     except RealESRGANError as error:
         print(messages.render(error, lang))
-        return 1
+        return 2 if isinstance(error, InputError) or error.code == "device.missing" else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -217,7 +214,7 @@ class Tuning:
         self._child = Child("realesrgan.tools.measure:serve", self.request)
         kind, found = self._child.receive(self.seconds + _GRACE)
         if kind == "refused":
-            raise InputError(found, code="device.missing")
+            raise rebuild_error(*found)
         if self.device is None:
             _say("begin", self.lang, count=len(self.names), device=f"{found.name} ({found.spec})", seconds=self.seconds)
         self.device = found
