@@ -17,19 +17,29 @@ from typing import Any, Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tqdm import tqdm
+
 from realesrgan.errors import InputError, RealESRGANError
 
 __all__ = ["difference", "export", "main"]
+
+OPSETS = range(11, 21)  # older ones cannot enlarge to any size; newer ones this exporter does not know
 
 
 def export(network: Any, path: Path, multiple: int, opset: int = 17) -> None:
     """Write ``network`` with free height and width.
 
     Raises:
-        RealESRGANError: The package onnx is missing, or the file cannot be written.
+        RealESRGANError: The package onnx is missing, there is no such ``opset``, or the file cannot be written.
     """
     import torch
 
+    if opset not in OPSETS:
+        raise InputError(f"--opset is a number from {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+    try:
+        import onnx  # noqa: F401 - the exporter needs it at its very end
+    except ImportError as error:
+        raise RealESRGANError(f"exporting needs another package ({error}): pip install onnx onnxruntime") from error
     example = torch.rand(1, 3, 8 * multiple, 8 * multiple)
     axes = {2: "height", 3: "width"}
     partial = path.with_name(f".{path.name}.part")
@@ -49,8 +59,6 @@ def export(network: Any, path: Path, multiple: int, opset: int = 17) -> None:
                 dynamo=False,
             )
         partial.replace(path)
-    except ImportError as error:
-        raise RealESRGANError(f"exporting needs another package ({error}): pip install onnx onnxruntime") from error
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -97,7 +105,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         from realesrgan import weights
 
-        loaded = weights.load(args.model, trust=args.trust_weights)
+        with tqdm(unit="B", unit_scale=True, disable=None, leave=False, desc=args.model) as bar:
+            loaded = weights.load(
+                args.model, trust=args.trust_weights, progress=lambda done, _: bar.update(done - bar.n)
+            )
         if loaded.spec is None:
             raise InputError(f"{args.model} holds no network that is known here")
         network, multiple = loaded.build(), loaded.spec.multiple

@@ -68,6 +68,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         if args.crop_size < 1 or args.step < 1:
             raise InputError(f"--crop_size and --step are numbers from 1, not {args.crop_size} and {args.step}")
+        if not 0 <= args.compression_level <= 9:
+            raise InputError(f"--compression_level is a number from 0 to 9, not {args.compression_level}")
         if args.output.exists():
             raise InputError(f"{args.output} is there already: remove it, or name another folder")
         paths = [args.input / key for key in FolderSource(args.input).names()]

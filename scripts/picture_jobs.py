@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Callable, Optional, Sequence
 
@@ -71,7 +72,8 @@ def run(job: Callable[[Path], int], paths: Sequence[Path], workers: int, title: 
     if not paths:
         raise InputError("there is no picture in the input folder")
     made, failed = 0, 0
-    pool = ProcessPoolExecutor(workers) if workers > 1 else None
+    # Not forked, as Linux would: libraries that have threads may hang in a copy of this process.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
     try:
         results = pool.map(_Guard(job), paths) if pool else map(_Guard(job), paths)
         for count, error in tqdm(results, total=len(paths), desc=title, unit="picture", disable=None):

@@ -10,11 +10,17 @@ from torchvision.transforms.functional import normalize
 
 from realesrgan.data.patches import flip_and_turn, paired_crop, to_tensor
 from realesrgan.data.sampling import seed_of
-from realesrgan.data.sources import meta_lines, open_source
+from realesrgan.data.sources import SUFFIXES, meta_lines, open_source
 from realesrgan.errors import InputError, PictureError
 from realesrgan.models.state import isolated_rng
 
 __all__ = ["RealESRGANPairedDataset"]
+
+
+def _without_suffix(key: str) -> str:
+    """A picture's name less its suffix; a key of a database has none, whatever dots are in it."""
+    path = PurePosixPath(key)
+    return path.with_suffix("").as_posix() if path.suffix.lower() in SUFFIXES else key
 
 
 class RealESRGANPairedDataset(Dataset):
@@ -52,13 +58,15 @@ class RealESRGANPairedDataset(Dataset):
         keys = self.gt_source.names(self.opt.get("meta_info"))
         template = self.opt.get("filename_tmpl") or "{}"
         there = set(self.lq_source.names())
-        stems = {PurePosixPath(key).with_suffix("").as_posix(): key for key in there}
+        stems = {_without_suffix(key): key for key in there}
         pairs = []
         for key in keys:
-            path = PurePosixPath(key)
-            name = path.with_name(template.format(path.stem) + path.suffix)
+            stem = _without_suffix(key)
+            path = PurePosixPath(stem)
+            wanted = path.with_name(template.format(path.name)).as_posix()
+            name = wanted + key[len(stem) :]
             # The partner may be of another format (a JPEG of a PNG).
-            partner = name.as_posix() if name.as_posix() in there else stems.get(name.with_suffix("").as_posix())
+            partner = name if name in there else stems.get(wanted)
             if partner is None:
                 raise InputError(f"{key} of dataroot_gt has no partner {name} in dataroot_lq")
             pairs.append((key, partner))

@@ -15,7 +15,8 @@ __all__ = ["RealESRNetModel"]
 class RealESRNetModel(RealESRMixin, SRModel):
     """Trains on pairs that it makes by degradation, or that are given (``high_order_degradation: false``).
 
-    With ``gt_usm`` (the recipe) the ground truth is sharpened before anything else happens to it.
+    With ``gt_usm`` the ground truth is sharpened before anything else happens to it. That is the recipe and the default
+    where pairs are made; given pairs stay as they are unless the option asks for it.
     """
 
     def __init__(self, opt: Dict[str, Any]) -> None:
@@ -28,7 +29,7 @@ class RealESRNetModel(RealESRMixin, SRModel):
         training = self.is_train and not self.validating
         if "gt" in data:
             gt = data["gt"].to(self.data_device, non_blocking=True)
-            if training and self.opt.get("gt_usm", True):
+            if training and self.opt.get("gt_usm", self.degrades):
                 gt = self.sharpen(gt)
         if training and self.degrades:
             lq, gt = self._pair(gt, gt, data)

@@ -172,6 +172,22 @@ def test_partners_by_template_and_by_list(tmp_path: Path) -> None:
         wrong[0]
 
 
+def test_pairs_in_databases_are_those_in_folders(tmp_path: Path) -> None:
+    options = numbered_pairs(tmp_path, suffix="_x4")
+    for name in ("gt", "lq"):
+        for picture in (tmp_path / name).iterdir():
+            end = "_x4" if name == "lq" else ""
+            picture.rename(picture.with_name(picture.name.replace(f"{end}.png", f".v2{end}.png")))
+    options["filename_tmpl"] = "{}_x4"
+    files = RealESRGANPairedDataset(options)
+    roots = {f"dataroot_{name}": str(database(tmp_path / f"{name}.lmdb", tmp_path / name)) for name in ("gt", "lq")}
+    entries = RealESRGANPairedDataset({**options, **roots, "io_backend": {"type": "lmdb"}})
+    assert entries.pairs == [("0.v2", "0.v2_x4"), ("1.v2", "1.v2_x4")]
+    for index in range(2):
+        one, other = (dataset[sampling.Draw(index, 5)] for dataset in (files, entries))
+        assert torch.equal(one["gt"], other["gt"]) and torch.equal(one["lq"], other["lq"])
+
+
 def order(sampler: sampling.OrderedSampler) -> List[Any]:
     return [(int(draw), draw.seed) for draw in sampler]
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, List
 
 import cv2
 import numpy as np
@@ -112,6 +113,122 @@ def test_exported_networks_compute_the_same(kind: str, tmp_path: Path, capsys: p
     with torch.no_grad():
         next(iter(network.parameters())).add_(0.1)
     assert export.difference(network.eval(), target, 2) > 1e-3
+
+
+def arguments_of(name: str, data: Path) -> List[str]:
+    """A call that works."""
+    pictures = ["--input", str(data / "HR 그림")]
+    listed = [*pictures, "--root", str(data), "--meta_info", str(data / "list.txt")]
+    return {
+        "generate_meta_info": listed,
+        "generate_meta_info_pairdata": [*pictures, str(data / "LR"), *listed[2:]],
+        "extract_subimages": [*pictures, "--output", str(data / "sub"), "--crop_size", "32", "--n_thread", "1"],
+        "generate_multiscale_DF2K": [*pictures, "--output", str(data / "multi"), "--n_thread", "1"],
+    }[name]
+
+
+DATA_SCRIPTS = ["generate_meta_info", "generate_meta_info_pairdata", "extract_subimages", "generate_multiscale_DF2K"]
+
+
+@pytest.mark.parametrize("name", DATA_SCRIPTS)
+@pytest.mark.parametrize("console", [True, False])
+def test_a_bar_on_a_console_and_none_in_a_file(
+    name: str, console: bool, data: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: console)
+    assert script(name).main(arguments_of(name, data)) == 0
+    said = capsys.readouterr()
+    assert ("3/3" in said.err and "picture/s" in said.err) == console
+    assert "3" in said.out
+
+
+@pytest.mark.parametrize("name", DATA_SCRIPTS)
+def test_a_folder_that_is_not_there_is_named(name: str, data: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = arguments_of(name, data)
+    arguments[1] = str(data / "nowhere")
+    assert script(name).main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "nowhere" in said
+    (data / "nowhere").mkdir()
+    assert script(name).main(arguments) == 1
+    assert "no picture in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", DATA_SCRIPTS)
+def test_a_target_that_cannot_be_written_is_named(name: str, data: Path, capsys: pytest.CaptureFixture) -> None:
+    (data / "taken").write_bytes(b"a file")
+    arguments = arguments_of(name, data)
+    option = "--meta_info" if "--meta_info" in arguments else "--output"
+    arguments[arguments.index(option) + 1] = str(data / "taken" / "below")
+    assert script(name).main(arguments) == 1
+    assert str(data / "taken" / "below") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "expected"),
+    [
+        ("generate_meta_info", ["--root", "a", "b"], "--root takes one folder, or as many as --input (1), not 2"),
+        ("generate_meta_info_pairdata", ["--root", "a", "b", "c"], "--root takes one or two folders, not 3"),
+        ("extract_subimages", ["--crop_size", "0"], "--crop_size and --step are numbers from 1, not 0 and 240"),
+        ("extract_subimages", ["--compression_level", "10"], "--compression_level is a number from 0 to 9, not 10"),
+        ("generate_multiscale_DF2K", ["--shortest_edge", "0"], "--shortest_edge is a number of pixels from 1, not 0"),
+    ],
+)
+def test_values_that_cannot_be_are_said(
+    name: str, words: List[str], expected: str, data: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert script(name).main([*arguments_of(name, data), *words]) == 1
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
+def test_two_processes_make_what_one_makes(data: Path) -> None:
+    """By the command, as a user starts it: the jobs must survive being sent to another process."""
+    for count in ("1", "2"):
+        command = [sys.executable, str(ROOT / "scripts" / "extract_subimages.py"), "--crop_size", "32", "--step", "20"]
+        command += ["--input", str(data / "HR 그림"), "--output", str(data / count), "--n_thread", count]
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=150)
+        assert done.returncode == 0 and done.stdout == "27 pictures made, 0 of 3 failed\n", done.stderr
+    one, two = ({path.name: path.read_bytes() for path in (data / count).iterdir()} for count in ("1", "2"))
+    assert len(one) == 27 and one == two
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_export_names_the_package_that_it_lacks(
+    package: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
+
+    network = SRVGGNetCompact(3, 3, num_feat=8, num_conv=2, upscale=4)
+    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    target = tmp_path / "net.onnx"
+    assert script("export_onnx").main(["--model", str(tmp_path / "net.pth"), "--output", str(target)]) == 1
+    assert f"pip install {package}" in capsys.readouterr().err
+    assert target.exists() == (package == "onnxruntime")
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_export_refuses_what_differs_too_much(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
+
+    network = SRVGGNetCompact(3, 3, num_feat=8, num_conv=2, upscale=4)
+    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    export = script("export_onnx")
+    monkeypatch.setattr(export, "difference", lambda *_: 2e-4)
+    words = ["--model", str(tmp_path / "net.pth"), "--output", str(tmp_path / "net.onnx")]
+    assert export.main(words) == 1
+    assert "more than 1.0e-04 (--tolerance)" in capsys.readouterr().err
+    assert export.main([*words, "--tolerance", "1e-3"]) == 0
+    assert export.main([*words, "--opset", "99"]) == 1
+    assert "--opset is a number from 11 to 20, not 99" in capsys.readouterr().err
+    (tmp_path / "taken").write_bytes(b"a file")
+    words[-1] = str(tmp_path / "taken" / "net.onnx")
+    assert export.main(words) == 1
+    assert f"cannot write {words[-1]}" in capsys.readouterr().err
 
 
 def test_export_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
