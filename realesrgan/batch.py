@@ -82,7 +82,7 @@ class _Batch:
         self.on_event = on_event
         self.report = writer
         self.monitor = monitor
-        check_output_folder(options.output)
+        check_output_folder(options.output, {source.relative.parent for source in sources})
         # Names are decided from the whole list, so that all shares decide the same.
         self.outputs = naming.plan_outputs(sources, options.output, options.suffix, options.extension)
         self.jobs = plan(share(sources, *options.shard), options, former)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from . import atomic, naming, report
 from .errors import InputError, PictureError
@@ -123,10 +123,13 @@ def _unless_there(index: int, source: naming.Source, options: BatchOptions, alon
     return Job(index, source, CHECK)
 
 
-def check_output_folder(output: Path) -> None:
+def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:
     """Make the output folder and see that a file can be made in it, before an hour of work is lost.
 
     Unfinished files that a killed run left there an hour ago or longer are removed.
+
+    Args:
+        below: Folders in it that results go to as well, if they are there.
 
     Raises:
         InputError: It is a file.
@@ -138,8 +141,9 @@ def check_output_folder(output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=str(output)):
             pass
-        for path in atomic.remove_leftovers(output):
-            _log.info("removed %s, the unfinished file of a run that was killed", path)
+        for folder in sorted({output, *(output / name for name in below)}):
+            for path in atomic.remove_leftovers(folder):
+                _log.info("removed %s, the unfinished file of a run that was killed", path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise PictureError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import alpha, files, image, naming, report
 from .batch_plan import Job
-from .errors import PictureError
+from .picture import os_failure
 
 if TYPE_CHECKING:
     from .batch_types import BatchOptions, Upscaler
@@ -63,8 +63,7 @@ def read(job: Job, options: BatchOptions) -> Loaded:
     try:
         size, changed = report.fingerprint(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise PictureError(f"{path}: cannot be read: {reason}.", path=str(path), reason=reason) from error
+        raise os_failure(path, error, "read") from error
     limit = {} if options.max_pixels is None else {"max_pixels": options.max_pixels}
     picture = files.read(path, **limit)
     depth = 8 * picture.pixels.dtype.itemsize

@@ -90,7 +90,9 @@ def _upscale(options: argparse.Namespace) -> int:
             return _status(error)
         except KeyboardInterrupt:
             console.close_bars()
-            console.warn("cli.interrupted")
+            from .cli_run import continuing_flag
+
+            console.warn("cli.interrupted", flag=continuing_flag(options))
             return INTERRUPTED
         except Exception as error:  # noqa: BLE001 - a mistake of ours: one line, and the trace with --verbose
             console.error(error)

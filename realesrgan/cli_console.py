@@ -82,13 +82,15 @@ class Console:
             self._said.add(text)
             self.line(text, problem=problem)
 
-    def error(self, error: BaseException) -> None:
-        """An error's sentence; with ``verbose`` also where it came from."""
+    def sentence(self, error: BaseException) -> str:
+        """An error in words."""
         if isinstance(error, RealESRGANError):
-            text = messages.render(error, self.lang)
-        else:
-            text = messages.say("cli.unexpected", self.lang, kind=type(error).__name__, reason=one_line(error))
-        self.line(text, problem=True)
+            return messages.render(error, self.lang)
+        return messages.say("cli.unexpected", self.lang, kind=type(error).__name__, reason=one_line(error))
+
+    def error(self, error: BaseException, text: str = "") -> None:
+        """An error's sentence, or ``text`` in its place; with ``verbose`` also where it came from."""
+        self.line(text or self.sentence(error), problem=True)
         if self.verbose:
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
             self.line(trace.rstrip(), problem=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import os
 from pathlib import Path
 from typing import Any, Callable, List, NoReturn, Sequence
 
@@ -30,7 +31,7 @@ examples:
   realesrgan -i photos -o large --recursive --resume
   realesrgan -i anime.png -n RealESRGAN_x4plus_anime_6B -s 2
 
-Flags may be written with - or _. A name that begins with a dash is given as -i=-name.png.
+Flags may be written with - or _. A name that begins with a dash can be given as ./-name.png.
 Exit status: 0 all went well, 1 a picture failed, 2 wrong usage, 130 stopped by Ctrl-C.
 """
 
@@ -67,12 +68,22 @@ class _Parser(argparse.ArgumentParser):
     """Takes each long flag with dashes or underscores, and says what to do about a bare file name."""
 
     def canonical(self, arguments: Sequence[str]) -> List[str]:
-        """Long flags as they were added, however they are spelled."""
+        """Long flags as they were added, however they are spelled; names of pictures that begin with a dash as ./-name.
+
+        Such names come from the shell, which puts them in the place of ``*.png``.
+        """
         spelled = {name.replace("_", "-"): name for name in self._option_string_actions if name.startswith("--")}
         out: List[str] = []
+        pictures = False
         for position, argument in enumerate(arguments):
             if argument == "--":
                 return out + list(arguments[position:])
+            if argument.startswith("-"):
+                known = argument in self._option_string_actions
+                if pictures and not known and os.path.lexists(argument):
+                    out.append(os.path.join(os.curdir, argument))  # noqa: PTH118 - pathlib drops the dot
+                    continue
+                pictures = argument in ("-i", "--input")
             if argument.startswith("--"):
                 name, equals, value = argument.partition("=")
                 wish = name.replace("_", "-")
@@ -85,6 +96,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if message.startswith("unrecognized arguments: ") and not message.split(": ", 1)[1].startswith("-"):
             message += " (pictures are given with -i)"
+        if message.startswith("argument -i/--input: expected"):
+            message += " (a name that begins with a dash is given as ./-name.png)"
         self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help lists all flags.\n")
 
 

@@ -20,7 +20,7 @@ from .cli_show import Show, introduce, show_monitor, summary
 from .errors import InputError, RealESRGANError
 from .naming import Source
 
-__all__ = ["build_upscaler", "download_models", "upscale"]
+__all__ = ["build_upscaler", "continuing_flag", "download_models", "upscale"]
 
 REPORT_NAME = "report.jsonl"
 _FACE_PACKAGES = ("gfpgan", "facexlib")
@@ -82,11 +82,17 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
             show_monitor(monitor, options, console)
         if hasattr(upscaler, "close"):
             upscaler.close()
-    return launcher.end_together(summary(result, missing, console), os.environ)
+    status = summary(result, show.failed + missing, continuing_flag(options), console)
+    return launcher.end_together(status, os.environ)
+
+
+def continuing_flag(options: argparse.Namespace) -> str:
+    """The flag that goes on where a run with these options ended: only a report knows more than the results do."""
+    return "--resume" if options.resume or options.report is not None else "--skip-existing"
 
 
 def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[str]]:
-    """The pictures, and the inputs that are not there though others are."""
+    """The pictures, and what is wrong with the inputs that are not there though others are."""
     exclude = [options.output]
     try:
         return listing.list_pictures(options.input, recursive=options.recursive, exclude=exclude), []
@@ -100,7 +106,7 @@ def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source
             there.append(item)
         except InputError as error:
             console.error(error)
-            missing.append(item)
+            missing.append(console.sentence(error))
     return listing.list_pictures(there, recursive=options.recursive, exclude=exclude), missing
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Mapping, Sequence
+from typing import Any, List, Mapping, Sequence
 
 from . import messages, report
 from .cli_console import Console
@@ -28,9 +28,10 @@ def introduce(described: Mapping[str, Any], console: Console) -> None:
 
 
 class Show:
-    """Events of the batch as lines and bars."""
+    """Events of the batch as lines and bars. ``failed`` keeps a line for each picture that could not be done."""
 
     def __init__(self, console: Console, options: argparse.Namespace) -> None:
+        self.failed: List[str] = []
         self._console = console
         self._each = options.verbose or not console.has_bars
         self._ended = 0
@@ -48,7 +49,12 @@ class Show:
     def _end(self, event: Any) -> None:
         record, console = event.record, self._console
         if record.status == report.FAILED:
-            console.error(event.error)
+            reason = console.sentence(event.error)
+            # The device does not know which picture it works on, and a writer names the result.
+            line = reason if reason.startswith(record.input) else f"{record.input}: {reason}"
+            self.failed.append(line)
+            place = {"number": event.index + 1, "total": event.total}
+            console.error(event.error, messages.say("cli.failed", console.lang, reason=line, **place))
             return
         for note in record.notes if record.status == report.DONE else ():
             console.line(f"{record.input}: {note_text(note, console.lang)}", problem=True)
@@ -88,17 +94,23 @@ def show_monitor(monitor: Any, options: argparse.Namespace, console: Console) ->
             console.warn("cli.csv", path=options.monitor_memory, reason=error.strerror or error)
 
 
-def summary(result: Any, missing: Sequence[str], console: Console) -> int:
-    """The lines at the end of a run, and its exit status."""
-    failed = [record.input for record in result.failed] + list(missing)
+def summary(result: Any, failed: Sequence[str], flag: str, console: Console) -> int:
+    """The lines at the end of a run, and its exit status.
+
+    Args:
+        failed: A line for each picture, and for each input that is not there. They are shown again, since the first
+            time may be thousands of lines ago.
+        flag: What continues such a run.
+    """
     console.say(
         "cli.summary", done=result.done, skipped=result.skipped, failed=len(failed), seconds=f"{result.seconds:.1f}"
     )
-    for name in failed:
-        console.warn("cli.failed_name", name=name)
+    if result.total > 1 or len(failed) > 1:
+        for line in failed:
+            console.warn("cli.failed_again", reason=line)
     if result.not_done:
-        console.warn("cli.not_done", count=result.not_done)
+        console.warn("cli.not_done", count=result.not_done, flag=flag)
     if result.interrupted:
-        console.warn("cli.interrupted")
+        console.warn("cli.interrupted", flag=flag)
         return 130
     return 1 if failed or result.not_done else 0

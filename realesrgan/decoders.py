@@ -25,7 +25,7 @@ from PIL import (
 
 from . import formats, metadata, png_file, tiff_file
 from .decoder_settings import any_size
-from .picture import Decoded, Note, Refused, check_size
+from .picture import Decoded, Note, Refused, check_size, unsupported
 
 __all__ = ["decode"]
 
@@ -90,7 +90,8 @@ def _optional_plugin(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     Image.init()
     if kind not in Image.OPEN:
         package = {"HEIF": "pillow-heif", "AVIF": "Pillow 11.3 or newer"}[kind]
-        raise Refused("picture.format", f"{kind} pictures can be read once this is installed: {package}")
+        reason = f"{kind} pictures can be read once this is installed: {package}"
+        raise Refused("picture.package", reason, format=kind, package=package)
     return Image.OPEN[kind][0]  # type: ignore[return-value]
 
 
@@ -119,6 +120,8 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Decoded:
     tiff = tiff_file.parse(data)
     check_size(tiff.width, tiff.height, max_pixels)
     check_size(*tiff.tile_size, max_pixels)
+    if tiff.unusual is not None:
+        raise unsupported(tiff.unusual)
     with any_size():
         if tiff.deep_channels:
             planes = [_grey16(_open(view, "TIFF")) for view in tiff.grey_views()]
@@ -165,8 +168,7 @@ def _conversion(image: Image.Image) -> Tuple[str, Optional[Convert]]:
     targets = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB", "HSV": "RGB", "PA": "RGBA"}
     targets.update({"CMYK": "", "LAB": "", "P": "RGBA" if "transparency" in image.info else "RGB"})
     if mode not in targets:
-        reason = f"its pixels are of a kind that is not supported ({mode}: 32 bit or floating point); save it as 16 bit"
-        raise Refused("picture.unsupported", reason, mode=mode)
+        raise unsupported({"I": "32 bit", "F": "floating point"}.get(mode, mode))
     return targets[mode], lambda part: part.convert(targets[mode])
 
 

@@ -186,7 +186,8 @@ class _Run:
         values = landing.values.wait().numpy()
         target = landing.flight.tile.write.scaled(self.job.scale)
         first = target.y0 + landing.row
-        self.out[first : first + values.shape[0], target.x0 : target.x1] = values
+        with np.errstate(invalid="ignore"):  # NaN is judged below; numpy need not remark on it
+            self.out[first : first + values.shape[0], target.x0 : target.x1] = values
         if landing.health is not None:
             broken, brightest = landing.health.wait().reshape(-1, 2).amax(0).tolist()
             self._judge(landing.flight, bool(broken), brightest)

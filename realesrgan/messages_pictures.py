@@ -23,46 +23,76 @@ _PICTURE: Dict[str, Dict[str, str]] = {
         "en": "The report {path} cannot be written: {reason}. Name another file with --report.",
         "ko": "기록 파일 {path}을(를) 쓸 수 없습니다: {reason}. --report로 다른 파일을 지정하십시오.",
     },
-    "picture": {"en": "{path}: {reason}.", "ko": "{path}: {reason}."},
-    "picture.missing": {
-        "en": "{path}: the file is not there ({reason}).",
-        "ko": "{path}: 파일이 없습니다 ({reason}).",
+    "picture.missing": {"en": "{path}: the file is not there.", "ko": "{path}: 파일이 없습니다."},
+    "picture.dangling": {
+        "en": "{path}: it is a link, and what it points to is not there.",
+        "ko": "{path}: 링크가 가리키는 파일이 없습니다.",
+    },
+    "picture.link_loop": {
+        "en": "{path}: its links lead in a circle.",
+        "ko": "{path}: 링크가 서로를 가리켜 파일에 닿지 않습니다.",
     },
     "picture.empty": {"en": "{path}: the file is empty.", "ko": "{path}: 파일이 비어 있습니다."},
-    "picture.directory": {
-        "en": "{path}: it is a folder, not a picture.",
-        "ko": "{path}: 그림이 아니라 폴더입니다.",
+    "picture.directory": {"en": "{path}: it is a folder, not a picture.", "ko": "{path}: 그림이 아니라 폴더입니다."},
+    "picture.not_a_file": {
+        "en": "{path}: it is a device or a pipe, not a file.",
+        "ko": "{path}: 파일이 아니라 장치나 파이프입니다.",
     },
-    "picture.damaged": {"en": "{path}: damaged: {reason}.", "ko": "{path}: 파일이 손상되었습니다: {reason}."},
-    "picture.truncated": {
-        "en": "{path}: truncated: {reason}.",
-        "ko": "{path}: 파일이 중간에서 잘렸습니다: {reason}.",
-    },
+    "picture.damaged": {"en": "{path}: the file is damaged.", "ko": "{path}: 파일이 손상되었습니다."},
+    "picture.truncated": {"en": "{path}: the file is truncated.", "ko": "{path}: 파일이 중간에서 잘렸습니다."},
     "picture.format": {
-        "en": "{path}: not a picture that can be read: {reason}.",
-        "ko": "{path}: 읽을 수 있는 그림이 아닙니다: {reason}.",
+        "en": "{path}: it is no picture that is known (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF and HEIC are read).",
+        "ko": "{path}: 읽을 수 있는 그림이 아닙니다(PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF, HEIC를 읽습니다).",
     },
-    "picture.too_large": {"en": "{path}: too large: {reason}.", "ko": "{path}: 너무 큽니다: {reason}."},
-    "picture.memory": {"en": "{path}: {reason}.", "ko": "{path}: 메모리가 부족합니다: {reason}."},
+    "picture.package": {
+        "en": "{path}: {format} pictures can be read once this is installed: {package}.",
+        "ko": "{path}: {format} 그림은 다음을 설치하면 읽을 수 있습니다: {package}.",
+    },
+    "picture.unsupported": {
+        "en": "{path}: its pixels are of a kind that is not supported; save it as 16 bit.",
+        "ko": "{path}: 지원하지 않는 픽셀 형식입니다(32비트 또는 부동소수점). 16비트로 저장하십시오.",
+    },
+    "picture.too_large": {
+        "en": "{path}: {width}x{height} is more than {limit} pixels; raise --max-pixels to read it.",
+        "ko": "{path}: {width}x{height}은(는) 한도 {limit}픽셀보다 큽니다. 그래도 읽으려면 --max-pixels 값을 "
+        "늘리십시오.",
+    },
+    "picture.file_size": {
+        "en": "{path}: the file has {bytes} bytes, more than a picture of {limit} pixels needs.",
+        "ko": "{path}: 파일 크기가 {bytes}바이트로, {limit}픽셀 그림에 필요한 크기를 넘습니다.",
+    },
+    "picture.memory": {"en": "{path}: there is not enough memory.", "ko": "{path}: 메모리가 부족합니다."},
     "picture.clash": {
-        "en": "{path} is not written to {target}: {other} has the same result name.",
-        "ko": "{path}의 결과를 {target}에 쓰지 않습니다. {other}의 결과와 이름이 같습니다.",
+        "en": "{path} is not written to {target}: {other} has the same result name; rename one of the two.",
+        "ko": "{path}의 결과를 {target}에 쓰지 않습니다. {other}의 결과와 이름이 같습니다. 둘 중 하나의 이름을 "
+        "바꾸십시오.",
     },
     "picture.overwrites": {
         "en": "{path} is not written to {target}: the result would overwrite the input {other}; give another "
-        "folder or "
-        "suffix.",
+        "folder or suffix.",
         "ko": "{path}의 결과를 {target}에 쓰지 않습니다. 입력 {other}을(를) 덮어쓰게 됩니다. 다른 폴더나 접미사를 "
         "지정하십시오.",
     },
     "picture.permission": {
-        "en": "{path}: {reason}.",
-        "ko": "{path}: 권한이 없거나 다른 프로그램이 파일을 열고 있습니다 ({reason}).",
+        "en": "{path}: no permission, or another program holds it open.",
+        "ko": "{path}: 권한이 없거나 다른 프로그램이 파일을 열고 있습니다.",
     },
-    "picture.disk_full": {"en": "{path}: {reason}.", "ko": "{path}: 디스크에 쓸 공간이 없습니다 ({reason})."},
-    "picture.name_length": {"en": "{path}: {reason}.", "ko": "{path}: 이름이 너무 깁니다 ({reason})."},
-    "picture.link_loop": {"en": "{path}: {reason}.", "ko": "{path}: 링크가 돌고 돌아 끝이 없습니다 ({reason})."},
-    "picture.unsupported": {"en": "{path}: {reason}.", "ko": "{path}: 지원하지 않는 형식입니다 ({reason})."},
+    "picture.read_only": {"en": "{path}: the disk is read-only.", "ko": "{path}: 읽기 전용 디스크입니다."},
+    "picture.disk_full": {
+        "en": "{path}: the disk is full; free some space or give another output folder.",
+        "ko": "{path}: 디스크에 쓸 공간이 없습니다. 공간을 비우거나 다른 출력 폴더를 지정하십시오.",
+    },
+    "picture.name_length": {
+        "en": "{path}: the name is too long for the file system; shorten it.",
+        "ko": "{path}: 이름이 파일 시스템의 한도보다 깁니다. 이름을 줄이십시오.",
+    },
+    "picture.read": {"en": "{path}: {reason}.", "ko": "{path}: 읽을 수 없습니다({reason})."},
+    "picture.write": {"en": "{path}: {reason}.", "ko": "{path}: 쓸 수 없습니다({reason})."},
+    "picture.encode": {"en": "{path}: {reason}.", "ko": "{path}: 파일로 만들 수 없습니다({reason})."},
+    "picture.format_limit": {
+        "en": "{path}: the result is larger than its format takes; write another one with --ext.",
+        "ko": "{path}: 결과가 이 형식이 담을 수 있는 크기보다 큽니다. --ext로 다른 형식을 지정하십시오.",
+    },
 }
 
 _NOTE: Dict[str, Dict[str, str]] = {

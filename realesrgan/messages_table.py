@@ -32,10 +32,11 @@ _CLI: Dict[str, Dict[str, str]] = {
         "en": "{done} done, {skipped} skipped, {failed} failed, in {seconds} s",
         "ko": "완료 {done}개, 건너뜀 {skipped}개, 실패 {failed}개, {seconds}초 걸렸습니다",
     },
-    "cli.failed_name": {"en": "  failed: {name}", "ko": "  실패: {name}"},
+    "cli.failed": {"en": "[{number}/{total}] failed: {reason}", "ko": "[{number}/{total}] 실패: {reason}"},
+    "cli.failed_again": {"en": "  failed: {reason}", "ko": "  실패: {reason}"},
     "cli.not_done": {
-        "en": "{count} pictures were not tried. --resume goes on where this run ended.",
-        "ko": "그림 {count}개는 처리하지 못했습니다. --resume을 붙여 다시 실행하면 이어서 처리합니다.",
+        "en": "{count} pictures were not tried. The same command with {flag} goes on where this run ended.",
+        "ko": "그림 {count}개는 처리하지 못했습니다. 같은 명령에 {flag}을(를) 붙여 다시 실행하면 이어서 처리합니다.",
     },
     "cli.nothing": {
         "en": "There is no picture in: {inputs}. Give a picture, a folder or a pattern with -i; --recursive "
@@ -45,8 +46,8 @@ _CLI: Dict[str, Dict[str, str]] = {
         "찾습니다.",
     },
     "cli.interrupted": {
-        "en": "Stopped. No file is half-written; --resume or --skip-existing goes on from here.",
-        "ko": "중단했습니다. 쓰다 만 파일은 없습니다. --resume이나 --skip-existing으로 이어서 할 수 있습니다.",
+        "en": "Stopped. No file is half-written; the same command with {flag} goes on from here.",
+        "ko": "중단했습니다. 쓰다 만 파일은 없습니다. 같은 명령에 {flag}을(를) 붙이면 이어서 할 수 있습니다.",
     },
     "cli.new_report": {
         "en": "There is no report of a former run yet; this one is kept in {path}",
@@ -98,8 +99,8 @@ _DEVICE: Dict[str, Dict[str, str]] = {
         "고르십시오.",
     },
     "device.missing": {
-        "en": "The device {device} is not there. {reason} This machine has: {there}.",
-        "ko": "{device} 장치가 없습니다. {reason} 이 컴퓨터의 장치: {there}.",
+        "en": "The device {device} is not there: {reason}. This machine has: {there}.",
+        "ko": "{device} 장치가 없습니다({reason}). 이 컴퓨터의 장치: {there}.",
     },
     "device.failed": {
         "en": "{device} ({name}) failed on a small test picture: {reason}",

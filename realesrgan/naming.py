@@ -174,7 +174,8 @@ class OutputPlan:
         target = output_path(source, self._output_dir, self._suffix, extension)
         owner = self._claim(source, extension)
         if owner != source:
-            raise _refusal(source, target, "picture.clash", f"{owner.path} has the same result name", owner.path)
+            reason = f"{owner.path} has the same result name; rename one of the two"
+            raise _refusal(source, target, "picture.clash", reason, owner.path)
         overwritten = self._inputs.get(self._key(target))
         if overwritten is None and same_file(source.path, target):
             overwritten = source

@@ -21,6 +21,7 @@ __all__ = [
     "check_size",
     "failure",
     "os_failure",
+    "unsupported",
 ]
 
 #: The largest picture that is read unless the caller says otherwise, in pixels (16384 x 16384).
@@ -115,12 +116,18 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
+def unsupported(kind: str) -> Refused:
+    """The refusal of pixels that are neither 8 nor 16 bit: their range would be a guess."""
+    reason = f"its pixels are of a kind that is not supported ({kind}); save it as 8 or 16 bit"
+    return Refused("picture.unsupported", reason, kind=kind)
+
+
 _OS_REASONS = {
-    errno.ENOENT: ("picture.missing", "the file is not there (any more)"),
+    errno.ENOENT: ("picture.missing", "the file is not there"),
     errno.ENOTDIR: ("picture.missing", "a part of its path is a file, not a folder"),
     errno.EACCES: ("picture.permission", "no permission, or another program holds it open"),
     errno.EPERM: ("picture.permission", "no permission, or another program holds it open"),
-    errno.EROFS: ("picture.permission", "the disk is read-only"),
+    errno.EROFS: ("picture.read_only", "the disk is read-only"),
     errno.EISDIR: ("picture.directory", "a folder has this name"),
     errno.EEXIST: ("picture.missing", "a file stands where its folder should be"),
     errno.ENOSPC: ("picture.disk_full", "the disk is full; free some space or give another output folder"),
@@ -135,4 +142,6 @@ if hasattr(errno, "EDQUOT"):
 def os_failure(path: PathLike, error: OSError, doing: str) -> PictureError:
     """The error for one file that the operating system would not let us ``doing`` (``read`` or ``write``)."""
     code, reason = _OS_REASONS.get(error.errno or 0, (f"picture.{doing}", error.strerror or str(error)))
+    if code == "picture.missing" and os.path.islink(path):  # noqa: PTH114 - takes any kind of path
+        code, reason = "picture.dangling", "it is a link, and what it points to is not there"
     return failure(path, code, f"cannot {doing}: {reason}", errno=error.errno)

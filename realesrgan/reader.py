@@ -84,7 +84,7 @@ def _check_kind(path: PathLike, status: os.stat_result, max_pixels: int) -> None
         raise failure(path, "picture.not_a_file", "it is a device or a pipe, not a file")
     if status.st_size > max_pixels * 8 + _SLACK:
         reason = f"the file has {status.st_size} bytes, more than any picture of {max_pixels} pixels needs"
-        raise failure(path, "picture.too_large", reason, bytes=status.st_size, limit=max_pixels)
+        raise failure(path, "picture.file_size", reason, bytes=status.st_size, limit=max_pixels)
 
 
 def _finish(decoded: Decoded) -> PictureFile:

@@ -56,6 +56,14 @@ class Tiff:
         return self.bits == {16} and plain and (self.photometric, self.samples) in _DEEP
 
     @property
+    def unusual(self) -> Optional[str]:
+        """What its samples are if they are not whole numbers of 16 bit or less, else None."""
+        formats = set(self.numbers(SAMPLE_FORMAT))
+        if formats & {3, 6}:
+            return "floating point"
+        return f"{max(self.bits)} bit" if max(self.bits) > 16 else None
+
+    @property
     def icc(self) -> Optional[bytes]:
         """The ICC profile."""
         entry = self.entries.get(ICC)

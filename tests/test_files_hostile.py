@@ -210,7 +210,7 @@ def test_a_deflate_bomb_in_a_profile(tmp_path: Path) -> None:
 def test_a_file_larger_than_any_picture_is_not_loaded(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as stream:
         stream.truncate(1 << 33)  # sparse
-    assert refuse(tmp_path / "a.png").code == "picture.too_large"
+    assert refuse(tmp_path / "a.png").code == "picture.file_size"
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:

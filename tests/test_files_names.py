@@ -116,7 +116,7 @@ def test_links_that_lead_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "dangling.jpg").symlink_to("nowhere.jpg")
     assert found(tmp_path, recursive=True) == ["a.png", "dangling.jpg", "loop.png", "sub/b.png"]
-    for name, code in (("loop.png", "picture.link_loop"), ("dangling.jpg", "picture.missing")):
+    for name, code in (("loop.png", "picture.link_loop"), ("dangling.jpg", "picture.dangling")):
         with pytest.raises(PictureError) as caught:
             files.read(tmp_path / name)
         assert caught.value.code == code

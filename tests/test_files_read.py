@@ -330,8 +330,16 @@ def test_exif_of_imagemagick(tmp_path: Path) -> None:
     assert found.exif is not None
 
 
-def test_floating_point_is_refused_not_guessed(tmp_path: Path) -> None:
-    data = saved(Image.fromarray(np.linspace(0, 1, 72, dtype=np.float32).reshape(9, 8)), "TIFF")
-    with pytest.raises(RuntimeError, match="floating point") as caught:
-        read_bytes(tmp_path, data)
-    assert caught.value.fields["reason"]
+@pytest.mark.parametrize(
+    ("dtype", "says"), [(np.float32, "floating point"), (np.float64, "floating point"), (np.uint32, "32 bit")]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_floating_point_and_32_bit_are_refused_not_guessed(
+    tmp_path: Path, dtype: type, says: str, channels: int
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    pixels = pattern(9, 8, channels).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb" if channels == 3 else "minisblack")
+    with pytest.raises(PictureError, match=says) as caught:
+        files.read(tmp_path / "a.tif")
+    assert caught.value.code == "picture.unsupported"
