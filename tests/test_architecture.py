@@ -105,10 +105,3 @@ def test_the_readme_lists_the_model(name: str) -> None:
     spec = zoo.get(name)
     assert f"| {spec.scale}x |" in row
     assert ("bundled" in row) == (spec.pypi is not None)
-
-
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
-def test_links_lead_somewhere(path: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
-        if not target.startswith(("http://", "https://")):
-            assert (path.parent / target).exists(), target
