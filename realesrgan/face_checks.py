@@ -87,6 +87,8 @@ class Guard:
 
 def bilinear_fault(device: devices.Device) -> Optional[str]:
     """What is wrong with bilinear resizing on a device beside the CPU, None if nothing is. gfpgan's network uses it."""
+    if not device.capabilities.bilinear:
+        return "bilinear resizing is wrong"
     x = sample_texture()
     for factor in (2.0, 0.5):
 

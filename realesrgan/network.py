@@ -79,6 +79,7 @@ class TileNetwork:
         if device.capabilities.channels_last:
             self.module.to(memory_format=torch.channels_last)
         self._queued = 0
+        self._widest = max((max(c.in_channels, c.out_channels) for c in _convs(self.module)), default=3)
         self.compiled = compiled
         self._compile: Callable[[Any], Any] = _compile if compiled else _as_it_is
         self._stages: Optional[_RRDBStages] = _RRDBStages(self) if _is_rrdbnet(self.module) else None
@@ -92,7 +93,11 @@ class TileNetwork:
             x: 1x3xHxW on the device in the network's precision, 0..1; H and W multiples of what the network needs.
             keep: The part of the tile that is wanted, in pixels of ``x``.
             scale: The network's factor.
+
+        Raises:
+            MemoryError: The tile is too large for the backend.
         """
+        self._refuse_too_large(x, scale)
         if self.device.capabilities.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         if self._stages is not None:
@@ -101,6 +106,18 @@ class TileNetwork:
         assert self._whole is not None
         rows, columns = keep.scaled(scale).slices
         return _sliced(self._whole(x)[:, :, rows, columns], self._slice_rows(keep.height * scale, scale))
+
+    def _refuse_too_large(self, x: Tensor, scale: int) -> None:
+        limit = self.device.capabilities.largest_tensor
+        if not limit:
+            return
+        if self._stages is not None:
+            pixels = x.shape[2] * x.shape[3] // self._stages.shrink**2
+        else:  # of an unknown network any convolution may come after the enlargement
+            pixels = x.shape[2] * x.shape[3] * (1 if self._sequence() else scale**2)
+        size = pixels * self._widest * x.element_size()
+        if size > limit:
+            raise MemoryError(f"a tensor of {size} bytes is more than {self.device.label} counts right ({limit})")
 
     def _slice_rows(self, height: int, scale: int) -> int:
         """Rows of a finished result that are quantised at once: few, since rounding makes copies of them.
@@ -260,8 +277,12 @@ def _conv_flops(conv: nn.Conv2d, out: Tensor) -> int:
     return 2 * conv.weight.numel() * out.shape[2] * out.shape[3]
 
 
+def _convs(module: nn.Module) -> Iterator[nn.Conv2d]:
+    return (part for part in module.modules() if isinstance(part, nn.Conv2d))
+
+
 def _block_flops(block: nn.Module, x: Tensor) -> int:
-    weights = sum(module.weight.numel() for module in block.modules() if isinstance(module, nn.Conv2d))
+    weights = sum(conv.weight.numel() for conv in _convs(block))
     return 2 * weights * x.shape[2] * x.shape[3]
 
 

@@ -5,6 +5,7 @@ The networks are narrow ones of the same structure; one test builds those of the
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from functools import partial
 from pathlib import Path
@@ -722,14 +723,12 @@ def test_half_precision_with_the_real_network(machine: Path, caplog: pytest.LogC
 # ------------------------------------------------------------------------------------------- simulated DirectML
 
 
-def test_the_check_refuses_directml_and_no_trap_bites_afterwards(
+def test_directml_is_not_even_asked_and_no_trap_bites(
     machine: Path, directml: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = FaceEnhancer(upsampler(device="directml"), trust_weights=True)
-    bitten = list(directml.traps)
-    assert bitten and all("bilinear" in str(trap) for trap in bitten), "the probe itself, and nothing else"
     assert codes(caplog) == ["faces.cpu"]
-    assert "bilinear resizing is off by" in caplog.text
+    assert "bilinear resizing is wrong" in caplog.text
     described = made.describe()
     assert (described["device"], described["face_device"]) == ("directml:0", "cpu")
     plant(made, FACE)
@@ -738,13 +737,24 @@ def test_the_check_refuses_directml_and_no_trap_bites_afterwards(
     before = sum(directml.counts.values())
     result, _ = made.enhance(picture())
     assert sum(directml.counts.values()) > before, "the background is computed on the card"
-    assert directml.traps == bitten
+    assert directml.traps == [] and not directml.fallbacks
     plain = FaceEnhancer(upsampler(), trust_weights=True)
     plant(plain, FACE)
     outline(plain)
     restoring(plain, ramps)
     assert np.array_equal(result, plain.enhance(picture())[0])
     assert codes(caplog) == ["faces.cpu"]
+
+
+def test_if_it_were_asked_the_check_would_refuse_it(
+    machine: Path, directml: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trusted = dataclasses.replace(devices._CAPABILITIES["directml"], bilinear=True)
+    monkeypatch.setitem(devices._CAPABILITIES, "directml", trusted)
+    made = FaceEnhancer(upsampler(device="directml"), trust_weights=True)
+    assert made.describe()["face_device"] == "cpu"
+    assert "bilinear resizing is off by" in caplog.text
+    assert {trap.number for trap in directml.traps} == {4}, "the probe itself, and nothing else"
 
 
 def test_the_networks_own_check_refuses_directml_as_well(

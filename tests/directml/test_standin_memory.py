@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 
 import pytest
 import torch
@@ -134,3 +135,31 @@ def test_spilling_is_slow_and_silent(directml_with):
             with pytest.raises(RuntimeError, match="Could not allocate"):
                 torch.zeros(100 * MB, device=device())
     assert seconds[1] > 10 * seconds[0] > 0
+
+
+def test_another_programs_memory_makes_equal_work_slow_and_smaller_work_quick_again(directml_with):
+    """What a run over equal tiles sees when somebody opens a browser."""
+
+    def work(side: int) -> float:
+        begun = time.perf_counter()
+        x = torch.zeros(1, 8, side, side).to(device())
+        for _ in range(4):
+            x = torch.cat((x, x), 1)[:, :8].contiguous()
+        x.cpu()
+        return time.perf_counter() - begun
+
+    options = {"spill": True, "spill_sleep": 0.05, "elsewhere": 80 * MB}
+    with directml_with(adapters=adapters(100 * MB)) as simulation:
+        work(128)
+        number, peak = simulation.operation_number, simulation.peak[0]
+    assert 20 * MB < peak < 100 * MB
+    with directml_with(adapters=adapters(100 * MB), elsewhere_from=2 * number, **options) as simulation:
+        first, second, third = work(128), work(128), work(128)
+        assert third > 3 * max(first, second) and simulation.spills > 0
+        before = simulation.spills
+        work(16)
+        assert simulation.spills == before
+    with directml_with(adapters=adapters(100 * MB), elsewhere=80 * MB, elsewhere_from=number):  # without spilling
+        work(128)
+        with pytest.raises(RuntimeError, match="Could not allocate"):
+            work(128)

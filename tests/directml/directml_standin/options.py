@@ -65,6 +65,8 @@ class Options:
     half_from: the number of FP16 convolutions that are still right.
     spill: memory over an adapter's own is given from `shared` bytes without an error, and work becomes slow.
     spill_sleep: real seconds that each operation takes while it is spilled.
+    elsewhere: bytes of each adapter that other programs take,
+    elsewhere_from: from the operation after this one on.
     watchdog_flops: so much work without a read-back loses the device; None for no watchdog.
     ends: 'raise' ProcessEnded, or 'kill' the process as the real package does (for child processes).
     cut_at: sizes from here on are cut (2**32 on the real one; a test may take less).
@@ -88,6 +90,8 @@ class Options:
     spill: bool = False
     shared: int = 16 * GIB
     spill_sleep: float = 0.0
+    elsewhere: int = 0
+    elsewhere_from: int = 0
     watchdog_flops: Optional[float] = None
     ends: str = "raise"
     cut_at: int = 2**32

@@ -170,8 +170,13 @@ class Simulation:
     def require(self, index: int, size: int, factor: float) -> None:
         """RuntimeError with the real text when `size` bytes more do not fit."""
         limit = self.limit(index)
-        if limit is not None and self.options.base_bytes + self.taken[index] + size * factor > limit:
+        if limit is not None and self._in_use(index) + size * factor > limit:
             self.run_out(index, size)
+
+    def _in_use(self, index: int) -> float:
+        """Bytes that this process and the others have taken."""
+        others = self.options.elsewhere if self.operation_number > self.options.elsewhere_from else 0
+        return self.options.base_bytes + self.taken[index] + others
 
     def allocate(self, index: int, size: int, factor: float) -> Block:
         with self._lock:
@@ -188,7 +193,7 @@ class Simulation:
 
     def is_spilled(self, index: int) -> bool:
         own = self.options.adapters[index].memory
-        return self.options.spill and own is not None and self.taken[index] + self.options.base_bytes > own
+        return self.options.spill and own is not None and self._in_use(index) > own
 
     def run_out(self, index: int, size: int) -> NoReturn:
         self.out_of_memory += 1
