@@ -112,10 +112,10 @@ class TileNetwork:
         if not limit:
             return
         if self._stages is not None:
-            pixels = x.shape[2] * x.shape[3] // self._stages.shrink**2
+            values = self._stages.largest(x.shape[2], x.shape[3], self._widest)
         else:  # of an unknown network any convolution may come after the enlargement
-            pixels = x.shape[2] * x.shape[3] * (1 if self._sequence() else scale**2)
-        size = pixels * self._widest * x.element_size()
+            values = self._widest * x.shape[2] * x.shape[3] * (1 if self._sequence() else scale**2)
+        size = values * x.element_size()
         if size > limit:
             raise MemoryError(f"a tensor of {size} bytes is more than {self.device.label} counts right ({limit})")
 
@@ -192,6 +192,12 @@ class _RRDBStages:
             upper, inner = (y0 - first * shrink) * scale, (keep.x0 - left * shrink) * scale
             out = out[:, :, upper : upper + (y1 - y0) * scale, inner : inner + keep.width * scale]
             yield Band((y0 - keep.y0) * scale, out)
+
+    def largest(self, height: int, width: int, widest: int) -> int:
+        """Values of the largest tensor of a tile: in the trunk, or in a band at four times the size."""
+        height, width = height // self.shrink, width // self.shrink
+        band = 16 * (min(self.owner.band_rows, height) + 2 * _HALO) * width * self.module.conv_hr.out_channels
+        return max(widest * height * width, band)
 
     def _cropped(self, features: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
         cropped = features[:, :, y0:y1, x0:x1]

@@ -60,6 +60,16 @@ def directml() -> Iterator[Any]:
 
 
 @pytest.fixture()
+def like_directml(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the CPU take the same substitutes, bands and layout as DirectML."""
+    from dataclasses import replace
+
+    from realesrgan import devices
+
+    monkeypatch.setitem(devices._CAPABILITIES, "cpu", replace(devices._CAPABILITIES["directml"], half=False))
+
+
+@pytest.fixture()
 def directml_env() -> Callable[..., Dict[str, str]]:
     """`directml_env(**Options)`: an environment for subprocesses in which torch-directml is as if installed."""
 
