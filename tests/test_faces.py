@@ -749,8 +749,8 @@ def test_directml_is_not_even_asked_and_no_trap_bites(
 def test_if_it_were_asked_the_check_would_refuse_it(
     machine: Path, directml: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trusted = dataclasses.replace(devices._CAPABILITIES["directml"], bilinear=True)
-    monkeypatch.setitem(devices._CAPABILITIES, "directml", trusted)
+    trusted = dataclasses.replace(devices.CAPABILITIES["directml"], bilinear=True)
+    monkeypatch.setitem(devices.CAPABILITIES, "directml", trusted)
     made = FaceEnhancer(upsampler(device="directml"), trust_weights=True)
     assert made.describe()["face_device"] == "cpu"
     assert "bilinear resizing is off by" in caplog.text

@@ -149,7 +149,7 @@ def test_auto_takes_the_next_device_and_a_name_is_an_error(directml, monkeypatch
     from realesrgan import precision
 
     monkeypatch.setattr(precision, "_run", wrong(precision._run, 0.1))
-    monkeypatch.setattr(devices, "_FINDERS", {**devices._FINDERS, "cuda": list})
+    monkeypatch.setattr(devices.finding, "FINDERS", {**devices.finding.FINDERS, "cuda": list})
     devices.available.cache_clear()
     with caplog.at_level(logging.WARNING):
         upsampler = RealESRGANer(4, None, model=srvgg())
@@ -168,8 +168,8 @@ def test_prelu_with_many_weights_is_never_asked_of_directml(directml, monkeypatc
     RealESRGANer(4, None, model=srvgg(), device="dml").enhance(pixels())
     assert directml.ended == []
     # The guard taken out, the trap bites.
-    allowed = replace(devices._CAPABILITIES["directml"], multi_prelu=True, drain_flops=0)
-    monkeypatch.setitem(devices._CAPABILITIES, "directml", allowed)
+    allowed = replace(devices.CAPABILITIES["directml"], multi_prelu=True, drain_flops=0)
+    monkeypatch.setitem(devices.CAPABILITIES, "directml", allowed)
     from directml_standin import ProcessEnded
 
     with pytest.raises(ProcessEnded):
