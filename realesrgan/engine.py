@@ -9,18 +9,19 @@ under way while the device works on the next.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Deque, List, Optional, Set, Tuple
+from typing import Callable, Deque, List, Optional, Set, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import devices, tiling
+from . import devices, tiling, transfer
 from .errors import DeviceLostError, DeviceOutOfMemoryError, RealESRGANError, TileError, notice
 from .image import Plane
-from .network import TileNetwork
+from .pace import Pace
 from .precision import BLACK, Networks
 from .tiling import Canvas, Tile
 
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 FLOOR = 32
 """Smallest side of a tile that is tried after out-of-memory errors."""
-_LUMA = (0.299, 0.587, 0.114)
 _IN_FLIGHT = 2
 
 
@@ -45,6 +45,7 @@ class Job:
         tile: Side of a tile, 0 for the whole picture.
         pad: Padding of a tile.
         fixed_shape: See :func:`realesrgan.tiling.plan`.
+        pace: What is known of the device's pace, where a tile may become slow without an error.
     """
 
     plane: Plane
@@ -53,6 +54,7 @@ class Job:
     tile: int
     pad: int
     fixed_shape: bool = False
+    pace: Optional[Pace] = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Outcome:
         shape: Height and width of the largest written tile.
         splits: How often a tile was split because memory ran out.
         redone: Tiles computed again in FP32.
-        limit: The tile side that memory allowed, None if it never ran out.
+        limit: The tile side that memory allowed, None if it never ran out and nothing became slow.
     """
 
     tiles: int = 0
@@ -103,10 +105,12 @@ class _Flight:
         half: It is computed in FP16.
         trial: It is computed in FP32 to learn whether black is right, FP16 still being in force.
         black_input: All of its pixels are 0.
+        begun: When it was begun, in seconds.
         health: Of each band, 1 if it holds NaN or infinity, and its brightest value; on the device.
     """
 
     tile: Tile
+    begun: float
     half: bool
     trial: bool
     black_input: bool
@@ -135,6 +139,7 @@ class _Run:
         self.trials: Set[Tile] = set()
         self.tried: Set[int] = set()
         self.outcome = Outcome()
+        self.last_stood = 0.0
 
     def finish(self) -> Outcome:
         tile = self.waiting[0]
@@ -164,14 +169,14 @@ class _Run:
         trial = tile in self.trials
         network = self.networks.single() if trial else self.networks.current()
         pixels = self.job.plane.crop(self.job.canvas, tile.read)
-        flight = _Flight(tile, network.half, trial, not bool(pixels.any()), [])
-        x = _to_device(self.job.plane, pixels, network)
+        flight = _Flight(tile, time.perf_counter(), network.half, trial, not bool(pixels.any()), [])
+        x = transfer.to_device(self.job.plane, pixels, network)
         previous: Optional[Tuple[int, Tensor]] = None
         for band in network.bands(x, tile.write.relative_to(tile.read), self.job.scale):
             if previous is not None:
                 self._take_off(flight, previous[0], previous[1], last=False)
-            flight.health.append(_health(band.values))
-            previous = band.row, _quantise(band.values, self.job.plane, self.out.dtype)
+            flight.health.append(transfer.health(band.values))
+            previous = band.row, transfer.quantise(band.values, self.job.plane, self.out.dtype)
         assert previous is not None
         self._take_off(flight, previous[0], previous[1], last=True)
 
@@ -211,7 +216,7 @@ class _Run:
         else:
             if flight.trial and not black:
                 self._leave_half("a tile came back black")
-            self._stands(flight.tile)
+            self._stands(flight)
 
     def _leave_half(self, reason: str) -> None:
         if self.networks.half:
@@ -221,13 +226,27 @@ class _Run:
         self.waiting.appendleft(tile)
         self.outcome = replace(self.outcome, redone=self.outcome.redone + 1)
 
-    def _stands(self, tile: Tile) -> None:
+    def _stands(self, flight: _Flight) -> None:
+        tile = flight.tile
         height, width = self.outcome.shape
         shape = max(height, tile.write.height), max(width, tile.write.width)
         self.outcome = replace(self.outcome, tiles=self.outcome.tiles + 1, shape=shape)
         if self.progress is not None:
             ahead = len(self.waiting) + len({id(landing.flight) for landing in self.under_way})
             self.progress(self.outcome.tiles, self.outcome.tiles + ahead)
+        self._keep_pace(flight)
+
+    def _keep_pace(self, flight: _Flight) -> None:
+        pace, now = self.job.pace, time.perf_counter()
+        # Tiles overlap where copies do: what counts is the time since the one before.
+        begun, self.last_stood = max(flight.begun, self.last_stood), now
+        read = flight.tile.read
+        if pace is None or not pace.dropped((read.height, read.width, flight.half), now - begun):
+            return
+        smaller = max(FLOOR, -(-flight.tile.side // 2))
+        if smaller < min(flight.tile.side, self.outcome.limit or flight.tile.side):
+            self.outcome = replace(self.outcome, limit=smaller)
+            pace.say(self.device.name, flight.tile.side, smaller)
 
     def _raise_unless_memory(self, tile: Tile, error: Exception) -> None:
         if isinstance(error, RealESRGANError):
@@ -278,47 +297,6 @@ class _Run:
             tile=tile.side,
             smaller=limit,
         )
-
-
-def _to_device(plane: Plane, pixels: np.ndarray, network: TileNetwork) -> Tensor:
-    """A crop as 1x3xHxW RGB on the network's device, 0..1, in its precision."""
-    device = network.device
-    if device.capabilities.converts_uint8 and pixels.dtype == np.uint8:
-        x = devices.from_host(device, torch.from_numpy(pixels)).to(torch.float32) / plane.max_value
-        x = x.to(network.dtype)
-        return x[None, None].expand(1, 3, -1, -1) if plane.is_grey else x.permute(2, 0, 1)[None].flip(1)
-    unit = plane.unit(pixels)
-    unit = np.stack((unit, unit, unit)) if plane.is_grey else unit[:, :, ::-1].transpose(2, 0, 1)
-    host = torch.from_numpy(np.ascontiguousarray(unit[None])).to(network.dtype)
-    return host.to(device.torch_device)
-
-
-def _health(values: Tensor) -> Tensor:
-    """1 if there is NaN or infinity, else 0, and the brightest value: two numbers on the device."""
-    broken = (1 - torch.isfinite(values).to(torch.float32)).amax().reshape(1)
-    return torch.cat((broken, values.amax().to(torch.float32).reshape(1)))
-
-
-def _quantise(values: Tensor, plane: Plane, dtype: Any) -> Tensor:
-    """Bring 1x3xHxW RGB in 0..1 to HxWx3 BGR or HxW grey values of the result's type, rounded half to even.
-
-    For uint16 the rounded values stay floats, since not every backend has the type; numpy converts them when they are
-    put into the result. For float32 results nothing is clamped or rounded.
-    """
-    values = values.to(torch.float32)
-    if dtype != np.float32:
-        values = values.clamp(0, 1)  # each channel for itself, before the luma, as the original does
-    if plane.is_grey:
-        red, green, blue = _LUMA
-        values = values[:, 0:1] * red + values[:, 1:2] * green + values[:, 2:3] * blue
-    else:
-        values = values.flip(1)
-    if dtype != np.float32:
-        values = (values * plane.max_value).round_()
-        if dtype == np.uint8:
-            values = values.to(torch.uint8)
-    values = values[0, 0] if plane.is_grey else values[0].permute(1, 2, 0)
-    return values.contiguous()
 
 
 def _place(tile: Tile) -> str:

@@ -141,6 +141,13 @@ _DEVICE: Dict[str, Dict[str, str]] = {
         "en": "{device} ran out of memory at a tile of {tile} pixels: going on with {smaller}.",
         "ko": "{device}의 메모리가 {tile} 픽셀 타일에서 부족합니다. {smaller} 픽셀로 줄여 계속합니다.",
     },
+    "tile.slow": {
+        "en": "{device} became 3 times slower at a tile of {tile} pixels, probably because its memory is full and it "
+        "borrows from the main memory: going on with {smaller}. Close other programs that use it.",
+        "ko": "{device}이(가) {tile} 픽셀 타일에서 3배 느려졌습니다. 그래픽 메모리가 가득 차서 "
+        "주 메모리를 빌려 쓰는 것으로 보입니다. {smaller} 픽셀로 줄여 계속합니다. 그래픽 카드를 쓰는 다른 "
+        "프로그램을 닫아 주십시오.",
+    },
     "tile.nan": {
         "en": "The network gave NaN or infinity for the tile at {tile} in FP32. The weights or the graphics "
         "driver are "

@@ -18,6 +18,7 @@ from . import profile as profiles
 from .errors import InputError
 from .image import Picture, Plane
 from .network import scale_of
+from .pace import Pace
 from .steps import Steps
 from .tiling import Canvas
 
@@ -127,6 +128,7 @@ class RealESRGANer(Steps):
         self._networks, self._choice = assemble.on_device(
             module, self._structure, device, gpu_id, half, compiled=compile, tuned=profile and not compile
         )
+        self._pace = Pace() if self._networks.device.spills else None
 
     @property
     def device(self) -> torch.device:
@@ -217,7 +219,7 @@ class RealESRGANer(Steps):
         tile = self.tile_size or self._choose_tile(canvas)
         if self._limit is not None:
             tile = min(tile or self._limit, self._limit)
-        job = engine.Job(plane, canvas, self._network_scale, tile, self.tile_pad)
+        job = engine.Job(plane, canvas, self._network_scale, tile, self.tile_pad, pace=self._pace)
         outcome = engine.run(self._networks, job, out, progress)
         if outcome.limit is not None:
             self._limit = outcome.limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -98,6 +99,11 @@ class Device:
     def label(self) -> str:
         """The backend as people write it."""
         return LABELS[self.backend]
+
+    @property
+    def spills(self) -> bool:
+        """Whether it borrows from the main memory without an error, and becomes slow, when its own is full."""
+        return self.backend == "directml" or (self.backend == "cuda" and sys.platform == "win32")
 
     @property
     def capabilities(self) -> Capabilities:
