@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import mmap
+import re
 import sys
 import threading
 import time
@@ -155,7 +157,7 @@ def repeat(tmp_path, upscaler, passes=8, sources=None):
     )
     for _ in range(passes):
         run.once(QUIET)
-    checks, trends = stability.checks_of(run.vitals.samples, 20)
+    checks, trends = stability.checks_of(run.vitals.samples, 20, str)
     return run, verdicts(run.checks() + checks), trends
 
 
@@ -285,7 +287,7 @@ def test_wrong_usage_of_the_batch_program(words, tmp_path, monkeypatch, capsys):
 def test_the_plot_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     samples = [vitals.Sample(5 * n, float(n), 800_000_000 + n, 10_000_000, 5, 1) for n in range(1, 30)]
-    _, trends = stability.checks_of(samples, 20)
+    _, trends = stability.checks_of(samples, 20, str)
     assert stability.plot(tmp_path / "new" / "drift.png", samples, trends, "title")
     assert files.read(tmp_path / "new" / "drift.png").pixels.shape[0] > 300
 
@@ -411,6 +413,21 @@ def test_the_long_program(tmp_path, monkeypatch, capsys):
     assert written["pictures"] == 2 * len(corpus.KINDS)
     assert written["statuses"] == {report.DONE: 2 * len(corpus.KINDS)}
     assert [check["name"] for check in written["checks"] if check["ok"]] == ["as it must be", "device memory"]
+    assert "FAILED: resident memory (too few samples), file handles (too few samples)" in text
+    assert len(re.findall(r"^\[0:00:0", text, re.MULTILINE)) == 1, "what the last minute said is not said again"
+
+
+def test_too_few_pictures_names_the_flag_that_helps(tmp_path, monkeypatch, capsys):
+    noise = itertools.cycle((500_000_000, 504_000_000))
+    monkeypatch.setattr(vitals, "resident", lambda: next(noise))
+    monkeypatch.setattr(stability, "build", lambda *_: Nearest())
+    status, written = run_batch(tmp_path, monkeypatch, "--iterations", "10", "--max-slope", "20")
+    text = capsys.readouterr().out
+    assert (status, written["passed"]) == (1, False)
+    assert "FAILED: resident memory (not shown)" in text
+    found = re.search(r"too few pictures to tell: do about (\d+) \(--iterations (\d+)\)", text)
+    assert found, text
+    assert int(found[2]) == -(-int(found[1]) // 3)
 
 
 def test_ctrl_c_in_the_long_program(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import time
 from pathlib import Path, PurePath
@@ -59,6 +60,7 @@ class LongRun:
         self.judge = Judge(folder / "usual")
         self.vitals = Vitals()
         self.rounds = 0
+        self.told = 0
         self.built = 0
         self.stopped = ""
         self.interrupted = False
@@ -147,6 +149,7 @@ class LongRun:
         """A line: pictures, faults, memory and its slope so far."""
         samples = self.vitals.samples
         judge = self.judge
+        self.told = judge.pictures
         now = samples[-1]
         found = drift.trend([sample.pictures for sample in samples], [sample.resident for sample in samples])
         memory = "unknown" if now.resident is None else f"{now.resident / 1e6:.0f} MB"
@@ -261,9 +264,12 @@ def _conclude(
     run: LongRun, options: argparse.Namespace, described: Dict[str, Any], notices: Dict[str, int], screen: Screen
 ) -> int:
     judge, samples = run.judge, run.vitals.samples
-    if samples:
+    if samples and run.told < judge.pictures:
         screen.line(run.summary())
-    checks, trends = stability.checks_of(samples, options.max_slope)
+    pace = run.vitals.seconds / max(1, judge.pictures)
+    checks, trends = stability.checks_of(
+        samples, options.max_slope, lambda pictures: f"--duration {math.ceil(pictures * pace / 60) * 60}"
+    )
     figures = {
         "device": described,
         "settings": {name: value for name, value in vars(options).items() if value is not None},

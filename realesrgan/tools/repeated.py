@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -181,7 +182,9 @@ def _repeat(
     except Exception as problem:  # noqa: BLE001 - hours of figures must not be lost to it
         error = f"{type(problem).__name__}: {problem}"
     samples = run.vitals.samples
-    checks, trends = stability.checks_of(samples, options.max_slope)
+    checks, trends = stability.checks_of(
+        samples, options.max_slope, lambda pictures: f"--iterations {math.ceil(pictures / len(sources))}"
+    )
     checks = run.checks() + checks
     if error:
         checks.append(Check("ran to the end", False, "NO", error))

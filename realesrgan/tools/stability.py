@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from realesrgan import cli_options, cli_run, files, zoo
 from realesrgan.errors import RealESRGANError
@@ -130,7 +130,9 @@ def slope_text(found: drift.Trend) -> str:
     return f"{found.slope:+.2f} ({found.lower:+.2f} to {found.upper:+.2f}) MB per 1,000 pictures"
 
 
-def _memory(name: str, samples: Sequence[Sample], attribute: str, limit: float) -> Tuple[Check, Optional[drift.Trend]]:
+def _memory(
+    name: str, samples: Sequence[Sample], attribute: str, limit: float, more: Callable[[int], str]
+) -> Tuple[Check, Optional[drift.Trend]]:
     values = [getattr(sample, attribute) for sample in samples]
     if all(value is None for value in values):
         return Check(name, True, "not told", "the system or the backend does not tell it: not checked"), None
@@ -141,7 +143,7 @@ def _memory(name: str, samples: Sequence[Sample], attribute: str, limit: float) 
     text = f"{slope_text(found)}, limit {limit:g}"
     needed = drift.pictures_needed(found, limit) if verdict == drift.UNSURE else None
     if needed is not None:
-        text += f"; too few pictures to tell: do about {needed}"
+        text += f"; too few pictures to tell: do about {needed} ({more(needed)})"
     return Check(name, verdict == drift.SHOWN, verdict, text), found
 
 
@@ -155,10 +157,16 @@ def _count(name: str, samples: Sequence[Sample], attribute: str) -> Check:
     return Check(name, after <= before, "leak" if after > before else "no leak", f"{before} at first, {after} at last")
 
 
-def checks_of(samples: Sequence[Sample], limit: float) -> Tuple[List[Check], Dict[str, Optional[drift.Trend]]]:
-    """The checks of memory, handles and threads, and the slopes."""
-    resident, resident_trend = _memory("resident memory", samples, "resident", limit)
-    device, device_trend = _memory("device memory", samples, "device", limit)
+def checks_of(
+    samples: Sequence[Sample], limit: float, more: Callable[[int], str]
+) -> Tuple[List[Check], Dict[str, Optional[drift.Trend]]]:
+    """The checks of memory, handles and threads, and the slopes.
+
+    Args:
+        more: The flag by which a run does so many pictures.
+    """
+    resident, resident_trend = _memory("resident memory", samples, "resident", limit, more)
+    device, device_trend = _memory("device memory", samples, "device", limit, more)
     checks = [resident, device, _count("file handles", samples, "handles"), _count("threads", samples, "threads")]
     return checks, {"resident": resident_trend, "device": device_trend}
 
@@ -280,7 +288,8 @@ def conclude(
     screen.line()
     screen.line(table([("check", "verdict", "figures"), *((c.name, c.verdict, c.figures) for c in checks)]))
     verdict = "PASSED" if passed else "FAILED"
-    screen.line(f"{verdict}{' as far as it went (stopped by Ctrl-C)' if interrupted else ''}")
+    wrong = "" if passed else ": " + ", ".join(f"{check.name} ({check.verdict})" for check in checks if not check.ok)
+    screen.line(f"{verdict}{' as far as it went (stopped by Ctrl-C)' if interrupted else ''}{wrong}")
     if options.output:
         report = {
             "program": Path(sys.argv[0]).name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import struct
@@ -85,8 +86,9 @@ def exif_block(orientation: Optional[int] = None, size: Optional[Tuple[int, int]
     return exif.tobytes()
 
 
+@functools.lru_cache(maxsize=None)
 def rgb_profile() -> bytes:
-    """An sRGB profile by LittleCMS."""
+    """An sRGB profile by LittleCMS, which writes the time of day into it: made once."""
     from PIL import ImageCms
 
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
