@@ -77,6 +77,10 @@ def test_verdicts():
     assert drift.judge(None) == drift.TOO_FEW
     few = drift.trend(*series(12, noise[:12], every=1))
     assert drift.judge(few) in (drift.UNSURE, drift.TOO_MUCH)
+    # Steep, but as well not at all: it takes more pictures to call that a drift.
+    steep = drift.Trend(50.0, -10.0, 110.0, 10, 10, 0.0, 10.0, 100)
+    assert drift.judge(steep) == drift.UNSURE
+    assert drift.judge(drift.Trend(50.0, 10.0, 90.0, 10, 10, 0.0, 10.0, 100)) == drift.TOO_MUCH
 
 
 def test_as_many_pictures_as_are_said_to_be_needed_suffice():

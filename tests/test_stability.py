@@ -418,7 +418,7 @@ def test_the_long_program(tmp_path, monkeypatch, capsys):
 
 
 def test_too_few_pictures_names_the_flag_that_helps(tmp_path, monkeypatch, capsys):
-    noise = itertools.cycle((500_000_000, 504_000_000))
+    noise = itertools.cycle((500_000_000, 504_000_000, 504_000_000, 500_000_000))  # no slope, but wide bounds
     monkeypatch.setattr(vitals, "resident", lambda: next(noise))
     monkeypatch.setattr(stability, "build", lambda *_: Nearest())
     status, written = run_batch(tmp_path, monkeypatch, "--iterations", "10", "--max-slope", "20")

@@ -129,12 +129,17 @@ def student(freedom: float) -> float:
 
 
 def judge(found: Optional[Trend], limit: float = LIMIT) -> str:
-    """:data:`SHOWN` if the upper bound is under the limit, :data:`TOO_MUCH` if the slope itself is not."""
+    """What a trend says.
+
+    Returns:
+        :data:`SHOWN` if the upper bound is under the limit, :data:`TOO_MUCH` if memory grew beyond doubt and the slope
+        is not under it, :data:`UNSURE` for everything between.
+    """
     if found is None:
         return TOO_FEW
     if found.upper < limit:
         return SHOWN
-    return TOO_MUCH if found.slope >= limit else UNSURE
+    return TOO_MUCH if found.slope >= limit and found.lower > 0 else UNSURE
 
 
 def pictures_needed(found: Trend, limit: float = LIMIT) -> Optional[int]:

@@ -141,9 +141,9 @@ def _memory(
     if found is None:
         return Check(name, False, verdict, f"{len(values)} samples: five are needed after two of warm-up"), None
     text = f"{slope_text(found)}, limit {limit:g}"
-    needed = drift.pictures_needed(found, limit) if verdict == drift.UNSURE else None
-    if needed is not None:
-        text += f"; too few pictures to tell: do about {needed} ({more(needed)})"
+    if verdict == drift.UNSURE:
+        needed = drift.pictures_needed(found, limit)
+        text += "; too few pictures to tell" + (f": do about {needed} ({more(needed)})" if needed else "")
     return Check(name, verdict == drift.SHOWN, verdict, text), found
 
 
