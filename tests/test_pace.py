@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support.networks import seeded
 
-from realesrgan import RealESRGANer, devices
+from realesrgan import RealESRGANer, devices, engine
 from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.pace import Pace
 
@@ -43,8 +44,8 @@ def test_which_devices_spill(backend, platform, spills, monkeypatch):
     assert devices.Device(backend, 0, "x").spills is spills
 
 
-def test_on_a_card_that_spills_the_tile_shrinks_once_and_the_result_is_right(directml_with, caplog):
-    """Another program takes the card's memory in the middle of a picture."""
+def test_on_a_card_that_spills_the_tile_shrinks_once_and_the_result_is_right(directml_with, caplog, monkeypatch):
+    """Another program takes the card's memory in the middle of a picture. Time is the simulation's own."""
     from directml_standin import Adapter
 
     module = seeded(lambda: RRDBNet(3, 3, 4, num_feat=8, num_block=1, num_grow_ch=4))
@@ -59,8 +60,11 @@ def test_on_a_card_that_spills_the_tile_shrinks_once_and_the_result_is_right(dir
         plain, expected = enhance()
         first, last = simulation.operation_number // 2, simulation.operation_number
     assert plain.last_run.tiles == 6 and last > first > 0
-    spilling = {"spill": True, "spill_sleep": 0.01, "elsewhere": 199 * 2**20, "elsewhere_from": first}
+    spilling = {"spill": True, "elsewhere": 199 * 2**20, "elsewhere_from": first}
     with directml_with(adapters=card, **spilling) as simulation, caplog.at_level(logging.WARNING):
+        # As if the network were a larger one, whose tiles take seconds.
+        clock = SimpleNamespace(perf_counter=lambda: simulation.simulated_seconds * 1e6)
+        monkeypatch.setattr(engine, "time", clock)
         made, result = enhance()
         assert simulation.spills > 0
     assert np.abs(result.astype(int) - expected).max() <= 1
