@@ -412,6 +412,31 @@ class _Forgetful(list):
         pass
 
 
+def test_pictures_in_a_row_share_what_the_first_one_built(tmp_path, monkeypatch):
+    """The network on its device and the memory that the device's allocator holds are not given up in between."""
+    from realesrgan import RealESRGANer, devices, network, weights
+    from tests.support import networks
+
+    counts = {"networks": 0, "frees": 0, "loads": 0}
+
+    def counting(name, real):
+        def call(*arguments, **options):
+            counts[name] += 1
+            return real(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(network.TileNetwork, "__init__", counting("networks", network.TileNetwork.__init__))
+    monkeypatch.setattr(devices, "free", counting("frees", devices.free))
+    monkeypatch.setattr(weights, "load", counting("loads", weights.load))
+    upscaler = RealESRGANer(4, None, model=networks.srvgg(), device="cpu")
+    for index in range(6):
+        save(tmp_path / "in" / f"{index}.png", noise(20, 30, 3, seed=index))
+    result, _ = run(tmp_path / "in", tmp_path / "out", upscaler)
+    assert result.done == 6
+    assert counts == {"networks": 1, "frees": 0, "loads": 0}
+
+
 def test_the_monitor_is_told(folder, tmp_path):
     with Monitor(interval=0.01) as monitor:
         run(folder, tmp_path / "out", monitor=monitor)
