@@ -52,7 +52,7 @@ def right(weights: str, scale: int = 4, pixels: np.ndarray = PIXELS, **arguments
 
 
 def capabilities(patch: pytest.MonkeyPatch, **changes: Any) -> None:
-    patch.setitem(devices._CAPABILITIES, "directml", replace(devices._CAPABILITIES["directml"], **changes))
+    patch.setitem(devices.CAPABILITIES, "directml", replace(devices.CAPABILITIES["directml"], **changes))
 
 
 def numbers(simulation: Any) -> Set[int]:

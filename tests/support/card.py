@@ -35,6 +35,7 @@ KINDS: Dict[str, np.ndarray] = {
 
 
 def put(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     return path
 
