@@ -5,7 +5,6 @@ The networks are narrow ones of the same structure; one test builds those of the
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from functools import partial
 from pathlib import Path
@@ -723,12 +722,14 @@ def test_half_precision_with_the_real_network(machine: Path, caplog: pytest.LogC
 # ------------------------------------------------------------------------------------------- simulated DirectML
 
 
-def test_directml_is_not_even_asked_and_no_trap_bites(
+def test_the_check_refuses_directml_and_no_trap_bites_afterwards(
     machine: Path, directml: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = FaceEnhancer(upsampler(device="directml"), trust_weights=True)
+    probed = list(directml.traps)
+    assert probed and {trap.number for trap in probed} == {4}, "the probe of the check itself, and nothing else"
     assert codes(caplog) == ["faces.cpu"]
-    assert "bilinear resizing is wrong" in caplog.text
+    assert "bilinear resizing is off by" in caplog.text
     described = made.describe()
     assert (described["device"], described["face_device"]) == ("directml:0", "cpu")
     plant(made, FACE)
@@ -737,7 +738,7 @@ def test_directml_is_not_even_asked_and_no_trap_bites(
     before = sum(directml.counts.values())
     result, _ = made.enhance(picture())
     assert sum(directml.counts.values()) > before, "the background is computed on the card"
-    assert directml.traps == [] and not directml.fallbacks
+    assert directml.traps == probed and not directml.fallbacks
     plain = FaceEnhancer(upsampler(), trust_weights=True)
     plant(plain, FACE)
     outline(plain)
@@ -746,15 +747,20 @@ def test_directml_is_not_even_asked_and_no_trap_bites(
     assert codes(caplog) == ["faces.cpu"]
 
 
-def test_if_it_were_asked_the_check_would_refuse_it(
+def test_directml_is_used_on_the_day_it_resizes_right(
     machine: Path, directml: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    trusted = dataclasses.replace(devices.CAPABILITIES["directml"], bilinear=True)
-    monkeypatch.setitem(devices.CAPABILITIES, "directml", trusted)
+    """The check decides, not the name of the device."""
+    from directml_standin import operators
+
+    def right(call: Any) -> Any:
+        operators._prepare(call)
+        return call.finish(call.compute())
+
+    monkeypatch.setitem(operators.HANDLERS, "upsample_bilinear2d", right)
     made = FaceEnhancer(upsampler(device="directml"), trust_weights=True)
-    assert made.describe()["face_device"] == "cpu"
-    assert "bilinear resizing is off by" in caplog.text
-    assert {trap.number for trap in directml.traps} == {4}, "the probe itself, and nothing else"
+    assert made.describe()["face_device"] == "directml:0"
+    assert "faces.cpu" not in codes(caplog)
 
 
 def test_the_networks_own_check_refuses_directml_as_well(

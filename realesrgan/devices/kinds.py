@@ -25,7 +25,6 @@ class Capabilities:
         scaled_add: ``torch.add`` with a factor is known to run on the device.
         quantises: Rounding and conversion to uint8 on the device is right.
         converts_uint8: uint8 pixels may be sent and turned into floats on the device.
-        bilinear: Bilinear resizing is right (the face networks use it).
         largest_tensor: Bytes of the largest tensor whose size is counted right, 0 for any.
         asynchronous: Copies from and to pinned memory overlap with work.
         drain_flops: Floating-point operations after which queued work is made to finish, 0 for never.
@@ -40,7 +39,6 @@ class Capabilities:
     scaled_add: bool = True
     quantises: bool = True
     converts_uint8: bool = False
-    bilinear: bool = True
     largest_tensor: int = 0
     asynchronous: bool = False
     drain_flops: int = 0
@@ -54,7 +52,6 @@ CAPABILITIES = {
     "directml": Capabilities(
         multi_prelu=False,
         scaled_add=False,
-        bilinear=False,
         largest_tensor=2**32 - 1,
         drain_flops=400_000_000_000,
         band_rows=16,
