@@ -46,19 +46,19 @@ class Guard:
         return self._half is not None
 
     def __call__(self, x: Tensor, return_rgb: bool = False, weight: float = 0.5) -> List[Tensor]:
-        """Restore a face: 1x3x512x512 RGB, -1..1, on the device; the same comes back, on the device, in FP32."""
+        """Restore a face: 1x3x512x512 RGB, -1..1, on the device; the same comes back, on the CPU, in FP32."""
         try:
             if self._half is not None:
                 result = restored(self._half, x.half()).float()
                 if bool(torch.isfinite(result).all()):
-                    return [result]
+                    return [result.cpu()]
                 self._fall_back("it gives NaN or infinity")
             result = restored(self._single, x)
             if not bool(torch.isfinite(result).all()):
                 raise ValueError("the network gives NaN or infinity")
+            return [result.cpu()]  # here, because GFPGANer swallows what goes wrong on the way to the host
         except Exception as error:
             raise FaceFailure(str(error)) from error
-        return [result]
 
     def check_half(self, x: Tensor, expected: Tensor) -> None:
         """Leave FP16 unless its result for ``x`` is close to what FP32 gives on the CPU (-1..1)."""

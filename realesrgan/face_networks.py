@@ -45,17 +45,23 @@ class Restorer(GFPGANer):
         device: Where the networks shall run; they run on the CPU if a check finds that they go wrong there.
         half: Restore faces in FP16, as long as that holds.
 
+    Attributes:
+        tick: Called before each run of a network, to tell that work goes on.
+
     Raises:
         WeightsError: The parameters belong to other networks.
     """
 
     def __init__(self, weights: FaceWeights, device: devices.Device, *, half: bool = False) -> None:
+        self.tick: Callable[[], None] = _quiet
         self.upscale: float = 1
         self.bg_upsampler: Any = None
         self._gfpgan = _build_restorer(weights)
         self.face_helper = _build_helper(weights)
         self._detection: Any = self.face_helper.face_det
         self._parsing: Any = self.face_helper.face_parse
+        for network in (self._gfpgan, self._detection, self._parsing):
+            network.register_forward_pre_hook(lambda *_: self.tick())  # copies on a device keep it
         self._use_cpu()
         if device.backend != "cpu":
             self._move_to(device, half)
@@ -137,6 +143,10 @@ class Restorer(GFPGANer):
             device=device.name,
             reason=reason,
         )
+
+
+def _quiet() -> None:
+    pass
 
 
 def _copied(module: Any, place: torch.device) -> Any:

@@ -97,11 +97,11 @@ class FaceEnhancer:
         restorer = self._restorer
         restorer.upscale = factor
         restorer.face_helper.set_upscale_factor(factor)
-        restorer.bg_upsampler = background
+        restorer.bg_upsampler, restorer.tick = background, background.tick
         try:
             pasted = self._restore(_bytes_of(picture.color.pixels, picture.color.max_value), background)
         finally:
-            restorer.bg_upsampler = None
+            restorer.bg_upsampler, restorer.tick = None, _quiet
         result, mode = background.full()
         self.faces = restorer.faces
         if self.faces == 0:
@@ -163,13 +163,23 @@ class _Background:
         self._upsampler = upsampler
         self._arguments = (img, outscale, alpha_upsampler)
         self._progress = progress
+        self._told = (0, 1)
         self._result: Optional[Tuple[np.ndarray, str]] = None
 
     def full(self) -> Tuple[np.ndarray, str]:
         """The upsampler's result and its mode."""
         if self._result is None:
-            self._result = self._upsampler.enhance(*self._arguments, progress=self._progress)
+            self._result = self._upsampler.enhance(*self._arguments, progress=self._report)
         return self._result
+
+    def tick(self) -> None:
+        """Report the same progress again: many faces take long, and who waits may think that all stands still."""
+        self._report(*self._told)
+
+    def _report(self, done: int, total: int) -> None:
+        self._told = (done, total)
+        if self._progress is not None:
+            self._progress(done, total)
 
     def colors(self) -> np.ndarray:
         """The result as HxWx3 BGR, uint8."""
@@ -180,6 +190,10 @@ class _Background:
     def enhance(self, img: np.ndarray, outscale: Optional[float] = None) -> Tuple[np.ndarray, str]:
         """As GFPGANer calls it. Its own ``img`` has lost depth and alpha on the way, and is not used."""
         return self.colors(), "RGB"
+
+
+def _quiet() -> None:
+    pass
 
 
 def _has_room(picture: image.Picture, factor: Any) -> bool:

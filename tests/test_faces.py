@@ -491,9 +491,24 @@ def test_the_background_is_computed_once_and_reported(enhancer: FaceEnhancer, mo
     tiles: List[Tuple[int, int]] = []
     progress = lambda done, total: tiles.append((done, total))  # noqa: E731
     enhancer.enhance(picture(), 3, "bicubic", progress=progress)
-    assert calls == [((3, "bicubic"), {"progress": progress})]
-    assert tiles and tiles[-1][0] == tiles[-1][1]
+    assert [arguments for arguments, _ in calls] == [(3, "bicubic")]
+    assert tiles and tiles[-1][0] == tiles[-1][1] > 0
     assert enhancer.last_run is enhancer.upsampler.last_run and enhancer.scale == 4
+
+
+def test_each_face_is_a_sign_of_life(enhancer: FaceEnhancer) -> None:
+    """A child process that says nothing for long counts as hung, and a picture may have a hundred faces."""
+    said: Dict[int, List[Tuple[int, int]]] = {}
+    for count in (1, 2):
+        plant(enhancer, *[alignment(40, 0, 40 + 45 * number, 70) for number in range(count)])
+        said[count] = []
+        enhancer.enhance(picture(), progress=lambda done, total, count=count: said[count].append((done, total)))
+        assert enhancer.faces == count
+        # one for detection, then each face is restored; after the tiles, each is outlined
+        tiles = next(number for number, told in enumerate(said[count]) if told != (0, 1))
+        assert said[count][:tiles] == [(0, 1)] * (1 + count)
+        assert said[count][-count:] == [said[count][-1]] * count and said[count][-1][0] == said[count][-1][1]
+    assert len(said[2]) == len(said[1]) + 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 300, 3), (1, 9), (9, 8, 4)])
@@ -558,6 +573,31 @@ def test_gfpgan_would_have_swallowed_it(enhancer: FaceEnhancer, capsys: pytest.C
     restorer.face_helper.set_upscale_factor(1)
     restorer.enhance(picture())
     assert "Failed inference for GFPGAN: no kernel" in capsys.readouterr().out
+
+
+class Stuck:
+    """A result on a device that is lost before it reaches the host."""
+
+    def all(self) -> bool:
+        return True
+
+    def float(self) -> Stuck:
+        return self
+
+    def cpu(self) -> Tensor:
+        raise RuntimeError("Unknown error -2147024882")
+
+
+def test_an_error_on_the_way_to_the_host_is_not_swallowed(
+    enhancer: FaceEnhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GFPGANer brings the result to the host inside of its own 'try'."""
+    plant(enhancer, FACE)
+    outline(enhancer)
+    restoring(enhancer, lambda x: Stuck())  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr(face_checks.torch, "isfinite", lambda x: x if isinstance(x, Stuck) else torch.ones(1))
+    with pytest.raises(TileError, match="-2147024882"):
+        enhancer.enhance(picture())
 
 
 @pytest.mark.parametrize("where", ["face_det", "face_parse"])
