@@ -163,6 +163,11 @@ SHAPE = (140, 180)
 def plant(enhancer: FaceEnhancer, *faces: np.ndarray) -> None:
     """Let the detecting network see these faces and nothing else: its decoding and all that follows stays real."""
     detection = enhancer._restorer.face_helper.face_det
+    detection.forward = seeing(detection, *faces)
+
+
+def seeing(detection: Any, *faces: np.ndarray) -> Callable[[Tensor], Any]:
+    """What the detecting network gives for a picture with these faces."""
 
     def forward(inputs: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         height, width = inputs.shape[2:]
@@ -184,19 +189,21 @@ def plant(enhancer: FaceEnhancer, *faces: np.ndarray) -> None:
             scores[0, 3 * number] = torch.tensor([0.01 * (number + 1), 1 - 0.01 * (number + 1)])
         return loc, scores, marks
 
-    detection.forward = forward
+    return forward
 
 
 def outline(enhancer: FaceEnhancer) -> None:
     """Let the parsing network find skin everywhere but in a margin of 60 pixels."""
 
-    def parse(x: Tensor) -> List[Tensor]:
-        scores = torch.zeros(1, 19, 512, 512)
-        scores[:, 0] = 0.5
-        scores[:, 1, 60:-60, 60:-60] = 1
-        return [scores]
+    enhancer._restorer.face_helper.face_parse = lambda x: [skin_inside()]
 
-    enhancer._restorer.face_helper.face_parse = parse
+
+def skin_inside() -> Tensor:
+    """What the parsing network gives for that."""
+    scores = torch.zeros(1, 19, 512, 512)
+    scores[:, 0] = 0.5
+    scores[:, 1, 60:-60, 60:-60] = 1
+    return scores
 
 
 def restoring(enhancer: FaceEnhancer, network: Callable[[Tensor], Tensor]) -> List[Tensor]:
@@ -538,6 +545,21 @@ def fail(error: BaseException) -> Callable[[Tensor], Tensor]:
     return network
 
 
+def test_gfpganer_takes_our_upsampler_as_its_background(enhancer: FaceEnhancer) -> None:
+    """As scripts for the original hand it over."""
+    plant(enhancer, FACE)
+    outline(enhancer)
+    restoring(enhancer, ramps)
+    restorer, img = enhancer._restorer, picture()
+    restorer.bg_upsampler, restorer.upscale = enhancer.upsampler, 2
+    restorer.face_helper.set_upscale_factor(2)
+    cropped, restored, result = restorer.enhance(img, has_aligned=False, only_center_face=False, paste_back=True)
+    plain, _ = enhancer.upsampler.enhance(img, outscale=2)
+    assert (len(cropped), len(restored), result.shape) == (1, 1, plain.shape)
+    outside = ~inside(face_positions(FACE, 2, plain.shape), -3)
+    assert np.array_equal(result[outside], plain[outside]) and not np.array_equal(result, plain)
+
+
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
@@ -816,14 +838,14 @@ def test_the_networks_own_check_refuses_directml_as_well(
 # ------------------------------------------------------------------------------------------- the command line
 
 
-def run_cli(folder: Path, *words: str) -> int:
-    cv2.imwrite(str(folder / "a.png"), picture())
+def run_cli(folder: Path, *words: str, pixels: Any = None, faces: bool = True) -> int:
+    cv2.imwrite(str(folder / "a.png"), picture() if pixels is None else pixels)
     network = folder / "tiny.pth"
     from support.networks import srvgg
 
     torch.save({"params": srvgg().state_dict()}, network)
     line = ["-i", str(folder / "a.png"), "-o", str(folder / "out"), "--model_path", str(network), "--device", "cpu"]
-    return cli.main([*line, "--face_enhance", "--lang", "en", *words])
+    return cli.main([*line, *(["--face_enhance"] if faces else []), "--lang", "en", *words])
 
 
 def test_the_command_line_says_what_to_download(
@@ -859,3 +881,27 @@ def test_the_command_line_with_face_weights(
     assert len(loads) == 1, "once a run, not once a picture"
     assert cv2.imread(str(tmp_path / "out" / "a_out.png")).shape == (560, 720, 3)
     assert cv2.imread(str(tmp_path / "out" / "b_out.png"), cv2.IMREAD_UNCHANGED).shape == (560, 720)
+
+
+@pytest.mark.parametrize("device", ["cpu", "directml"])
+def test_the_command_line_restores_a_planted_face(
+    machine: Path, directml: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    """All is real but what two networks see. The picture has alpha."""
+    with monkeypatch.context() as patch:
+        patch.setattr(RetinaFace, "forward", lambda self, x: seeing(self, FACE)(x))
+        patch.setattr(ParseNet, "forward", lambda self, x: [skin_inside()])
+        words = ["--trust-weights", "--device", device, "--no-isolate"]
+        assert run_cli(tmp_path, *words, pixels=picture(4)) == 0
+        assert run_cli(tmp_path, *words, "-o", str(tmp_path / "plain"), pixels=picture(4), faces=False) == 0
+    result, plain = (
+        cv2.imread(str(tmp_path / folder / "a_out.png"), cv2.IMREAD_UNCHANGED) for folder in ("out", "plain")
+    )
+    assert result.shape == plain.shape == (560, 720, 4)
+    positions = face_positions(FACE, 4, result.shape)
+    outside, middle = ~inside(positions, -3), inside(positions, 130)
+    assert np.array_equal(result[outside], plain[outside])
+    assert np.array_equal(result[:, :, 3], plain[:, :, 3])
+    assert (result[middle][:, :3] != plain[middle][:, :3]).any(1).mean() > 0.9
+    assert {trap.number for trap in directml.traps} <= {4}
+    assert (sum(directml.counts.values()) > 100) == (device == "directml")
