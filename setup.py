@@ -37,7 +37,7 @@ setup(
         "directml": ["torch-directml; python_version < '3.13'"],
         "face": FACE,
         "train": TRAIN,
-        "video": ["av>=12"],
+        "video": ["av>=12,!=13.*,!=14.0.*,!=14.1.*"],
         "dev": requirements("requirements-dev.txt"),
     },
     entry_points={"console_scripts": ["realesrgan = realesrgan.cli:main"]},

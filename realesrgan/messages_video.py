@@ -25,6 +25,10 @@ _RUN: Dict[str, Dict[str, str]] = {
         "ko": "{output}: {frames} 프레임, {seconds}초 (초당 {rate}, 장치 사용 {share} %), 반복 "
         "{repeated}개는 한 번만 계산, 이전 실행에서 {resumed}개, 누락 {dropped}",
     },
+    "video.busy": {
+        "en": "Busy, in seconds: {stages}",
+        "ko": "단계별 작업 시간(초): {stages}",
+    },
     "video.skipped": {
         "en": "{path} is done already: skipped",
         "ko": "{path}: 이미 처리되어 건너뜁니다",
@@ -151,11 +155,27 @@ _NOTICES: Dict[str, Dict[str, str]] = {
         "ko": "스트림 {index}({type}, {codec})은(는) {container}에 넣을 수 없어 뺍니다: {reason}. "
         "--container mkv에는 거의 모두 들어갑니다.",
     },
+    "video.matroska": {
+        "en": "mp4 cannot hold stream {index} ({type}, {codec}): the result comes into a {container} file. "
+        "--container mp4 leaves the stream out instead.",
+        "ko": "mp4에는 스트림 {index}({type}, {codec})을(를) 넣을 수 없어 결과를 {container} 파일로 만듭니다. "
+        "--container mp4를 주면 그 스트림을 뺍니다.",
+    },
+    "video.shifted": {
+        "en": "The sound begins before 0, and Matroska has no such times: all streams are {milliseconds} ms later "
+        "there, still together. --container mp4 keeps the times.",
+        "ko": "소리가 0초 전에 시작하는데 Matroska에는 그런 시각이 없어 모든 스트림을 함께 {milliseconds} ms 늦춥니다. "
+        "--container mp4는 시각을 그대로 둡니다.",
+    },
+    "video.packets": {
+        "en": "{count} damaged packets of sound or other copied streams are left out: {container} refuses "
+        "them ({reason}).",
+        "ko": "소리 등 복사하는 스트림의 손상된 패킷 {count}개를 {container}이(가) 받지 않아 뺍니다 ({reason}).",
+    },
     "video.chapters": {
-        "en": "This version of PyAV cannot carry chapters: if the file has any, they are left out. PyAV "
-        "14.1 or newer (Python 3.9 or newer) carries them.",
-        "ko": "이 PyAV 판은 챕터를 옮기지 못합니다. 챕터가 있으면 빠집니다. PyAV 14.1 이상(Python 3.9 "
-        "이상)은 옮깁니다.",
+        "en": "This version of PyAV cannot carry chapters: if the file has any, they are left out. PyAV 16 "
+        "or newer (Python 3.10 or newer) carries them.",
+        "ko": "이 PyAV 판은 챕터를 옮기지 못합니다. 챕터가 있으면 빠집니다. PyAV 16 이상(Python 3.10 이상)은 옮깁니다.",
     },
     "video.chapters_failed": {
         "en": "The chapters cannot be copied: {reason}.",
@@ -173,9 +193,8 @@ _ERRORS: Dict[str, Dict[str, str]] = {
         "ko": "비디오에는 PyAV가 필요한데 불러올 수 없습니다 ({reason}). 설치: python -m pip install av",
     },
     "video.old_av": {
-        "en": "PyAV {version} is too old; {oldest} or newer is needed: python -m pip install --upgrade av",
-        "ko": "PyAV {version}은(는) 너무 오래되었습니다. {oldest} 이상이 필요합니다: python -m pip "
-        "install --upgrade av",
+        "en": "PyAV {version} does not fit; {fitting} do: python -m pip install --upgrade av",
+        "ko": "PyAV {version}은(는) 맞지 않습니다. 맞는 판: {fitting}. python -m pip install --upgrade av",
     },
     "video.missing": {
         "en": "'{path}' does not exist. Give a video, a folder of frames or a folder of videos with -i.",
@@ -233,6 +252,12 @@ _ERRORS: Dict[str, Dict[str, str]] = {
     "video.encoding": {
         "en": "The encoder failed: {reason}. Another --codec, --pix_fmt or --preset may work.",
         "ko": "인코더가 실패했습니다: {reason}. 다른 --codec, --pix_fmt 또는 --preset을 써 보십시오.",
+    },
+    "video.segment_count": {
+        "en": "The encoder was given {wanted} frames, and {name} gives {count} back: nothing of it is kept. "
+        "Another --codec or --preset may work.",
+        "ko": "인코더에 {wanted} 프레임을 주었는데 {name}에서 {count} 프레임만 읽혀 이 구간을 버립니다. 다른 "
+        "--codec이나 --preset을 써 보십시오.",
     },
     "video.disk": {
         "en": "{path} cannot be written: {reason}. What is finished is kept: make room on the disk and "

@@ -76,24 +76,27 @@ def _alone() -> Iterator[None]:
 class _Console(Console):
     """Also shows how far a video is."""
 
-    _quiet_since = 0.0
-    _first = 0
+    _begun = _quiet_since = 0.0
+    _first: Optional[int] = None
 
-    def begin_frames(self, done: int) -> None:
-        """A video begins, with frames that are there already."""
+    def begin_frames(self) -> None:
+        """A video begins."""
         self._begun = self._quiet_since = time.perf_counter()
-        self._first = done
+        self._first = None
 
     def frames_bar(self, name: str, done: int, total: Optional[int]) -> None:
         """Frames a second and time left: a bar on a terminal, else a line now and then."""
         if self.has_bars:
             if self._tiles is None:
-                self._tiles = self._bar(total or 0, 0, name, unit=" frames", initial=done)
+                # What an earlier run left says nothing of the speed.
+                self._tiles = self._bar(total or 0, 0, name, unit=" frames", initial=done - 1)
             if total and self._tiles.total != total:
                 self._tiles.total = total
             self._tiles.update(done - self._tiles.n)
             return
         now = time.perf_counter()
+        if self._first is None:
+            self._first = done - 1
         if now - self._quiet_since < _QUIET_SECONDS:
             return
         self._quiet_since = now
@@ -206,7 +209,7 @@ def _one(
                 out_width=form.width, out_height=form.height, encoder=form.encoder, pix_fmt=form.pix_fmt)  # fmt: skip
     if options.preview:
         _preview(source, upsampler, form, target, options, console)
-    console.begin_frames(0)
+    console.begin_frames()
     try:
         result = run.process(
             source, upsampler, target, settings, lambda frames, total: console.frames_bar(task.name, frames, total)
@@ -249,3 +252,6 @@ def _report(result: VideoResult, target: Path, console: Console) -> None:
     console.say("video.done", output=target, frames=result.frames, seconds=f"{result.seconds:.1f}", rate=f"{rate:.2f}",
                 share=f"{100 * result.device_share:.0f}", repeated=result.repeated, resumed=result.resumed,
                 dropped=result.dropped)  # fmt: skip
+    if console.verbose:
+        stages = (f"{stage} {seconds:.1f}" for stage, seconds in result.busy.items())
+        console.say("video.busy", stages=", ".join(stages))

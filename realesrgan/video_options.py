@@ -131,7 +131,10 @@ def _add_result(group: Any) -> None:
     group.add_argument("--preset", help="the encoder's speed (h264 and hevc: medium; av1: 8)")
     group.add_argument("--pix_fmt", default="auto", help="pixel format (auto: 4:2:0 with the bits of the input)")
     group.add_argument(
-        "--container", choices=("auto", "mp4", "mkv", "mov"), default="auto", help="auto: mp4, for ffv1 mkv"
+        "--container",
+        choices=("auto", "mp4", "mkv", "mov"),
+        default="auto",
+        help="auto: mp4; mkv for ffv1, and where mp4 cannot hold the sound or the subtitles",
     )
     group.add_argument("--drop-alpha", action="store_true", help="leave transparency out where the codec has none")
     group.add_argument(

@@ -125,13 +125,17 @@ class Group:
         Raises:
             The first error of a stage.
         """
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(_POLL)
-        self.check()
-
-    def check(self) -> None:
-        """Raise the first error of a stage, if there was one."""
+        self._wait()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
+
+    def end(self) -> None:
+        """Tell all stages to end, and wait until they have."""
+        self.stop()
+        self._wait()
+
+    def _wait(self) -> None:
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(_POLL)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 import os
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -17,16 +15,14 @@ from .journal import Segment
 from .probe import VideoInfo, open_video
 from .problems import VideoError, disk_error, reason_of
 from .rotation import rotated_template
+from .streams import TECHNICAL, add_chapters, add_streams
 
 __all__ = ["join"]
 
 logger = logging.getLogger(__name__)
 
-#: Written by the container's own writer.
-_TECHNICAL = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
 #: Most ticks a second of a whole MP4 file.
 _FINEST = 1 << 27
-_REFUSALS = (*pyav.FILE_ERRORS, TypeError, AttributeError, NotImplementedError)
 
 
 def join(
@@ -48,10 +44,11 @@ def join(
     unfinished = target.with_name(f".{target.name[:80]}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(unfinished, _Packets(folder, segments, form), info, form, part)
+        packets = _Packets(folder, segments, form)
+        _write(unfinished, packets, info, form, part)
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
-        count = _count(unfinished)
+        count, first = _count(unfinished)
         wanted = sum(len(segment.pts) for segment in segments)
         if count != wanted:
             raise VideoError(
@@ -63,6 +60,7 @@ def join(
                 wanted=wanted,
             )
         os.replace(unfinished, target)
+        _say_shift(first - float(packets.shown[0] * form.time_base))
         return count
     except pyav.FILE_ERRORS as error:
         if isinstance(error, VideoError):
@@ -134,9 +132,28 @@ def _set_duration(packet: Any, ticks: int) -> None:
         pass
 
 
-def _count(path: Path) -> int:
+def _count(path: Path) -> Tuple[int, float]:
+    """How many frames a player is to show, and when the first, in seconds."""
+    count, first = 0, math.inf
     with open_video(path) as container:
-        return sum(1 for packet in container.demux(video=0) if packet.size)
+        for packet in container.demux(container.streams.video[0]):
+            if packet.size and not getattr(packet, "is_discard", False):
+                count += 1
+                first = min(first, float(packet.pts * packet.time_base))
+    return count, first
+
+
+def _say_shift(seconds: float) -> None:
+    """Say that all streams are later in the result than in the input, if they are by more than Matroska's rounding."""
+    if seconds > 0.001:
+        notice(
+            logger,
+            "video.shifted",
+            f"The sound begins before 0, and Matroska has no such times: all streams are {1000 * seconds:.0f} ms later "
+            "there, still together. --container mp4 keeps the times.",
+            level=logging.INFO,
+            milliseconds=f"{1000 * seconds:.0f}",
+        )
 
 
 def _write(path: Path, packets: _Packets, info: VideoInfo, form: Format, part: bool) -> None:
@@ -148,16 +165,18 @@ def _write(path: Path, packets: _Packets, info: VideoInfo, form: Format, part: b
         ) as template:
             # A template made from another container frames its header differently from the packets.
             extradata = plain.streams.video[0].codec_context.extradata
-            streams = _add_streams(out, template, source, info, form)
+            streams = add_streams(out, template, source, info, form)
             if template is not plain.streams.video[0]:
                 streams[-1].codec_context.extradata = extradata
             end = float(packets.end * form.time_base) if part else None
             if source is not None:
-                out.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _TECHNICAL})
-                _add_chapters(out, source, end)
+                out.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in TECHNICAL})
+                add_chapters(out, source, end)
             out.start_encoding()
-            copied = _copied(source, streams, end)
-            _merge(out, packets(lead=name != "matroska"), streams[-1], copied)
+            mux = _Muxer(out)
+            copied = _copied(source, streams, end, strict=name != "matroska")
+            _merge(mux, packets(lead=name != "matroska"), streams[-1], copied)
+            mux.say(form.container)
     finally:
         if source is not None:
             source.close()
@@ -175,121 +194,40 @@ def _open(path: Path, name: str, source: Any, form: Format) -> Any:
     return pyav.load().open(str(path), "w", format=name, options=options)
 
 
-def _add_streams(out: Any, template: Any, source: Any, info: VideoInfo, form: Format) -> Dict[int, Any]:
-    """The streams of the result, by index in the source; the enlarged one is -1."""
-    streams: Dict[int, Any] = {}
-    for stream in source.streams if source is not None else ():
-        if stream.index == info.index:
-            streams[-1] = _add_video(out, template, form, stream)
-        elif _is_chapter_track(stream, source):
-            continue
-        else:
-            reason = _refusal(stream, CONTAINERS[form.container])
-            if reason is None:
-                streams[stream.index] = pyav.add_copy(out, stream)
-            else:
-                _say_left_out(stream, form.container, reason)
-    if -1 not in streams:
-        streams[-1] = _add_video(out, template, form, None)
-    return streams
+def _copied(
+    source: Any, streams: Dict[int, Any], end: Optional[float], strict: bool
+) -> Iterator[Tuple[float, Any]]:  # fmt: skip
+    """The packets of the other streams, each with its time in seconds.
 
-
-def _add_video(out: Any, template: Any, form: Format, original: Any) -> Any:
-    video = pyav.add_copy(out, template)
-    context = video.codec_context
-    context.sample_aspect_ratio = form.sar
-    context.color_range, context.colorspace = form.colour.range, form.colour.matrix
-    context.color_primaries, context.color_trc = form.colour.primaries, form.colour.transfer
-    video.time_base = form.time_base
-    if form.encoder == "libx265" and form.container in ("mp4", "mov"):
-        context.codec_tag = "hvc1"  # the one that Apple's players take
-    if original is not None:
-        video.metadata.update({k: v for k, v in original.metadata.items() if k.lower() not in _TECHNICAL})
-        try:
-            video.disposition = original.disposition
-        except (AttributeError, TypeError):
-            pass
-    return video
-
-
-def _is_chapter_track(stream: Any, source: Any) -> bool:
-    """MP4 keeps chapters a second time, as a track of texts; writing chapters writes that track, too."""
-    named = getattr(stream.codec_context, "name", "") if stream.codec_context is not None else ""
-    return stream.type == "data" and named in ("", "bin_data") and bool(pyav.get_chapters(source)) and (
-        source.format.name.startswith("mov")
-    )  # fmt: skip
-
-
-def _refusal(stream: Any, container: str) -> Optional[str]:
-    """Why a stream cannot be copied into such a container, None if it can: tried out in memory."""
-    try:
-        trial = pyav.load().open(io.BytesIO(), "w", format=container)
-        pyav.add_copy(trial, stream)
-        trial.start_encoding()
-    except _REFUSALS as error:
-        return reason_of(error)
-    try:
-        trial.close()
-    except _REFUSALS:
-        pass
-    return None
-
-
-def _say_left_out(stream: Any, container: str, reason: str) -> None:
-    codec = getattr(stream.codec_context, "name", None) or getattr(stream, "name", None) or "unknown"
-    advice = " --container mkv holds nearly everything." if container != "mkv" else ""
-    notice(
-        logger,
-        "video.left_out",
-        f"Stream {stream.index} ({stream.type}, {codec}) cannot be copied into {container} and is left out: {reason}."
-        + advice,
-        index=stream.index,
-        type=stream.type,
-        codec=codec,
-        container=container,
-        reason=reason,
-    )
-
-
-def _add_chapters(out: Any, source: Any, end: Optional[float]) -> None:
-    pyav.say_without_chapters(out)
-    chapters = [
-        chapter
-        for chapter in pyav.get_chapters(source)
-        if end is None or chapter["start"] * (chapter["time_base"] or Fraction(1)) < end
-    ]
-    if not chapters:
-        return
-    try:
-        pyav.set_chapters(out, chapters)
-    except _REFUSALS as error:
-        notice(
-            logger,
-            "video.chapters_failed",
-            f"The chapters cannot be copied: {reason_of(error)}.",
-            reason=reason_of(error),
-        )
-
-
-def _copied(source: Any, streams: Dict[int, Any], end: Optional[float]) -> Iterator[Tuple[float, Any]]:
-    """The packets of the other streams, each with its time in seconds."""
+    Args:
+        end: Leave out what comes later, in seconds.
+        strict: The container wants decoding times that rise from packet to packet.
+    """
     wanted = [source.streams[index] for index in streams if index >= 0] if source is not None else []
     wanted = [stream for stream in wanted if stream.type != "attachment"]
     if not wanted:
         return
     last: Dict[int, int] = {}
     offset: Dict[int, int] = {}
-    for packet in source.demux(*wanted):
+    for packet in _readable(source, wanted):
         index = packet.stream.index
         if packet.dts is None and packet.pts is None:
-            continue
+            if not packet.size:  # the end of a stream
+                continue
+            packet.pts = last[index] + (packet.duration or 1) - offset.get(index, 0) if index in last else 0
         ticks = (packet.pts if packet.dts is None else packet.dts) + offset.get(index, 0)
         if index in last and ticks < last[index] - 1 / packet.time_base:
             # The clock of the recording started anew; the frames go on, and so does this stream.
             offset[index] = offset.get(index, 0) + last[index] + (packet.duration or 1) - ticks
             ticks = last[index] + (packet.duration or 1)
+        if index in last:
+            # Broken recorders repeat a time stamp, or step back a little: no container takes that.
+            rising = strict and packet.stream.type in ("audio", "video")
+            ticks = max(ticks, last[index] + (1 if rising else 0))
         if packet.pts is not None:
-            packet.pts += offset.get(index, 0)
+            packet.pts = packet.pts + offset.get(index, 0)
+            if packet.dts is not None:
+                packet.pts = max(packet.pts, ticks)
         packet.dts = last[index] = ticks
         moment = float(ticks * packet.time_base)
         if end is None or moment < end:
@@ -297,16 +235,54 @@ def _copied(source: Any, streams: Dict[int, Any], end: Optional[float]) -> Itera
             yield moment, packet
 
 
-def _merge(out: Any, video: Iterator[Any], stream: Any, others: Iterator[Tuple[float, Any]]) -> None:
+def _readable(source: Any, wanted: List[Any]) -> Iterator[Any]:
+    """The packets up to where the file cannot be read further, which was said when its frames were read."""
+    try:
+        yield from source.demux(*wanted)
+    except pyav.FILE_ERRORS as error:
+        logger.debug("the streams to copy end early: %s", error)
+
+
+class _Muxer:
+    """Writes packets, and goes on where the container refuses one of a copied stream."""
+
+    def __init__(self, out: Any) -> None:
+        self._out = out
+        self._refused = 0
+        self._reason = ""
+
+    def __call__(self, packet: Any) -> None:
+        try:
+            self._out.mux(packet)
+        except ValueError as error:
+            # Not surely this packet: the writer holds some back. Should it be a frame, the count at the end tells.
+            self._refused += 1
+            self._reason = reason_of(error)
+
+    def say(self, container: str) -> None:
+        """Say what was refused, if anything was."""
+        if self._refused:
+            notice(
+                logger,
+                "video.packets",
+                f"{self._refused} damaged packets of sound or other copied streams are left out: {container} refuses "
+                f"them ({self._reason}).",
+                count=self._refused,
+                container=container,
+                reason=self._reason,
+            )
+
+
+def _merge(mux: _Muxer, video: Iterator[Any], stream: Any, others: Iterator[Tuple[float, Any]]) -> None:
     """Write all packets in the order of their times."""
     other = next(others, None)
     for packet in video:
         moment = float(packet.dts * packet.time_base)
         while other is not None and other[0] <= moment:
-            out.mux(other[1])
+            mux(other[1])
             other = next(others, None)
         packet.stream = stream
-        out.mux(packet)
+        mux(packet)
     while other is not None:
-        out.mux(other[1])
+        mux(other[1])
         other = next(others, None)

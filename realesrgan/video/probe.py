@@ -8,15 +8,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from ..errors import notice
 from . import pyav
 from .problems import VideoError, reason_of
 
-__all__ = ["Colour", "Note", "VideoInfo", "open_video", "probe", "video_stream"]
+__all__ = ["Colour", "Note", "VideoInfo", "is_cover", "open_video", "probe", "say_interlaced", "video_stream"]
 
 logger = logging.getLogger(__name__)
 
 _RGB = 0  # FFmpeg's number of the matrix of pictures that are RGB already
 _BT709, _BT601 = 1, 6
+#: FFmpeg's flag of a stream that is a cover picture, and the codecs of such pictures.
+_ATTACHED = 0x400
+_STILLS = ("mjpeg", "png", "bmp")
 #: Players take untagged pictures of up to this many lines as BT.601, larger ones as BT.709.
 _SD_LINES = 576
 
@@ -104,16 +108,21 @@ def video_stream(container: Any, path: Path) -> Any:
     Raises:
         VideoError: There is none.
     """
-    for stream in container.streams.video:
+    streams = list(container.streams.video)
+    for stream in streams:
         if not is_cover(stream):
             return stream
+    if streams and not hasattr(streams[0], "disposition"):
+        return streams[0]
     raise VideoError(f"{path} has no video stream.", code="video.no_stream", path=str(path))
 
 
 def is_cover(stream: Any) -> bool:
     """Whether a stream is a still picture that stands for the file."""
     disposition = getattr(stream, "disposition", None)
-    return bool(getattr(disposition, "value", disposition or 0) & 0x400)
+    if disposition is None:  # before PyAV 14.2 it is not told
+        return stream.type == "video" and stream.codec_context.name in _STILLS and stream.frames <= 1
+    return stream.type == "video" and bool(getattr(disposition, "value", disposition) & _ATTACHED)
 
 
 def probe(path: Path) -> VideoInfo:
@@ -212,3 +221,14 @@ def _side_data_notes(frame: Any) -> List[Note]:
     if not lost:
         return []
     return [Note("video.side_data", f"Not carried into the result: {', '.join(lost)} data.", {"what": ", ".join(lost)})]
+
+
+def say_interlaced(path: Path) -> None:
+    """Say that a video is interlaced."""
+    notice(
+        logger,
+        "video.interlaced",
+        f"{path} is interlaced: its frames are enlarged as they are woven, combs included. Deinterlace it first for a "
+        "better result.",
+        path=str(path),
+    )

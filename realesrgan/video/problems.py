@@ -20,8 +20,9 @@ class VideoError(RealESRGANError):
 
 def reason_of(error: BaseException) -> str:
     """What an error of PyAV or of the system says, in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return str(error.strerror)
+    told = getattr(error, "strerror", None)
+    if isinstance(told, str) and told:
+        return told
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -1,9 +1,11 @@
-"""The only module that imports PyAV, and what differs between its versions (12 for Python 3.8, 14 and newer)."""
+"""The only module that imports PyAV, and what differs between its versions."""
 
 from __future__ import annotations
 
 import importlib
 import logging
+import warnings
+from fractions import Fraction
 from typing import Any, Dict, List, Sequence
 
 from ..errors import notice
@@ -20,11 +22,13 @@ __all__ = [
     "load",
     "say_without_chapters",
     "set_chapters",
+    "set_time_base",
 ]
 
 logger = logging.getLogger(__name__)
 
-OLDEST = 12
+#: Versions that fit: 12 is the last one for Python 3.8; 13 to 14.1 cannot copy every stream.
+FITTING = "12, or 14.2 and newer"
 #: What PyAV raises when a file is damaged or cannot be written: its own errors are OSError or ValueError, too.
 FILE_ERRORS = (OSError, ValueError, EOFError, RuntimeError, LookupError)
 
@@ -49,12 +53,13 @@ def load() -> Any:
             reason=f"{type(error).__name__}: {error}",
         ) from error
     version = str(getattr(av, "__version__", "0"))
-    if int(version.split(".")[0]) < OLDEST:
+    major, minor = (int(part) for part in f"{version}.0".split(".")[:2])
+    if major != 12 and (major, minor) < (14, 2):
         raise VideoError(
-            f"PyAV {version} is too old; {OLDEST} or newer is needed: python -m pip install --upgrade av",
+            f"PyAV {version} does not fit; {FITTING} do: python -m pip install --upgrade av",
             code="video.old_av",
             version=version,
-            oldest=OLDEST,
+            fitting=FITTING,
         )
     return av
 
@@ -75,10 +80,9 @@ def add_copy(container: Any, template: Any) -> Any:
         One of ``FILE_ERRORS``, TypeError or AttributeError: The container, or this PyAV, cannot hold it.
     """
     if hasattr(container, "add_stream_from_template"):
-        try:
-            stream = container.add_stream_from_template(template, opaque=True)
-        except TypeError:  # before PyAV 14.1
-            stream = container.add_stream_from_template(template)
+        # Since PyAV 14.2; without it a codec that can be read but not written is refused.
+        newer = {"opaque": True} if hasattr(template, "disposition") else {}
+        stream = container.add_stream_from_template(template, **newer)
     else:
         stream = container.add_stream(template=template)
     stream.metadata.update(template.metadata)
@@ -89,6 +93,14 @@ def add_copy(container: Any, template: Any) -> Any:
     return stream
 
 
+def set_time_base(stream: Any, time_base: Fraction) -> None:
+    """Set the ticks that the packets of a stream in a file being written are counted in."""
+    with warnings.catch_warnings():
+        # PyAV 12 sets the same of the codec, too, and warns that a copied stream has no use for that.
+        warnings.filterwarnings("ignore", message=r"Using CodecContext\.time_base for decoders")
+        stream.time_base = time_base
+
+
 def get_chapters(container: Any) -> List[Dict[str, Any]]:
     """The chapters of an open file; none where this PyAV cannot tell (before 14)."""
     ask = getattr(container, "chapters", None)
@@ -96,17 +108,20 @@ def get_chapters(container: Any) -> List[Dict[str, Any]]:
 
 
 def set_chapters(container: Any, chapters: Sequence[Dict[str, Any]]) -> None:
-    """Give chapters to a file that is being written, before its first packet."""
-    if chapters:
+    """Give chapters to a file that is being written, before its first packet; nothing where this PyAV cannot."""
+    if chapters and hasattr(container, "set_chapters"):
         container.set_chapters(list(chapters))
 
 
-def say_without_chapters(container: Any) -> None:
-    """Say it where this PyAV cannot carry chapters."""
-    if not hasattr(container, "set_chapters"):
-        notice(
-            logger,
-            "video.chapters",
-            "This version of PyAV cannot carry chapters: if the file has any, they are left out. PyAV 14.1 or newer "
-            "(Python 3.9 or newer) carries them.",
-        )
+def say_without_chapters(source: Any) -> None:
+    """Say it where this PyAV cannot carry the chapters of an open file, or cannot tell whether it has any."""
+    if hasattr(load().container.OutputContainer, "set_chapters"):
+        return
+    if hasattr(source, "chapters") and not source.chapters():
+        return
+    notice(
+        logger,
+        "video.chapters",
+        "This version of PyAV cannot carry chapters: if the file has any, they are left out. PyAV 16 or newer "
+        "(Python 3.10 or newer) carries them.",
+    )

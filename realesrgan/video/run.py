@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from ..errors import notice
 from . import pyav
 from .encoding import EncoderChoice, Format, choose_format
 from .join import join
 from .journal import Journal
 from .pipeline import Work, enlarge
 from .pixels import ToPixels
+from .remarks import say_what_to_know
 from .source import Anchor, Shot, mark_repeats, resample
+from .streams import KEPT, refusals
 
 __all__ = ["VideoOptions", "VideoResult", "identity", "part_path", "parts_folder", "plan", "process", "to_pixels"]
-
-logger = logging.getLogger(__name__)
-
-#: Beyond this many pixels few players decode H.264.
-_H264_PIXELS = 4096 * 2304
 
 
 @dataclass(frozen=True)
@@ -63,6 +58,7 @@ class VideoResult:
             ones were there from an earlier run.
         dropped: Frames of the input that are missing in the result.
         concealed: Index, time in seconds and kind of each frame that is not the input's own picture.
+        busy: Seconds that each stage (:data:`realesrgan.video.pipeline.STAGES`, and ``"join"``) worked.
         device_share: Part of the wall time in which the device had work.
         path: The result, or the playable part if ``interrupted``; None if there is nothing to play.
     """
@@ -75,13 +71,13 @@ class VideoResult:
     dropped: int = 0
     concealed: List[Tuple[int, float, str]] = field(default_factory=list)
     seconds: float = 0.0
-    device_seconds: float = 0.0
+    busy: Dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
     path: Optional[Path] = None
 
     @property
     def device_share(self) -> float:
-        return self.device_seconds / self.seconds if self.seconds else 0.0
+        return self.busy.get("network", 0.0) / self.seconds if self.seconds else 0.0
 
 
 Progress = Callable[[int, Optional[int]], None]
@@ -107,8 +103,10 @@ def process(
     """
     begun = time.perf_counter()
     form = plan(source, options)
-    _say_what_to_know(source.info, form, options)
-    journal = Journal(parts_folder(target), identity(source, form, options), restart=options.restart)
+    say_what_to_know(source.info, form, _size(source.info, options), options.encoder)
+    # Segments of another x264 or x265 may need another header, and there is one for all of them.
+    known = {**identity(source, form, options), "version of PyAV": str(pyav.load().__version__)}
+    journal = Journal(parts_folder(target), known, restart=options.restart)
     result = VideoResult(resumed=len(journal.done()))
     if not journal.is_whole:
         work = Work(
@@ -125,9 +123,11 @@ def process(
         )
         enlarge(work, _shots(source, journal, form, options), _step(source, form, options))
         result.computed, result.repeated = work.computed, work.repeated
-        result.device_seconds, result.interrupted = work.device_seconds, work.interrupted
+        result.busy, result.interrupted = work.busy, work.interrupted
+    joining = time.perf_counter()
     _join(result, journal, source.info, form, target)
-    result.seconds = time.perf_counter() - begun
+    ended = time.perf_counter()
+    result.busy["join"], result.seconds = ended - joining, ended - begun
     return result
 
 
@@ -142,15 +142,24 @@ def part_path(target: Path) -> Path:
 
 
 def plan(source: Any, options: VideoOptions) -> Format:
-    """What the result is encoded as; see :func:`realesrgan.video.encoding.choose_format`."""
+    """What the result is encoded as; see :func:`realesrgan.video.encoding.choose_format`.
+
+    Where mp4 is the usual container and cannot hold a sound or subtitle stream, it is mkv.
+    """
     info = source.info
-    size = int(info.width * options.outscale), int(info.height * options.outscale)
     rate = options.fps or info.rate or Fraction(25)
     time_base = info.time_base
     if options.fps is not None:
         # Fine enough for the first time stamp, and exact for the rate.
         time_base = Fraction(1, rate.numerator * math.ceil(90000 / rate.numerator))
-    return choose_format(options.encoder, info, size, time_base, rate)
+    form = choose_format(options.encoder, info, _size(info, options), time_base, rate)
+    free = options.encoder.container == "auto" and form.container == "mp4"
+    loses = free and any(refusal.type in KEPT for refusal in refusals(info, "mp4"))
+    return replace(form, container="mkv") if loses else form
+
+
+def _size(info: Any, options: VideoOptions) -> Tuple[int, int]:
+    return int(info.width * options.outscale), int(info.height * options.outscale)
 
 
 def to_pixels(info: Any, form: Format) -> Callable[[Any], Any]:
@@ -197,77 +206,6 @@ def identity(source: Any, form: Format, options: VideoOptions) -> Dict[str, Any]
     }
     found.update(options.identity)
     return found
-
-
-def _say_what_to_know(info: Any, form: Format, options: VideoOptions) -> None:
-    path = str(info.path)
-    for note in info.notes:
-        notice(logger, note.code, f"{path}: {note.sentence}", path=path, **note.fields)
-    if info.interlaced:
-        notice(
-            logger,
-            "video.interlaced",
-            f"{path} is interlaced: its frames are enlarged as they are woven, combs included. Deinterlace it first "
-            "for a better result.",
-            path=path,
-        )
-    if info.assumed:
-        matrix = {1: "BT.709", 6: "BT.601"}[info.colour.matrix]
-        notice(
-            logger,
-            "video.assumed_colour",
-            f"{path} does not say what its colours mean: taken as {matrix}, as players do for its size. The result "
-            "says so.",
-            level=logging.INFO,
-            path=path,
-            matrix=matrix,
-        )
-    _say_of_result(info, form, options, path)
-
-
-def _say_of_result(info: Any, form: Format, options: VideoOptions, path: str) -> None:
-    width, height = int(info.width * options.outscale), int(info.height * options.outscale)
-    if (form.width, form.height) != (width, height):
-        notice(
-            logger,
-            "video.even",
-            f"{form.pix_fmt} takes even sizes only: the result of {width}x{height} is continued by its edge to "
-            f"{form.width}x{form.height}.",
-            size=f"{width}x{height}",
-            even=f"{form.width}x{form.height}",
-            pix_fmt=form.pix_fmt,
-        )
-    if info.alpha and not form.alpha:
-        notice(logger, "video.alpha_dropped", f"{path}: its transparency is left out.", path=path)
-    if form.sar != 1 and form.container == "mkv" and form.encoder not in ("libx264", "libx265"):
-        notice(
-            logger,
-            "video.pixel_shape",
-            f"{path} has pixels of {form.sar.numerator}:{form.sar.denominator}, which Matroska is not told for this "
-            "codec: players may show them square. --container mp4 keeps them.",
-            path=path,
-            shape=f"{form.sar.numerator}:{form.sar.denominator}",
-        )
-    depth = max(component.bits for component in pyav.load().VideoFormat(form.pix_fmt).components)
-    if depth < info.depth:
-        notice(
-            logger,
-            "video.depth",
-            f"{path} has {info.depth} bits a value, {form.pix_fmt} keeps {depth}.",
-            path=path,
-            depth=info.depth,
-            kept=depth,
-            pix_fmt=form.pix_fmt,
-        )
-    if form.encoder == "libx264" and form.width * form.height > _H264_PIXELS:
-        notice(
-            logger,
-            "video.large_h264",
-            f"The result has {form.width}x{form.height} pixels: few players show H.264 of that size. --codec hevc or a "
-            "smaller -s goes further.",
-            width=form.width,
-            height=form.height,
-        )
 
 
 def _join(result: VideoResult, journal: Journal, info: Any, form: Format, target: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Iterable, Iterator, List, Optional, Tuple
 from ..errors import notice
 from . import pyav
 from .pixels import checksum, same_picture
-from .probe import VideoInfo, open_video
+from .probe import VideoInfo, open_video, say_interlaced
 from .problems import reason_of
 
 __all__ = ["DAMAGED", "REPEATED", "Anchor", "Shot", "VideoSource", "mark_repeats", "resample"]
@@ -133,6 +133,7 @@ class VideoSource:
         # Threads over frames would report an error with another packet than the one that has it.
         stream.thread_type = "SLICE"
         lost: List[int] = []
+        woven = self.info.interlaced  # by the first frame, and said
         for packet in self._packets(container, stream):
             try:
                 frames = packet.decode()
@@ -144,6 +145,9 @@ class VideoSource:
             for frame in frames:
                 while lost and frame.pts is not None and lost[0] < frame.pts:
                     yield heapq.heappop(lost), None, REPEATED
+                if frame.interlaced_frame and not woven:
+                    woven = True
+                    say_interlaced(self.info.path)
                 yield frame.pts, frame, DAMAGED if frame.is_corrupt else ""
         while lost:
             yield heapq.heappop(lost), None, REPEATED

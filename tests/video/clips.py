@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import pytest
 
 MATRICES = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}  # red and blue weights (ITU-T H.273)
 
@@ -103,7 +104,7 @@ def write(
             audio.metadata["language"] = "kor"
         words = None
         if subtitle is not None:
-            words = out.add_stream_from_template(subtitle.streams.subtitles[0])
+            words = copied_stream(out, subtitle.streams.subtitles[0])
             words.metadata["language"] = "fra"
         if chapters is not None:
             out.set_chapters(chapters)
@@ -121,6 +122,17 @@ def write(
         if audio is not None:
             _add_sound(out, audio, float((pts[-1] - pts[0]) * time_base), sound_start)
     return Path(path)
+
+
+HAS_CHAPTERS = hasattr(av.container.OutputContainer, "set_chapters")
+needs_chapters = pytest.mark.skipif(not HAS_CHAPTERS, reason="PyAV before 16 cannot write chapters")
+
+
+def copied_stream(out, template):
+    """A stream that takes the packets of another one."""
+    if hasattr(out, "add_stream_from_template"):
+        return out.add_stream_from_template(template)
+    return out.add_stream(template=template)  # before PyAV 14
 
 
 def _add_sound(out, audio, seconds, start):
@@ -143,9 +155,23 @@ def times(path):
     return [float(moment) for moment, _ in decode(path)]
 
 
-def pictures(path):
-    """Every frame as FFmpeg makes BGR of it, exactly."""
-    return [frame.to_ndarray(format="bgr24") for _, frame in decode(path)]
+def bgr(frame, matrix=6):
+    """A frame of 8 bits in BGR; YUV by the standard's own equations, because FFmpeg's quick way is 4 levels off."""
+    if frame.format.is_rgb:
+        return frame.to_ndarray(format="bgr24")
+    assert frame.format.name in ("yuv420p", "yuv444p") and frame.color_range == 1
+    red_weight, blue_weight = MATRICES[matrix]
+    luma, *chroma = (plane.astype(np.float32) for plane in planes_of(frame))
+    cb, cr = ((cv2.resize(plane, luma.shape[::-1]) - 128) / 224 for plane in chroma)
+    luma = (luma - 16) / 219
+    blue, red = luma + 2 * (1 - blue_weight) * cb, luma + 2 * (1 - red_weight) * cr
+    green = (luma - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight)
+    return (np.stack((blue, green, red), -1) * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def pictures(path, matrix=6):
+    """Every frame in BGR."""
+    return [bgr(frame, matrix) for _, frame in decode(path)]
 
 
 def packets(path, kind):
@@ -175,3 +201,12 @@ def flash(path):
         if frame.to_ndarray(format="gray").mean() > 245:
             return float(moment)
     return None
+
+
+def chapters():
+    """Two chapters, as PyAV gives them."""
+    base = Fraction(1, 1000)
+    return [
+        {"id": 1, "start": 0, "end": 500, "time_base": base, "metadata": {"title": "one"}},
+        {"id": 2, "start": 500, "end": 1250, "time_base": base, "metadata": {"title": "둘"}},
+    ]

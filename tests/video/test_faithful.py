@@ -16,12 +16,9 @@ from realesrgan.video.probe import probe
 QUARTER = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], np.int32).tobytes()  # turned by 90 degrees
 FRAMES = [picture(number) for number in range(30)]
 
-
-def streams(path):
-    with av.open(str(path)) as container:
-        return [
-            (stream.type, stream.codec_context.name if stream.codec_context else "") for stream in container.streams
-        ]
+needs_ffv1_in_mp4 = pytest.mark.skipif(
+    av.library_versions["libavformat"] < (62,), reason="FFmpeg before 8 has no FFV1 in MP4"
+)
 
 
 def test_frames_and_times_are_kept_across_segments(tmp_path, enlarge):
@@ -32,9 +29,11 @@ def test_frames_and_times_are_kept_across_segments(tmp_path, enlarge):
     assert len(decode(target)) == len(decode(clip)) == 30
     shown = decode(target)[17][1]
     assert (shown.width, shown.height) == (128, 96)
-    error = np.abs(pictures(target)[17].astype(int) - FRAMES[17].repeat(2, 0).repeat(2, 1))
-    assert error.mean() < 3, "frame 17 is frame 17"
-    assert np.abs(pictures(target)[17].astype(int) - FRAMES[18].repeat(2, 0).repeat(2, 1)).mean() > 4
+    wanted = [frame.repeat(2, 0).repeat(2, 1) for frame in FRAMES]
+    for number, shown in enumerate(pictures(target)):
+        errors = [np.abs(shown.astype(int) - other).mean() for other in wanted]
+        assert int(np.argmin(errors)) == number
+        assert errors[number] < 3
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
@@ -59,52 +58,6 @@ def test_sound_is_copied_bit_for_bit(tmp_path, enlarge, container):
     assert [digest for digest, _ in packets(target, "audio")] == [digest for digest, _ in packets(clip, "audio")]
     with av.open(str(target)) as container:
         assert container.streams.audio[0].metadata["language"] == "kor"
-
-
-@pytest.fixture()
-def subtitles(tmp_path):
-    text = "1\n00:00:00,100 --> 00:00:00,600\none\n\n2\n00:00:00,700 --> 00:00:01,100\ntwo\n"
-    (tmp_path / "words.srt").write_text(text, encoding="utf-8")
-    with av.open(str(tmp_path / "words.srt")) as container:
-        yield container
-
-
-def chapters():
-    base = Fraction(1, 1000)
-    return [
-        {"id": 1, "start": 0, "end": 500, "time_base": base, "metadata": {"title": "one"}},
-        {"id": 2, "start": 500, "end": 1250, "time_base": base, "metadata": {"title": "둘"}},
-    ]
-
-
-def test_subtitles_chapters_and_titles_are_copied(tmp_path, enlarge, subtitles, said):
-    clip = write(tmp_path / "in.mkv", FRAMES, sound=True, subtitle=subtitles, chapters=chapters())
-    _, target = enlarge(clip, encoder={"container": "mkv"})
-    assert packets(target, "subtitle") == packets(clip, "subtitle")
-    assert len(packets(target, "subtitle")) == 2
-    with av.open(str(target)) as container:
-        found = [
-            (chapter["metadata"]["title"], chapter["start"] * chapter["time_base"]) for chapter in container.chapters()
-        ]
-        assert container.streams.subtitles[0].metadata["language"] == "fra"
-    assert found == [("one", 0), ("둘", Fraction(1, 2))]
-    assert "video.left_out" not in said
-
-
-def test_chapters_from_mp4_to_mp4(tmp_path, enlarge, said):
-    clip = write(tmp_path / "in.mp4", FRAMES, chapters=chapters())
-    _, target = enlarge(clip)
-    with av.open(str(target)) as container:
-        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["one", "둘"]
-    assert "video.left_out" not in said
-
-
-def test_what_cannot_be_copied_is_said(tmp_path, enlarge, subtitles, said):
-    clip = write(tmp_path / "in.mkv", FRAMES, sound=True, subtitle=subtitles)
-    _, target = enlarge(clip, encoder={"container": "mp4"})
-    assert said.count("video.left_out") == 1
-    assert [kind for kind, _ in streams(target)] == ["video", "audio"]
-    assert len(decode(target)) == 30
 
 
 @pytest.mark.parametrize(("rate", "count"), [("12", 15), ("48", 60), ("30000/1001", 38)])
@@ -135,8 +88,12 @@ def test_rotation_is_carried(tmp_path, enlarge, container):
 
 
 @pytest.mark.parametrize(
-    ("codec", "container"), [("h264", "mp4"), ("h264", "mkv"), ("hevc", "mp4"), ("av1", "mp4"), ("ffv1", "mp4")]
-)
+    ("codec", "container"),
+    [
+        ("h264", "mp4"), ("h264", "mkv"), ("h264", "mov"), ("hevc", "mp4"), ("hevc", "mkv"), ("hevc", "mov"),
+        ("av1", "mp4"), pytest.param("ffv1", "mp4", marks=needs_ffv1_in_mp4),
+    ],
+)  # fmt: skip
 def test_pixel_shape_and_colour_tags_are_carried(tmp_path, enlarge, codec, container):
     clip = write(
         tmp_path / "in.mkv", FRAMES[:6], matrix=9, primaries=9, transfer=16, full=True, sar=Fraction(4, 3),
