@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Iterator
 
 import torch
 
 from realesrgan.errors import WeightsError
 
-__all__ = ["need_vgg_weights"]
+__all__ = ["need_vgg_weights", "quiet_vgg"]
 
 _LOGGER = logging.getLogger("basicsr")
 FILES = {"vgg19": "vgg19-dcbb9e9d.pth"}
@@ -21,7 +24,8 @@ def need_vgg_weights(options: Dict[str, Any]) -> None:
     """Make sure that ``train:perceptual_opt`` finds its weights; they are downloaded if need be.
 
     Raises:
-        WeightsError: They are not at hand and cannot be downloaded; says which file is expected where.
+        WeightsError: They are not at hand and cannot be downloaded (says which file is expected where), or the file
+            that is there is not the published one.
     """
     from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 
@@ -30,7 +34,9 @@ def need_vgg_weights(options: Dict[str, Any]) -> None:
     if not section or name is None:
         return
     local, cached = Path(VGG_PRETRAIN_PATH), Path(torch.hub.get_dir()) / "checkpoints" / name
-    if local.is_file() or cached.is_file():
+    there = next((path for path in (local, cached) if path.is_file()), None)
+    if there is not None:
+        _verify(there)
         return
     _LOGGER.info(f"Downloading {BASE}{name} (548 MB) to {cached}")
     try:
@@ -40,3 +46,29 @@ def need_vgg_weights(options: Dict[str, Any]) -> None:
             f"the perceptual loss needs {name}, which cannot be downloaded ({error}): put {BASE}{name} into "
             f"{local.parent}/ or {cached.parent}/, or leave out train:perceptual_opt (as options/smoke.yml does)"
         ) from error
+
+
+def _verify(path: Path) -> None:
+    """The name holds the first digits of the SHA-256. basicsr loads whatever lies there: on old torch, code as well."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            for chunk in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(chunk)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+    expected = path.stem.rpartition("-")[2]
+    if not digest.hexdigest().startswith(expected):
+        raise WeightsError(
+            f"{path} is not the published file: its SHA-256 begins with {digest.hexdigest()[:8]}, not {expected}. "
+            "Delete it, and it is downloaded again"
+        )
+
+
+@contextmanager
+def quiet_vgg() -> Iterator[None]:
+    """Without what torchvision says of the way in which basicsr asks it for the network."""
+    with warnings.catch_warnings():
+        for message in ("The parameter 'pretrained' is deprecated", "Arguments other than a weight enum"):
+            warnings.filterwarnings("ignore", message, UserWarning)
+        yield

@@ -10,7 +10,7 @@ from basicsr.models.srgan_model import SRGANModel
 
 from realesrgan.errors import InputError
 from realesrgan.models.base import RealESRMixin
-from realesrgan.models.perceptual import need_vgg_weights
+from realesrgan.models.perceptual import need_vgg_weights, quiet_vgg
 
 __all__ = ["RealESRGANModel"]
 
@@ -35,7 +35,8 @@ class RealESRGANModel(RealESRMixin, SRGANModel):
             if section is None:
                 raise InputError(f"option {key!r} is missing: RealESRGANModel trains against a discriminator")
         need_vgg_weights(opt)
-        super().__init__(opt)
+        with quiet_vgg():
+            super().__init__(opt)
         self._prepare_degradation()
 
     def feed_data(self, data: Dict[str, Any]) -> None:

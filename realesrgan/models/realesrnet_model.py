@@ -7,7 +7,7 @@ from typing import Any, Dict
 from basicsr.models.sr_model import SRModel
 
 from realesrgan.models.base import RealESRMixin
-from realesrgan.models.perceptual import need_vgg_weights
+from realesrgan.models.perceptual import need_vgg_weights, quiet_vgg
 
 __all__ = ["RealESRNetModel"]
 
@@ -21,7 +21,8 @@ class RealESRNetModel(RealESRMixin, SRModel):
 
     def __init__(self, opt: Dict[str, Any]) -> None:
         need_vgg_weights(opt)
-        super().__init__(opt)
+        with quiet_vgg():
+            super().__init__(opt)
         self._prepare_degradation()
 
     def feed_data(self, data: Dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ This is also the one place where basicsr is imported the first time, and where i
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
@@ -20,7 +21,9 @@ from realesrgan.errors import RealESRGANError
 
 __all__ = ["import_basicsr", "register"]
 
-_INSTALL = "Training needs basicsr: install the train extra (requirements-train.txt has the commands)"
+_TOO_NEW = (3, 13)  # for basicsr 1.4.2
+_INSTALL = "Training needs basicsr: python scripts/first_run.py --train --install-only (or see requirements-train.txt)"
+_OTHER_PYTHON = "Training needs basicsr, which does not build on Python {}.{}; use Python 3.9 to 3.12"
 
 
 def import_basicsr() -> Any:
@@ -35,7 +38,9 @@ def import_basicsr() -> Any:
             warnings.filterwarnings("ignore", category=FutureWarning)
             import basicsr
     except ImportError as error:
-        raise RealESRGANError(f"{_INSTALL}: {error}", code="train.basicsr", reason=str(error)) from error
+        # It cannot be installed there: the lines of the train extra leave it out.
+        advice = _INSTALL if sys.version_info < _TOO_NEW else _OTHER_PYTHON.format(*sys.version_info)
+        raise RealESRGANError(f"{advice}: {error}", code="train.basicsr", reason=str(error)) from error
     return basicsr
 
 

@@ -203,18 +203,6 @@ def test_what_cannot_be_is_said(change: str, value: Any, words: str, here: Path)
         train(wrong(change, value), here)
 
 
-def test_perceptual_weights_that_cannot_be_had_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*_: Any, **__: Any) -> None:
-        raise OSError("no route")
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", offline)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(here / "hub"))
-    options = tiny_options(total_iter=1)
-    options["train"]["perceptual_opt"] = {"type": "PerceptualLoss", "layer_weights": {"conv5_4": 1}}
-    with pytest.raises(WeightsError, match=r"vgg19-dcbb9e9d\.pth.*no route.*experiments/pretrained_models"):
-        train(options, here)
-
-
 def test_a_device_that_cannot_run_the_network_is_refused(here: Path, directml: Any) -> None:
     options = tiny_options("RealESRNetModel", total_iter=1)
     options["network_g"] = {"type": "SRVGGNetCompact", "num_feat": 4, "num_conv": 1, "upscale": 4}
@@ -239,6 +227,23 @@ def test_the_command_line_says_errors_in_one_line(here: Path, capsys: pytest.Cap
     assert "missing.yml" in capsys.readouterr().err
     assert main(["-opt", str(ROOT / "options" / "smoke.yml"), "--launcher", "pytorch"]) == 1
     assert "torchrun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("too_new", "words"), [((99, 0), "first_run.py --train"), ((3, 0), "does not build on Python")]
+)
+def test_without_basicsr_the_way_to_it_is_said(
+    too_new: Any, words: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from realesrgan.models import registration
+
+    monkeypatch.setattr(registration, "_TOO_NEW", too_new)
+    for name in [name for name in sys.modules if name.split(".")[0] == "basicsr"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "basicsr", None)
+    assert main(["-opt", str(ROOT / "options" / "smoke.yml")]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: Training needs basicsr") and words in told and told.count("\n") == 1
 
 
 def test_debug_and_force_yml(here: Path) -> None:
