@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Set
 import numpy as np
 import pytest
 from directml_standin import adapters, integrated_first
-from support.card import assert_close, get, on_cpu, picture, put, save
+from support.card import assert_close, get, on_cpu, picture, put, save, spread
 from support.networks import rrdb, srvgg
 
 from realesrgan import cli, devices, memory, profile
@@ -24,7 +24,7 @@ FIRST, SECOND = picture(60, 90), picture(48, 70, 4)
 
 @pytest.fixture()
 def weights(tmp_path: Path) -> str:
-    return save(tmp_path / "작은.pth", rrdb())
+    return save(tmp_path / "작은.pth", spread(rrdb()))
 
 
 class Ended(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from directml_standin import Adapter, ProcessEnded, adapters, integrated_first
-from support.card import picture, save
+from support.card import picture, save, spread
 from support.networks import rrdb, srvgg
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,12 +28,12 @@ PIXELS = picture(31, 42)
 
 @pytest.fixture()
 def plain(tmp_path: Path) -> str:
-    return save(tmp_path / "plain.pth", rrdb())
+    return save(tmp_path / "plain.pth", spread(rrdb()))
 
 
 @pytest.fixture()
 def twice(tmp_path: Path) -> str:
-    return save(tmp_path / "twice.pth", rrdb(scale=2))
+    return save(tmp_path / "twice.pth", spread(rrdb(scale=2)))
 
 
 @pytest.fixture()
@@ -394,5 +394,5 @@ def test_unchecked_a_tile_of_fp16_comes_out_broken(directml_with, like_directml,
     monkeypatch.setattr(engine, "_health", lambda values: fine.to(values.device))
     with directml_with(half=fault, half_from=30):
         result, _ = make(plain, half=True).enhance(PIXELS)
-    assert np.abs(result.astype(int) - expected).max() > 20
+    assert np.abs(result.astype(int) - expected).max() > 100
     assert (result == (255 if fault == "nan" else 0)).mean() > 0.2

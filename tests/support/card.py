@@ -44,6 +44,18 @@ def get(path: Path) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
+def spread(module: nn.Module) -> nn.Module:
+    """Let an RRDBNet of random weights give pictures that use the whole range, so that differences show."""
+    last: Any = module.conv_last  # type: ignore[union-attr]
+    x = torch.from_numpy(picture(32, 32).transpose(2, 0, 1)[None] / np.float32(255)).float()
+    with torch.no_grad():
+        out = module(x)
+        factor = 0.25 / out.std((0, 2, 3))
+        last.weight.mul_(factor.view(-1, 1, 1, 1))
+        last.bias.sub_(out.mean((0, 2, 3))).mul_(factor).add_(0.5)
+    return module
+
+
 def save(path: Path, module: nn.Module) -> str:
     """Write a checkpoint, and give its path as the command line takes it."""
     torch.save({"params_ema": module.state_dict()}, path)
