@@ -120,11 +120,11 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_basicsr_imports_and_still_needs_us() -> None:
     """The second half fails on the day basicsr imports by itself: then compat.py can go."""
-    pytest.importorskip("torchvision", exc_type=ImportError)
-    try:
-        importlib.metadata.version("basicsr")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("basicsr is not installed (requirements-train.txt)")
+    for package in ("torchvision", "basicsr"):
+        try:
+            importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            pytest.skip(f"{package} is not installed (requirements-train.txt)")
     version = tuple(int(part) for part in importlib.metadata.version("torchvision").split("+")[0].split(".")[:2])
     if version < (0, 17):
         pytest.skip("this torchvision still has the module")
