@@ -49,7 +49,7 @@ def test_a_margin_of_one_row_would_be_wrong(monkeypatch) -> None:
     x = torch.rand(1, 3, 28, 20)
     with torch.no_grad():
         whole = module(x)
-    monkeypatch.setattr("realesrgan.network._HALO", 1)
+    monkeypatch.setattr("realesrgan.stages._HALO", 1)
     result = assembled(TileNetwork(module, CPU, band_rows=5), x, Box(0, 0, 28, 20), 4)
     assert (result - whole).abs().max() > 2e-6
 
