@@ -94,7 +94,8 @@ def run(networks: Networks, job: Job, out: np.ndarray, progress: Optional[Progre
         DeviceLostError: The device is gone.
         TileError: The network failed for another reason, or gave NaN in FP32.
     """
-    return _Run(networks, job, out, progress).finish()
+    with devices.keeping_blocks(networks.device):
+        return _Run(networks, job, out, progress).finish()
 
 
 @dataclass
