@@ -30,6 +30,7 @@ from environment import ROOT, StopRun, say
 
 PICTURE = ROOT / "inputs" / "astronaut.png"
 RESULTS = ROOT / "results"
+OLDEST_TRAIN, NEWEST_TRAIN = (3, 9), (3, 12)  # of Python, for basicsr 1.4.2
 
 
 def parse(argv):
@@ -76,8 +77,13 @@ def main(argv=None):
     venv = Path(os.path.abspath(options.venv or os.environ.get("REALESRGAN_VENV") or str(ROOT / ".venv")))
     try:
         version = environment.make_venv(venv, windows, options.python)
-        if options.train and version[:2] > (3, 12):
-            raise StopRun("Training and faces need basicsr, which does not build on Python 3.13; use 3.9 to 3.12.")
+        if options.train and not OLDEST_TRAIN <= version[:2] <= NEWEST_TRAIN:
+            raise StopRun(
+                "Training and faces need basicsr, which cannot be installed for Python %d.%d. Name a Python of 3.9 to\n"
+                "3.12 and an environment of its own:\n"
+                "python scripts/first_run.py --train --install-only --python PATH_OF_PYTHON --venv .venv-train"
+                % tuple(version[:2])
+            )
         sets = installing.wanted(options.test, options.train)
         installing.install(venv, windows, version, sets, not options.no_space_check)
         python = environment.venv_python(venv, windows)

@@ -297,12 +297,18 @@ def test_exit_status_propagates(calls: List[List[str]], monkeypatch: pytest.Monk
     assert first_run.main(["-i", "x"]) == status
 
 
+@pytest.mark.parametrize("version", [(3, 13, 0), (3, 8, 10)])
 def test_training_is_refused_on_a_python_it_cannot_be_built_on(
-    calls: List[List[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    calls: List[List[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    version: Tuple[int, int, int],
 ) -> None:
-    monkeypatch.setattr(environment, "make_venv", lambda venv, windows, python: (3, 13, 0))
+    monkeypatch.setattr(environment, "make_venv", lambda venv, windows, python: version)
     assert first_run.main(["--train"]) == 1
-    assert "basicsr" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "basicsr" in told and f"Python 3.{version[1]}." in told
+    assert "--python PATH_OF_PYTHON --venv .venv-train" in told, "the environment that is there would be taken again"
     assert calls == []
 
 
