@@ -145,6 +145,17 @@ def _add_sound(out, audio, seconds, start):
     out.mux(audio.encode(None))
 
 
+def damaged_copy(clip, to, number, change):
+    """A copy of an MP4 in which the bytes of one packet are changed."""
+    with av.open(str(clip)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        place, size, moment = packet.pos, packet.size, float(packet.pts * packet.time_base)
+    data = bytearray(clip.read_bytes())
+    change(data, place, size)
+    to.write_bytes(data)
+    return moment
+
+
 def decode(path):
     """(time in seconds as a fraction, frame) of every frame of the first video stream."""
     with av.open(str(path)) as container:

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import av
 import numpy as np
 import pytest
-from clips import Nearest, decode, picture, pictures, times, write
+from clips import Nearest, damaged_copy, decode, picture, pictures, times, write
 
 from realesrgan.video.problems import VideoError
 
 FRAMES = [picture(number) for number in range(36)]
-
-
-def damaged_copy(clip, to, number, change):
-    """A copy of an MP4 in which the bytes of one packet are changed."""
-    with av.open(str(clip)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][number]
-        place, size, moment = packet.pos, packet.size, float(packet.pts * packet.time_base)
-    data = bytearray(clip.read_bytes())
-    change(data, place, size)
-    to.write_bytes(data)
-    return moment
 
 
 def test_an_unreadable_frame_is_concealed_and_reported(tmp_path, enlarge):
