@@ -260,7 +260,7 @@ def plot(path: Path, samples: Sequence[Sample], trends: Mapping[str, Optional[dr
     if samples and len(samples) > drift.settled(len(samples)):
         axes.axvspan(0, pictures[drift.settled(len(samples))], alpha=0.12, color="grey", label="warm-up, left out")
     axes.set(xlabel="pictures", ylabel="MB", title=title)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])  # a level line is not to lie on the frame
     axes.legend(loc="lower right", fontsize=8)
     axes.grid(alpha=0.3)
     figure.tight_layout()
