@@ -202,7 +202,7 @@ def test_everything_at_once(tmp_path, enlarge, upsampler, drawings, words, said)
             assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["one", "둘"]
     # The luma of a flat part of the ground, against the network on the same picture.
     wanted, _ = upsampler.enhance(np.ascontiguousarray(drawings[4][:47, :63]), outscale=3.0)
-    luma = planes_of(decode(target)[2][1], np.uint16)[0][:141, :189] / 4
+    luma = planes_of(decode(target)[2][1], np.uint16)[0][:141, :189] * (255 / 1023)
     smooth = cv2.morphologyEx(wanted, cv2.MORPH_GRADIENT, np.ones((13, 13), np.uint8)).max(-1) < 6
     assert smooth.mean() > 0.05
     assert np.percentile(np.abs(luma - to_yuv(wanted, 9, True)[0])[smooth], 99) <= 2
