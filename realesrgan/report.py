@@ -9,7 +9,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from .errors import InputError
 
@@ -139,9 +139,10 @@ class ReportWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             torn = append and _is_torn(self.path)
             mode = "a" if append else "w"
-            self._file: IO[str] = self.path.open(mode, encoding="utf-8", newline="\n")
+            # Unbuffered: on a full disk nothing is left over that closing would fail to write once more.
+            self._file = self.path.open(mode + "b", buffering=0)
             if torn:
-                self._file.write("\n")
+                self._file.write(b"\n")
         except OSError as error:
             reason = str(error.strerror or error)
             raise InputError(
@@ -152,11 +153,15 @@ class ReportWriter:
             ) from error
 
     def write(self, record: Record) -> None:
-        """Append one record."""
+        """Append one record.
+
+        Raises:
+            OSError: The disk's own error.
+        """
         # Lone surrogates (names that are not valid UTF-8 on Linux) must not end a run at its report.
-        line = record.to_line().encode("utf-8", "backslashreplace").decode("utf-8")
-        self._file.write(line)
-        self._file.flush()
+        left = memoryview(record.to_line().encode("utf-8", "backslashreplace"))
+        while left:
+            left = left[self._file.write(left) :]
 
     def close(self) -> None:
         self._file.close()

@@ -239,6 +239,15 @@ def test_a_disk_that_is_full_for_one(folder, capsys, monkeypatch):
     check(folder, capsys, "big.png", "cannot write: the disk is full; free some space or give another output folder")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, on Linux")
+def test_a_disk_that_is_full_for_the_report(folder, capsys):
+    assert enlarge(folder, "--report", "/dev/full") == 0
+    shown = capsys.readouterr()
+    assert "2 done, 0 skipped, 0 failed" in shown.out
+    assert shown.err.count("/dev/full") == 1
+    assert "cannot be written: No space left on device. It ends here." in shown.err
+
+
 def test_a_target_that_another_program_holds_open(folder, capsys, monkeypatch):
     """As Windows refuses it while a viewer, a virus scanner or a cloud client reads the old result."""
     (folder / "held.png").write_bytes(PNG)

@@ -31,6 +31,14 @@ def test_a_name_that_is_not_unicode_survives(tmp_path):
     assert report.load(tmp_path / "r.jsonl")[0].input == name
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, on Linux")
+def test_a_full_disk_is_said_by_the_write_and_not_once_more_by_closing():
+    writer = report.ReportWriter("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        writer.write(report.Record("a.png", report.DONE))
+    writer.close()
+
+
 @pytest.mark.parametrize("cut", [2, 5, 20, 45])
 def test_any_prefix_is_a_report(tmp_path, cut):
     path = tmp_path / "r.jsonl"
