@@ -14,6 +14,10 @@ DIRECTML = Path(__file__).parent / "directml"
 if str(DIRECTML) not in sys.path:
     sys.path.insert(0, str(DIRECTML))
 
+# Read by OpenMP when torch is loaded, here and in the programs that tests start: on a machine with other work, threads
+# that wait for each other must not keep the processors busy.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_profile_of_the_user() -> Iterator[None]:

@@ -19,7 +19,7 @@ from support.networks import rrdb, srvgg
 from torch import Tensor
 from torch.nn import functional as F
 
-from realesrgan import RealESRGANer, devices, engine, image, network
+from realesrgan import RealESRGANer, devices, image, stages, transfer
 from realesrgan.errors import DeviceError, DeviceLostError, RealESRGANError
 from realesrgan.network import TileNetwork
 
@@ -180,7 +180,7 @@ def test_5_a_dense_block_over_views_of_one_buffer_is_wrong(
         return residual(x, block.conv5(buffer))
 
     upsampler = make(plain)
-    monkeypatch.setattr(network, "_dense", dense)
+    monkeypatch.setattr(stages, "_dense", dense)
     np.testing.assert_array_equal(right(plain), expected)
     result, _ = upsampler.enhance(PIXELS)
     assert not np.array_equal(result, expected)
@@ -194,7 +194,7 @@ def test_6_a_constant_of_full_makes_all_of_it_float64(directml_with, plain, monk
     with directml_with(adapters=(Adapter(float64=False),)) as simulation:
         make(plain).enhance(PIXELS)
         assert simulation.traps == [] and "torch.float64" not in simulation.dtypes
-        monkeypatch.setattr(network, "_added", residual)
+        monkeypatch.setattr(stages, "_added", residual)
         with pytest.raises(DeviceError, match="Float64"):
             make(plain)
         assert numbers(simulation) == {6}
@@ -242,11 +242,11 @@ def test_7_prelu_with_many_weights_ends_the_process(directml, compact, monkeypat
     ids=["flip", "uint16", "bfloat16", "complex"],
 )
 def test_8_quantised_in_another_way_ends_the_process(directml, plain, monkeypatch, change) -> None:
-    quantise = engine._quantise
+    quantise = transfer.quantise
     pixels = picture(31, 42, dtype=np.uint16)
     upsampler = make(plain)
     upsampler.enhance(pixels)
-    monkeypatch.setattr(engine, "_quantise", lambda values, *others: quantise(change(values), *others))
+    monkeypatch.setattr(transfer, "quantise", lambda values, *others: quantise(change(values), *others))
     with pytest.raises(ProcessEnded):
         upsampler.enhance(pixels)
     assert numbers(directml) == {8}
@@ -299,12 +299,12 @@ def test_11_pinned_memory_is_refused(directml, plain, monkeypatch) -> None:
     "change", [lambda values: values.to(torch.float64), lambda values: repr(values) and values], ids=["values", "print"]
 )
 def test_12_a_card_without_float64_refuses_it(directml_with, plain, monkeypatch, change) -> None:
-    quantise = engine._quantise
+    quantise = transfer.quantise
     with directml_with(adapters=(Adapter(float64=False),)) as simulation:
         upsampler = make(plain)
         upsampler.enhance(PIXELS)
         assert "torch.float64" not in simulation.dtypes
-        monkeypatch.setattr(engine, "_quantise", lambda values, *others: quantise(change(values), *others))
+        monkeypatch.setattr(transfer, "quantise", lambda values, *others: quantise(change(values), *others))
         with pytest.raises(RealESRGANError, match="Float64"):
             upsampler.enhance(PIXELS)
 
@@ -312,8 +312,8 @@ def test_12_a_card_without_float64_refuses_it(directml_with, plain, monkeypatch,
 def test_13_a_missing_operator_goes_to_the_cpu_and_back(directml, plain, monkeypatch) -> None:
     make(plain).enhance(PIXELS)
     assert not directml.fallbacks
-    quantise = engine._quantise
-    monkeypatch.setattr(engine, "_quantise", lambda values, *others: quantise(torch.nan_to_num(values), *others))
+    quantise = transfer.quantise
+    monkeypatch.setattr(transfer, "quantise", lambda values, *others: quantise(torch.nan_to_num(values), *others))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         make(plain).enhance(PIXELS)
@@ -391,7 +391,7 @@ def test_unchecked_a_tile_of_fp16_comes_out_broken(directml_with, like_directml,
         assert upsampler.last_run.redone > 0 and not upsampler.half
         assert simulation.half_convolutions > 30
     fine = torch.tensor([0.0, 1.0])
-    monkeypatch.setattr(engine, "_health", lambda values: fine.to(values.device))
+    monkeypatch.setattr(transfer, "health", lambda values: fine.to(values.device))
     with directml_with(half=fault, half_from=30):
         result, _ = make(plain, half=True).enhance(PIXELS)
     assert np.abs(result.astype(int) - expected).max() > 100
