@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import mmap
@@ -445,6 +446,66 @@ def test_ctrl_c_in_the_long_program(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stability, "build", fake)
     assert long_run.main(["--duration", "1000", "--max-side", "16"]) == 130
     assert "as far as it went" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", [repeated, long_run])
+def test_ctrl_c_before_the_first_picture(program, tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stability, "build", stop)
+    pictures(tmp_path / "in")
+    with pytest.raises(SystemExit) as ended:
+        program.main(["--input-dir", str(tmp_path / "in")])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Stopped before the first picture.\n"
+
+
+def test_faults_that_no_picture_is_large_enough_for_are_named(tmp_path):
+    sources = pictures(tmp_path / "small", side=20)
+    run = long_run.LongRun(build, ("srvgg",), sources, ("oom", "corrupt"), tmp_path, seed=1)
+    decks(run)
+    assert run.judge.deviations == []
+    (check,) = (check for check in run.checks() if check.name == "faults as expected")
+    assert (check.ok, check.verdict) == (False, "not all came")
+    assert check.figures == "oom 0/0, corrupt 3/3; too short a run, or no picture of 33 pixels a side, for oom"
+
+
+def test_a_bar_with_the_time_left_on_a_terminal_and_none_elsewhere(monkeypatch, capsys):
+    screen = stability.Screen(100)
+    screen.at(50, "7 pictures")
+    screen.line("plain")
+    screen.close()
+    assert capsys.readouterr() == ("plain\n", "")
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    screen = stability.Screen(100)
+    screen._bar.start_t -= 30  # half of it has taken 30 seconds
+    screen.at(50, "7 pictures")
+    screen._bar.refresh()
+    screen.line("above the bar")
+    screen.at(1000)
+    screen._bar.refresh()
+    screen.close()
+    text = shown.getvalue()
+    assert re.search(r" 50% \|.*\| 00:3\d gone, 00:(29|3\d) left +, 7 pictures", text), text
+    assert re.search(r"100% \|.*\| 00:3\d gone, 00:00 left", text), "what lasts longer than asked ends at the end"
+    assert capsys.readouterr().out == "above the bar\n"
+
+
+def test_without_matplotlib_the_figures_are_there_all_the_same(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(stability, "build", lambda *_: Nearest())
+    plot = tmp_path / "drift.png"
+    status, written = run_batch(tmp_path, monkeypatch, "--iterations", "10", "--plot", plot)
+    assert (status, written["passed"]) == (0, True)
+    assert f"{plot} is not drawn: it needs matplotlib" in capsys.readouterr().out
+    assert not plot.exists()
 
 
 @pytest.mark.parametrize("words", [["--inject", "oom,fire"], ["-s", "2"], ["-n", "no_such_model"]])

@@ -139,8 +139,11 @@ class LongRun:
         if self.inject:
             kinds = ", ".join(f"{kind} {judge.expected[kind]}/{judge.injected[kind]}" for kind in self.inject)
             missing = [kind for kind in self.inject if judge.injected[kind] == 0]
-            fine = judge.injected == judge.expected and not missing
-            checks.append(Check("faults as expected", fine, "yes" if fine else "NO", kinds))
+            as_expected = judge.injected == judge.expected
+            if missing:
+                kinds += f"; too short a run, or no picture of {_SPLITTABLE} pixels a side, for {', '.join(missing)}"
+            verdict = "NO" if not as_expected else "not all came" if missing else "yes"
+            checks.append(Check("faults as expected", verdict == "yes", verdict, kinds))
         if self.stopped:
             checks.append(Check("ran to the end", False, "NO", self.stopped))
         return checks
@@ -223,6 +226,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 sources = corpus.make(Path(scratch) / "pictures", side, options.seed)
         except RealESRGANError as error:
             parser.exit(stability.USAGE, f"{error}\n")
+        except KeyboardInterrupt:
+            parser.exit(stability.INTERRUPTED, "Stopped before the first picture.\n")
         if not sources:
             parser.error(f"--input-dir {options.input_dir} holds no pictures")
         run = LongRun(

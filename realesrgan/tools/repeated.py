@@ -155,6 +155,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             upscaler = stability.build(options.model_name, options)
         except RealESRGANError as error:
             parser.exit(stability.USAGE, f"{error}\n")
+        except KeyboardInterrupt:
+            parser.exit(stability.INTERRUPTED, "Stopped before the first picture.\n")
         output = options.results or Path(scratch) / "results"
         settings = batch.BatchOptions(output=output, outscale=options.outscale, extension=options.ext)
         return _repeat(sources, upscaler, settings, options, notices)
