@@ -25,7 +25,6 @@ __all__ = ["Band", "RRDBStages", "SequenceStages", "convs", "is_rrdbnet", "is_se
 
 _RRDB_PARTS = ("conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
 _HALO = 2
-_Residual = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,8 @@ class RRDBStages:
         self.module = module
         self.owner = owner
         self.shrink = {3: 1, 12: 2, 48: 4}[module.conv_first.in_channels]
-        self.block: Callable[[Any, Tensor, _Residual], Tensor] = owner.compile(_rrdb)
+        self.block: Callable[[Any, Tensor], Tensor] = owner.compile(_rrdb)
         self.last: Callable[[Tensor], Tensor] = owner.compile(self._last)
-        self.residual = _residual_of(owner)
         self.channels_last = owner.device.capabilities.channels_last
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
@@ -111,7 +109,7 @@ class RRDBStages:
         first = self.module.conv_first(x)
         out = first
         for block in self.module.body:
-            out = self.block(block, out, self.residual)
+            out = self.block(block, out)
             self.owner.pause(_block_flops(block, out), out)
         out = self.module.conv_body(out)
         out += first
@@ -159,40 +157,22 @@ class SequenceStages:
         return x
 
 
-def _rrdb(block: Any, x: Tensor, residual: _Residual) -> Tensor:
-    out = _dense(block.rdb1, x, residual)
-    out = _dense(block.rdb2, out, residual)
-    out = _dense(block.rdb3, out, residual)
-    return residual(x, out)
+def _rrdb(block: Any, x: Tensor) -> Tensor:
+    return _added(x, _dense(block.rdb3, _dense(block.rdb2, _dense(block.rdb1, x))))
 
 
-def _dense(block: Any, x: Tensor, residual: _Residual) -> Tensor:
+def _dense(block: Any, x: Tensor) -> Tensor:
     # Concatenated anew each time: in channels-last tensors a slice of one buffer is no cheaper (convolutions copy it),
     # and on DirectML slices are copies.
     seen = x
     for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
         seen = torch.cat((seen, F.leaky_relu(conv(seen), 0.2, inplace=True)), 1)
-    return residual(x, block.conv5(seen))
-
-
-def _residual_of(owner: TileNetwork) -> _Residual:
-    """``x + 0.2 * out``, rounded once where that can be had."""
-    if owner.compiled:
-        return _added_in_single
-    return _added_at_once if owner.device.capabilities.scaled_add else _added
-
-
-def _added_at_once(x: Tensor, out: Tensor) -> Tensor:
-    return torch.add(x, out, alpha=0.2)
-
-
-def _added_in_single(x: Tensor, out: Tensor) -> Tensor:
-    # What _added_at_once does inside; the compiler would round the product by itself.
-    return (x.to(torch.float32) + out.to(torch.float32) * 0.2).to(x.dtype)
+    return _added(x, block.conv5(seen))
 
 
 def _added(x: Tensor, out: Tensor) -> Tensor:
-    return out * 0.2 + x
+    """``x + 0.2 * out``, in ``out``. In two steps, which every backend and the compiler round alike."""
+    return out.mul_(0.2).add_(x)
 
 
 def _prelu(x: Tensor, weight: Tensor) -> Tensor:

@@ -22,7 +22,6 @@ class Capabilities:
         prefers_half: FP16 is taken without being asked for.
         channels_last: Convolutions run faster on channels-last tensors.
         multi_prelu: PReLU with a weight for each channel works.
-        scaled_add: ``torch.add`` with a factor is known to run on the device.
         quantises: Rounding and conversion to uint8 on the device is right.
         converts_uint8: uint8 pixels may be sent and turned into floats on the device.
         largest_tensor: Bytes of the largest tensor whose size is counted right, 0 for any.
@@ -36,7 +35,6 @@ class Capabilities:
     prefers_half: bool = False
     channels_last: bool = False
     multi_prelu: bool = True
-    scaled_add: bool = True
     quantises: bool = True
     converts_uint8: bool = False
     largest_tensor: int = 0
@@ -51,7 +49,6 @@ CAPABILITIES = {
     # drain_flops: a quarter of a second at the 1.5 TFLOP/s that a slow card of this kind reaches.
     "directml": Capabilities(
         multi_prelu=False,
-        scaled_add=False,
         largest_tensor=2**32 - 1,
         drain_flops=400_000_000_000,
         band_rows=16,
