@@ -147,12 +147,11 @@ def _board(options: Dict[str, Any]) -> Any:
         ) from error
 
 
-def _loop(model: Any, options: Dict[str, Any], state: Optional[Dict[str, Any]], board: Any) -> None:
-    """Train until ``total_iter``; ``state`` is the one that training goes on from."""
+def _loop(model: Any, data: Any, validation: List[Any], state: Optional[Dict[str, Any]], board: Any) -> None:
+    """Train until ``total_iter``; ``data`` is (loader, sampler), ``state`` the one that training goes on from."""
     from basicsr.utils import AvgTimer, MessageLogger
 
-    loader, sampler = _training_data(options)
-    validation = _validation_data(options)
+    (loader, sampler), options = data, model.opt
     total, warmup = int(options["train"]["total_iter"]), int(options["train"].get("warmup_iter", -1))
     iteration = state["iter"] if state else 0
     batches = state.get("batches", 0) if state else 0
@@ -223,23 +222,26 @@ def train(options: Dict[str, Any], root: Path, launcher: str = "none", **setting
     state = setup.find_state(options, bool(settings.get("auto_resume")))
     if state is not None:
         setup.resume_networks(options, state["iter"])
+    setup.draw_missing(options)
+    setup.seed_everything(options, state.get("seed") if state else None)
+
+    from basicsr.models import build_model
+
+    # All that can be missing or wrong is found by these three, before an earlier experiment is moved aside.
+    model, data, validation = build_model(options), _training_data(options), _validation_data(options)
     setup.prepare_folders(options, resuming=state is not None)
     setup.set_up_log(options["path"]["log"], options["rank"])
-    setup.seed_everything(options, state.get("seed") if state else None)
     if options["rank"] == 0:
         copy = Path(options["path"]["experiments_root"]) / "options.json"
         copy.write_text(json.dumps(options, indent=2, default=str), encoding="utf-8")
 
-    from basicsr.models import build_model
-
-    model = build_model(options)
     board = None
     try:
         if state is not None:
             model.resume_training(state)
             LOGGER.info(f"Going on from step {state['iter']}")
         board = _board(options)
-        _loop(model, options, state, board)
+        _loop(model, data, validation, state, board)
     except RuntimeError as error:
         if isinstance(error, RealESRGANError) or not options.get("trial"):
             raise

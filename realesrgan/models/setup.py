@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, Dict, Optional
 
@@ -14,8 +15,8 @@ import torch
 from realesrgan.errors import DeviceError, InputError, notice
 from realesrgan.models.state import load_file
 
-__all__ = ["choose_device", "derive", "find_state", "prepare_folders", "resume_networks", "seed_everything"]
-__all__ += ["set_up_log", "start_processes"]
+__all__ = ["choose_device", "derive", "draw_missing", "find_state", "prepare_folders", "resume_networks"]
+__all__ += ["seed_everything", "set_up_log", "start_processes"]
 
 Options = Dict[str, Any]
 LOGGER = logging.getLogger("basicsr")  # the models log here too: one log for all
@@ -179,6 +180,15 @@ def resume_networks(options: Options, iteration: int) -> None:
             paths[f"param_key_{network[-1]}"] = "params"
 
 
+def draw_missing(options: Options) -> None:
+    """Draw the pictures of data sets that ask for it (``textures``) and are not there yet."""
+    if options["rank"] == 0:
+        for dataset in options["datasets"].values():
+            _draw(dataset)
+    if options["dist"]:
+        torch.distributed.barrier()
+
+
 def prepare_folders(options: Options, resuming: bool) -> None:
     """Make the experiment's folders; one of an earlier training by this name is moved aside, unless it is resumed."""
     from basicsr.utils import mkdir_and_rename
@@ -189,13 +199,11 @@ def prepare_folders(options: Options, resuming: bool) -> None:
             mkdir_and_rename(str(root))
         for name in ("experiments_root", "models", "training_states", "visualization"):
             Path(options["path"][name]).mkdir(parents=True, exist_ok=True)
-        for dataset in options["datasets"].values():
-            _draw_missing(dataset)
     if options["dist"]:
         torch.distributed.barrier()
 
 
-def _draw_missing(dataset: Dict[str, Any]) -> None:
+def _draw(dataset: Dict[str, Any]) -> None:
     wanted = dataset.get("textures")
     folder = Path(dataset["dataroot_gt"]) if wanted else None
     if not wanted or not folder or (folder.is_dir() and any(folder.iterdir())):
@@ -214,19 +222,29 @@ def _draw_missing(dataset: Dict[str, Any]) -> None:
 
 
 def set_up_log(folder: Optional[str], rank: int) -> None:
-    """Send the log to the console and (the first process) to a file in ``folder``."""
+    """Send the log to the console and (the first process) to a file in ``folder``.
+
+    What was logged while there was no folder yet stands in the file, too.
+    """
     from basicsr.utils import get_time_str
     from basicsr.utils.logger import initialized_logger
 
     initialized_logger["basicsr"] = True  # basicsr would add handlers of its own
+    earlier = [handler for handler in LOGGER.handlers if isinstance(handler, MemoryHandler)]
+    handlers: "list[logging.Handler]" = [logging.StreamHandler()]
+    if folder is None:
+        handlers.append(MemoryHandler(10000, flushLevel=logging.CRITICAL + 1))
+    elif rank == 0:
+        handlers.append(logging.FileHandler(Path(folder) / f"train_{get_time_str()}.log", encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    if folder is not None and rank == 0:
+        for handler in earlier:
+            handler.setTarget(handlers[-1])
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
         handler.close()
     LOGGER.propagate = False
     LOGGER.setLevel(logging.INFO if rank == 0 else logging.ERROR)
-    handlers: "list[logging.Handler]" = [logging.StreamHandler()]
-    if folder is not None and rank == 0:
-        handlers.append(logging.FileHandler(Path(folder) / f"train_{get_time_str()}.log", encoding="utf-8"))
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
         LOGGER.addHandler(handler)
