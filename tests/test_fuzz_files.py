@@ -1,7 +1,11 @@
-"""Thousands of mutated files: only our own error comes out of the reader, and memory stays bounded."""
+"""Thousands of mutated files: only our own error comes out of the reader, and memory stays bounded.
+
+``pytest -rP tests/test_fuzz_files.py`` shows the counts.
+"""
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 import zlib
@@ -20,8 +24,6 @@ from realesrgan.errors import PictureError
 
 #: Mutations of each of the five formats; together 2,400.
 COUNT = 480
-#: Where the first bytes of pixels are expected at the latest; what is changed behind counts as past the header.
-PAST_HEADER = 0.4
 MAX_PIXELS = 1 << 20
 GROWTH = 200 << 20
 
@@ -40,10 +42,10 @@ def corpus() -> Dict[str, List[bytes]]:
             saved(image.convert("1"), "PNG"),
         ],
         "JPEG": [
-            saved(image, "JPEG", exif=exif_block(6), icc_profile=rgb_profile()),
-            saved(image, "JPEG", progressive=True),
-            saved(cmyk, "JPEG", icc_profile=icc),
-            saved(image.convert("L"), "JPEG"),
+            saved(image, "JPEG", quality=98, exif=exif_block(6), icc_profile=rgb_profile()),
+            saved(image, "JPEG", quality=98, progressive=True),
+            saved(cmyk, "JPEG", quality=98, icc_profile=icc),
+            saved(image.convert("L"), "JPEG", quality=98),
         ],
         "WEBP": [
             saved(image, "WEBP", exif=exif_block(6), icc_profile=rgb_profile()),
@@ -68,32 +70,56 @@ def corpus() -> Dict[str, List[bytes]]:
     }
 
 
-def mutate(data: bytes, rng: random.Random) -> Tuple[bytes, bool]:
-    """A changed copy, and whether all of the change lies past the header."""
+def pixels_of(kind: str, data: bytes) -> Tuple[int, int]:
+    """Where the pixels of the first frame begin, and where what follows the header ends."""
+    if kind == "PNG":
+        return data.index(b"IDAT") + 4, len(data)
+    if kind == "JPEG":
+        at = 2
+        while True:
+            marker, length = struct.unpack_from(">HH", data, at)
+            at += 2 + length
+            if marker == 0xFFDA:
+                return at, len(data)
+    if kind == "WEBP":
+        return next(at for at in range(12, len(data)) if data[at : at + 4] in (b"VP8 ", b"VP8L")) + 8, len(data)
+    if kind == "BMP":
+        return struct.unpack_from("<I", data, 10)[0], len(data)
+    with Image.open(io.BytesIO(data)) as image:
+        starts, sizes = image.tag_v2[273], image.tag_v2[279]  # type: ignore[attr-defined]
+    return min(starts), max(start + size for start, size in zip(starts, sizes))
+
+
+def mutate(data: bytes, rng: random.Random, pixels: Tuple[int, int]) -> Tuple[bytes, bool]:
+    """A changed copy, and whether all of the change lies in its pixels."""
     changed = bytearray(data)
     deep = rng.random() < 0.5
-    low = int(len(data) * PAST_HEADER) if deep else 0
-    way = rng.randrange(7)
+    low, high = pixels if deep else (0, len(data))
+    # A directory behind the pixels, as in most TIFF files, must stay if only they are to change.
+    way = rng.randrange(7 if high == len(data) else 6)
     for _ in range(rng.choice((1, 1, 2, 5, 20))):
-        at = rng.randrange(low, max(low + 1, len(changed) - 8))
+        if high - low < 4:
+            break
+        at = rng.randrange(low, max(low + 1, high - 8))
+        before = len(changed)
         if way == 0:
             changed[at] ^= 1 << rng.randrange(8)
         elif way == 1:
             changed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
         elif way == 2:
-            changed[at : at + 4] = struct.pack(
-                rng.choice("<>") + "I", rng.choice((0, 1, 0xFFFF, 1 << 31, (1 << 32) - 1))
-            )
+            number = rng.choice((0, 1, 0xFFFF, 1 << 31, (1 << 32) - 1))
+            changed[at : at + 4] = struct.pack(rng.choice("<>") + "I", number)
         elif way == 3:
-            del changed[at : at + rng.randrange(1, 30)]
+            del changed[at : min(high, at + rng.randrange(1, 30))]
         elif way == 4:
             changed[at:at] = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 30)))
         elif way == 5:
-            source = rng.randrange(low, len(changed))
-            changed[at : at + 16] = changed[source : source + 16]
+            source = rng.randrange(low, high)
+            length = min(16, high - at, high - source)
+            changed[at : at + length] = changed[source : source + length]
         else:
-            del changed[max(low, at) :]
-            break
+            del changed[at:]
+        high += len(changed) - before
     return bytes(changed), deep
 
 
@@ -113,7 +139,8 @@ def with_changed_rows(data: bytes, rng: random.Random) -> bytes:
     """A PNG that is right but for its rows: wrong filters, too many or too few bytes, other pixels."""
     chunks = png_chunks(data)
     width, height, depth, color = struct.unpack_from(">IIBB", chunks[b"IHDR"])
-    rows, _ = mutate(zlib.decompress(chunks[b"IDAT"]), rng)
+    rows = zlib.decompress(chunks[b"IDAT"])
+    rows, _ = mutate(rows, rng, (0, len(rows)))
     extra = [(name, chunks[name]) for name in (b"PLTE", b"tRNS") if name in chunks]
     return png(rows, (width, height), depth, color, extra)
 
@@ -126,6 +153,27 @@ def test_good_files_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_what_is_called_pixels_is_pixels(kind: str) -> None:
+    """Outside of them a mutation of the pixels changes nothing; what lies before them is a whole header."""
+    rng = random.Random(3)
+    for data in corpus()[kind]:
+        start, end = pixels_of(kind, data)
+        assert 8 <= start < end <= len(data)
+        with Image.open(io.BytesIO(data)) as image:
+            size = image.size
+        deep = 0
+        while deep < 20:
+            changed, past_header = mutate(data, rng, (start, end))
+            if past_header:
+                deep += 1
+                assert changed[:start] == data[:start]
+                assert changed.endswith(data[end:])
+        if kind not in ("TIFF", "WEBP"):  # a directory behind the pixels; a reader that wants the whole file
+            with Image.open(io.BytesIO(data[:start])) as image:
+                assert image.size == size, "the header says it all"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
 def test_mutated_files(tmp_path: Path, kind: str) -> None:
     rng = random.Random(f"mutations of {kind}")
     seeds = corpus()[kind]
@@ -134,7 +182,8 @@ def test_mutated_files(tmp_path: Path, kind: str) -> None:
     start = peak = process.memory_info().rss
     deep = refused = 0
     for number in range(COUNT):
-        data, past_header = mutate(seeds[number % len(seeds)], rng)
+        seed = seeds[number % len(seeds)]
+        data, past_header = mutate(seed, rng, pixels_of(kind, seed))
         if kind == "PNG" and number % 3 == 1:
             data = with_right_checksums(data)
         elif kind == "PNG" and number % 3 == 2:
@@ -153,6 +202,7 @@ def test_mutated_files(tmp_path: Path, kind: str) -> None:
             assert found.pixels.ndim == (2 if found.mode == "L" else 3)
             cv2.resize(found.pixels, (4, 4))  # the array is really there
         peak = max(peak, process.memory_info().rss)
+    print(f"{kind}: {COUNT} files, {deep} changed past the header alone, {refused} refused, {(peak - start) >> 20} MB")
     assert deep >= 0.3 * COUNT, f"only {deep} of {COUNT} mutations past the header"
     assert refused >= 0.1 * COUNT, f"only {refused} of {COUNT} were refused: the mutations are too tame"
     assert peak - start < GROWTH, f"memory grew by {(peak - start) >> 20} MB"
