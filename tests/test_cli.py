@@ -552,7 +552,9 @@ def test_bars_on_a_terminal(tmp_path, nearest, monkeypatch, capsys):
 # The real thing
 
 
-@pytest.mark.parametrize("name", ["gray8_animevideo", "rgba8_animevideo_alpha_resize", "rgb16_animevideo"])
+@pytest.mark.parametrize(
+    "name", ["gray8_animevideo", "rgba8_animevideo", "rgba8_animevideo_alpha_resize", "rgb16_animevideo"]
+)
 def test_golden_pictures_through_the_command_line(tmp_path, name, capsys):
     case = CASES[name]
     words = [
