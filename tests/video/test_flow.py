@@ -109,18 +109,18 @@ LAYOUTS.update({"bgra": (4,), "gbrp": (1, 1, 1), "gray": (1,), "yuyv422": (2,), 
 def test_every_pixel_counts_in_a_comparison_and_no_other_byte(pix_fmt, width):
     from realesrgan.video.pixels import checksum, same_picture
 
-    def frame(garbage, corner=0):
-        # 16-bit colours: a whole step of five bits must differ, not a level of eight.
-        img = np.full((20, width, 3), 90, np.uint8)
-        img[-2:, -2:] += corner
-        packed = av.VideoFrame.from_ndarray(img, format="bgr24").reformat(format=pix_fmt)
-        for plane, each in zip(packed.planes, LAYOUTS[pix_fmt]):
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).copy()
-            rows[:, (plane.width + (pix_fmt == "yuyv422") * plane.width % 2) * each :] = garbage
+    def frame(garbage, changed=None):
+        made = av.VideoFrame(width, 20, pix_fmt)
+        for number, (plane, each) in enumerate(zip(made.planes, LAYOUTS[pix_fmt])):
+            rows = np.full((plane.buffer_size // plane.line_size, plane.line_size), garbage, np.uint8)
+            used = (plane.width + (pix_fmt == "yuyv422") * plane.width % 2) * each
+            rows[: plane.height, :used] = 90
+            rows[plane.height - 1, used - 1] += number == changed
             plane.update(rows)
-        return packed
+        return made
 
     assert same_picture(frame(1), frame(2))
     assert checksum(frame(1)) == checksum(frame(2))
-    assert not same_picture(frame(1), frame(1, corner=24))
-    assert checksum(frame(1)) != checksum(frame(1, corner=24))
+    for number in range(len(LAYOUTS[pix_fmt])):
+        assert not same_picture(frame(1), frame(1, changed=number))
+        assert checksum(frame(1)) != checksum(frame(1, changed=number))

@@ -78,6 +78,34 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path, enlarge):
     assert not parts_folder(target).exists()
 
 
+def test_killed_again_and_again(tmp_path, enlarge):
+    """At any moment, while a segment is written, noted or joined, too: the end is the same."""
+    clip = write(tmp_path / "in.mp4", FRAMES, sound=True)
+    _, whole = enlarge(clip, name="whole", segment=6)
+    target, log = tmp_path / "result.mp4", tmp_path / "log"
+    seen, finished = 0, 0
+    for moment in (0.0, 0.03, 0.08, 0.15, 0.3):
+        running = child(tmp_path, clip, target, pause=0.01)
+        try:
+            wait_for(lambda before=seen: (log.stat().st_size if log.exists() else 0) > before, running)
+            time.sleep(moment)
+        finally:
+            running.kill()
+            running.communicate()
+        seen = log.stat().st_size
+        if target.exists():
+            break
+        assert journaled(target) >= finished, "what was finished stays so"
+        finished = journaled(target)
+    assert finished or target.exists(), "one of the runs got somewhere"
+    if not target.exists():
+        _, target = enlarge(clip, segment=6)
+    assert packets(target, "video") == packets(whole, "video"), "the very same bytes"
+    assert packets(target, "audio") == packets(clip, "audio")
+    assert times(target) == times(clip)
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".partial"]
+
+
 def test_killed_while_joining_only_joins_again(tmp_path, enlarge, monkeypatch):
     from realesrgan.video import run
 
