@@ -89,9 +89,8 @@ def open_video(path: Path) -> Any:
     Raises:
         VideoError: It is no video that PyAV can open.
     """
-    av = pyav.load()
     try:
-        return av.open(str(path), metadata_errors="replace")
+        return pyav.open_input(path)
     except pyav.FILE_ERRORS as error:
         raise VideoError(
             f"{path} cannot be read as a video: {reason_of(error)}. A file whose end is missing (an interrupted "

@@ -6,6 +6,7 @@ import importlib
 import logging
 import warnings
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from ..errors import notice
@@ -20,6 +21,7 @@ __all__ = [
     "can_encode",
     "get_chapters",
     "load",
+    "open_input",
     "say_without_chapters",
     "set_chapters",
     "set_time_base",
@@ -62,6 +64,18 @@ def load() -> Any:
             fitting=FITTING,
         )
     return av
+
+
+def open_input(path: Path) -> Any:
+    """A file, opened for reading; titles that are no UTF-8 do not stop it.
+
+    Raises:
+        One of ``FILE_ERRORS``.
+    """
+    av = load()
+    # Since PyAV 19 it is not asked: such titles are always read.
+    lenient = {} if int(str(av.__version__).split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+    return av.open(str(path), **lenient)
 
 
 def can_encode(encoder: str) -> bool:
