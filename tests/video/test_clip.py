@@ -208,6 +208,31 @@ def test_everything_at_once(tmp_path, enlarge, upsampler, drawings, words, said)
     assert np.percentile(np.abs(luma - to_yuv(wanted, 9, True)[0])[smooth], 99) <= 2
 
 
+def test_a_stream_that_mp4_cannot_hold_is_said(tmp_path, enlarge, upsampler, drawings, words, said):
+    clip = write(tmp_path / "in.mkv", drawings[:2], sound=True, subtitle=words)
+    result, target = enlarge(clip, upsampler, encoder={"container": "mp4"})
+    assert said.count("video.left_out") == 1 and result.frames == 2
+    with av.open(str(target)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "pix_fmt"),
+    [("h264", "mp4", "yuv420p"), ("hevc", "mp4", "yuv420p"), ("av1", "mp4", "yuv420p"), ("ffv1", "mkv", "yuv444p")],
+)
+def test_codecs(tmp_path, enlarge, upsampler, drawings, codec, container, pix_fmt):
+    """Each with its defaults, against the network on the frame as a picture."""
+    clip = write(tmp_path / "in.mkv", drawings[4:6], options={"qp": "0"}, pix_fmt="yuv444p")
+    result, target = enlarge(clip, upsampler, outscale=4.0, encoder={"codec": codec})
+    assert (result.frames, target.suffix) == (2, f".{container}")
+    shown = [frame for _, frame in decode(target)]
+    assert [(frame.width, frame.height, frame.format.name) for frame in shown] == [(384, 256, pix_fmt)] * 2
+    wanted, _ = upsampler.enhance(bgr(decode(clip)[0][1]), outscale=4)
+    smooth = cv2.morphologyEx(wanted, cv2.MORPH_GRADIENT, np.ones((17, 17), np.uint8)).max(-1) < 6
+    difference = bgr(shown[0])[smooth].astype(int) - wanted[smooth]
+    assert smooth.mean() > 0.1 and np.percentile(np.abs(difference), 95) <= 2
+
+
 def test_rotation(tmp_path, enlarge, upsampler, drawings):
     matrix = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], np.int32)
     clip = write(tmp_path / "in.mov", drawings[:2])

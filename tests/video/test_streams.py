@@ -149,15 +149,17 @@ def test_sound_that_only_its_first_packet_shows_to_be_unfit(tmp_path, enlarge, s
 
 
 def test_matroska_without_times_before_zero_says_so_and_keeps_the_sync(tmp_path, enlarge, said):
-    """AAC in MP4 begins 1,024 samples early; Matroska cannot say that, so all streams are that much later."""
+    """AAC in MP4 begins 1,024 samples early; Matroska of FFmpeg before 9 cannot say that: all is that much later."""
     clip = write_rich(tmp_path / "in.mp4", FRAMES)
     assert packets(clip, "audio")[0][1] < 0
     _, target = enlarge(clip, encoder={"container": "mkv"})
     shift = packets(target, "audio")[0][1] - packets(clip, "audio")[0][1]
-    assert 0 < shift < 0.03
+    assert shift < 0.03
+    if av.library_versions["libavformat"] < (63,):
+        assert shift > 0.02
     assert times(target) == pytest.approx([moment + shift for moment in times(clip)], abs=0.0011)
     assert [digest for digest, _ in packets(target, "audio")] == [digest for digest, _ in packets(clip, "audio")]
-    assert said.count("video.shifted") == 1
+    assert said.count("video.shifted") == (shift > 0.001)
 
 
 def test_time_stamps_of_sound_that_do_not_rise(tmp_path, enlarge):
