@@ -102,6 +102,8 @@ def main() -> int:
     faults = []
     if "auto" not in resolved:
         faults.append("the resolver did not survive")
+    elif sys.platform == "win32" and not imported.get("imported"):
+        faults.append("it cannot be imported, on the system that it is made for")
     elif imported.get("adapters"):
         ran = ask(RUN)
         say("on the adapter", ran)

@@ -368,6 +368,8 @@ def test_a_report_that_cannot_be_written_is_said(
         (r"C:\Users\Min Ji\AppData\Local\x.dll is missing", "<home>/x.dll is missing"),
         (r"'C:\Users\Min Ji\my divorce\photo of x.png': no", "'<home>/photo of x.png': no"),
         ("C:/Users/Min Ji/x.dll", "<home>/x.dll"),
+        ('error loading "D:\\Users\\Yu Na\\my secret\\torch\\c10.dll"', 'error loading "<home>/c10.dll"'),
+        ("in /home/yu na/secret/x.py, line 3", "in <home>/x.py, line 3"),
         (r"\\server\share\pictures\a.png", "a.png"),
         ("/mnt/data/people/anna/file.pth: broken", "file.pth: broken"),
         ("torch 2.4.1 needs 1/2 of 3 GB and/or more", "torch 2.4.1 needs 1/2 of 3 GB and/or more"),

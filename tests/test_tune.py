@@ -8,13 +8,14 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 from support.player import CARD, NETWORK
 
-from realesrgan import RealESRGANer, profile, zoo
+from realesrgan import RealESRGANer, devices, profile, zoo
 from realesrgan.tools import tune
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +126,15 @@ def test_small_tiles_alone_are_not_kept_when_time_was_short(played: Any, capsys:
     assert status == 1
     assert profile.lookup(CARD, NETWORK, None) is None
     out = capsys.readouterr().out
-    assert "usual tile 192" in out and "doctor" in out
+    assert "usual tile 192" in out and "--seconds" in out.splitlines()[-1] and "doctor" not in out
+
+
+def test_a_device_without_fp16_is_given_all_the_time_in_fp32(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = replace(devices.CAPABILITIES["directml"], half=False)
+    monkeypatch.setitem(devices.CAPABILITIES, "directml", plain)
+    status, asked = played([answers((192, 2.0))], "--seconds", "100")
+    assert status == 0
+    assert [request[2] for request in asked] == [False] and asked[0][4] > 90
 
 
 def test_a_child_that_always_dies_ends_the_command(played: Any) -> None:

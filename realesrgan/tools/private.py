@@ -16,6 +16,10 @@ __all__ = ["Scrubber"]
 _ROOT = Path(__file__).resolve().parents[2]
 # What is left after the known folders: a drive, a share, or a path from the root with two parts at least.
 _PATH = re.compile(r"""(?<![\w/\\.:<>])(?:[A-Za-z]:[\\/]|\\\\|~[\\/]|/(?=[^\s/'"]+/))[^\s'"<>|*?;,:()]*""", re.VERBOSE)
+# A home that is not named by the environment; users' names may have spaces.
+_HOMES = re.compile(
+    r"""(?:[A-Za-z]:[\\/]+Users|(?<![\w.])/(?:home|Users))[\\/]+[^\\/"'<>|:*?,;\n]+(?=[\\/])""", re.IGNORECASE
+)
 # Folders of the user's own say something about the user too, and may have spaces in their names.
 _BELOW = re.compile(r"""(<home>|<working\ folder>)[\\/](?:[^"'<>|:;,\n]*[\\/])?""", re.VERBOSE)
 _NAMES = ("USER", "USERNAME", "LOGNAME", "COMPUTERNAME", "HOSTNAME", "USERDOMAIN", "SUDO_USER")
@@ -32,6 +36,7 @@ class Scrubber:
         """The text without private parts; of other paths only the last part is left."""
         for folder, label in self._folders:
             text = re.sub(re.escape(folder) + r"(?![\w.-])", label, text, flags=re.IGNORECASE)
+        text = _HOMES.sub("<home>", text)
         text = _PATH.sub(lambda match: re.split(r"[\\/]", match.group().rstrip("\\/"))[-1] or "<path>", text)
         text = _BELOW.sub(r"\1/", text)
         for name, label in self._names:

@@ -51,6 +51,10 @@ _TEXT: Dict[str, Dict[str, str]] = {
         "en": "Nothing could be measured. 'realesrgan doctor' says what is wrong.",
         "ko": "측정하지 못했습니다. 'realesrgan doctor'로 원인을 확인하십시오.",
     },
+    "not_kept": {
+        "en": "Nothing was kept: the time did not suffice. Give more of it with --seconds, or fewer --models.",
+        "ko": "시간이 모자라 저장한 결과가 없습니다. --seconds를 늘리거나 --models를 줄이십시오.",
+    },
     "unwritable": {"en": "The profile cannot be written: {reason}", "ko": "결과를 저장할 수 없습니다: {reason}"},
     "forgotten": {"en": "Removed: {path}", "ko": "삭제했습니다: {path}"},
     "none": {"en": "There is no profile.", "ko": "저장된 결과가 없습니다."},
@@ -130,6 +134,7 @@ class Tuning:
         self.seconds = seconds
         self.lang = lang
         self.device: Any = None
+        self.short = False
         self._child: Optional[Child] = None
 
     def run(self) -> int:
@@ -151,7 +156,7 @@ class Tuning:
         finally:
             self._discard()
         if kept is None:
-            _say("nothing", self.lang)
+            _say("not_kept" if self.short else "nothing", self.lang)
             return 1
         _say("kept", self.lang, path=kept)
         return 0
@@ -162,8 +167,10 @@ class Tuning:
         choices: List[profile.Choice] = []
         below = _NO_BOUND
         end = time.perf_counter() + seconds
-        for half in (False, True):
-            share = (end - time.perf_counter()) / (1 if half else 2)
+        self._child = self._child or self._start()
+        precisions = (False, True) if self.device.capabilities.half else (False,)
+        for number, half in enumerate(precisions):
+            share = (end - time.perf_counter()) / (len(precisions) - number)
             found, measured, failed_at = self._precision(name, half, below, max(share, 1.0))
             structure = structure or found
             # What has cost one process is not tried again for the other precision's sake.
@@ -205,7 +212,7 @@ class Tuning:
             # A choice among small tiles alone would be worse than the rule.
             more = int(2 * self.seconds)
             _say("short", self.lang, model=name, precision=_precision(half), rule=rule, more=more)
-            measured = []
+            measured, self.short = [], True
         elif why:
             _say("end", self.lang, model=name, precision=_precision(half), why=_WHY.get(why, {}).get(self.lang, why))
         return structure, measured, side if fatal else _NO_BOUND
