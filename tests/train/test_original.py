@@ -16,6 +16,7 @@ pytestmark = pytest.mark.train
 
 import torch  # noqa: E402
 
+from realesrgan.checkpoints import torch_is_breakable  # noqa: E402
 from realesrgan.data import textures  # noqa: E402
 from realesrgan.models.registration import import_basicsr  # noqa: E402
 from realesrgan.train import main  # noqa: E402
@@ -44,6 +45,8 @@ assert type(upsampler.model).__module__ == 'basicsr.archs.rrdbnet_arch', type(up
 
 
 def test_a_script_with_basicsrs_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch_is_breakable():
+        pytest.skip("on this torch one's own checkpoint needs trust_weights=True, which no such script says")
     from basicsr.archs.rrdbnet_arch import RRDBNet
 
     torch.manual_seed(0)
