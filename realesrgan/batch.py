@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Mapping, Option
 import numpy as np
 
 from . import batch_steps, files, naming, pipeline, report
-from .batch_plan import CHECK, SKIP, Job, check_output_folder, plan, share
+from .batch_plan import CHECK, SKIP, Job, check_output_folder, left_out, plan, share
 from .batch_types import BatchOptions, BatchResult, Event, Upscaler
 from .errors import DeviceLostError, RealESRGANError, notice
 
@@ -84,7 +84,16 @@ class _Batch:
         self.monitor = monitor
         check_output_folder(options.output, {source.relative.parent for source in sources})
         # Names are decided from the whole list, so that all shares decide the same.
-        self.outputs = naming.plan_outputs(sources, options.output, options.suffix, options.extension)
+        results, ours = left_out(sources, options, former)
+        if results:
+            notice(
+                _log, "batch.results",
+                f"{len(results)} files in {options.output} are results of other pictures there: not enlarged again.",
+                count=len(results), path=str(options.output),
+            )  # fmt: skip
+        claiming = [source for source in sources if source not in ours]
+        self.outputs = naming.plan_outputs(claiming, options.output, options.suffix, options.extension)
+        sources = [source for source in sources if source not in results]
         self.jobs = plan(share(sources, *options.shard), options, former)
         self.described = upscaler.describe()
         self.readers = options.readers or pipeline.default_readers()

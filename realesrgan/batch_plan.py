@@ -6,7 +6,7 @@ import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from . import atomic, naming, report
 from .errors import InputError, PictureError
@@ -14,16 +14,13 @@ from .errors import InputError, PictureError
 if TYPE_CHECKING:
     from .batch_types import BatchOptions
 
-__all__ = ["CHECK", "DO", "SKIP", "Job", "check_output_folder", "parse_shard", "plan", "share"]
+__all__ = ["CHECK", "DO", "SKIP", "Job", "check_output_folder", "left_out", "parse_shard", "plan", "share"]
 
 _log = logging.getLogger(__name__)
 
 DO = "do"
 CHECK = "check"  # whether there is a result is known only once the picture is read
 SKIP = "skip"
-
-_MODES = ("L", "LA", "RGB", "RGBA")
-_DEPTHS = (8, 16)
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,7 @@ def _still_holds(record: report.Record, source: naming.Source, options: BatchOpt
 
 
 def _unless_there(index: int, source: naming.Source, options: BatchOptions, alone: bool) -> Job:
-    extensions = {
-        naming.choose_extension(options.extension, source.path, mode, depth) for mode in _MODES for depth in _DEPTHS
-    }
+    extensions = naming.possible_extensions(options.extension, source.path)
     there = [
         path
         for path in (naming.output_path(source, options.output, options.suffix, item) for item in sorted(extensions))
@@ -121,6 +116,22 @@ def _unless_there(index: int, source: naming.Source, options: BatchOptions, alon
         return Job(index, source, SKIP, there[0], "exists")
     # a.jpg and a.png lie side by side: which of them a result belongs to depends on what they hold.
     return Job(index, source, CHECK)
+
+
+def left_out(
+    sources: Sequence[naming.Source], options: BatchOptions, done: Mapping[str, report.Record]
+) -> Tuple[Set[naming.Source], Set[naming.Source]]:
+    """Sources that are results of others, where a run writes into the folder that it reads.
+
+    Args:
+        done: What a former run says, as for :func:`plan`.
+
+    Returns:
+        Those that are not enlarged once more, and those of them that may be overwritten: the former run wrote them.
+    """
+    results = naming.results_among(sources, options.output, options.suffix, options.extension)
+    written = {report.key(record.output) for record in done.values() if record.status == report.DONE and record.output}
+    return results, {source for source in results if report.key(source.path) in written}
 
 
 def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:

@@ -19,6 +19,10 @@ _PICTURE: Dict[str, Dict[str, str]] = {
         "en": "Nothing can be written to the output folder {path}: {reason}. Give another one with -o.",
         "ko": "출력 폴더 {path}에 쓸 수 없습니다: {reason}. -o로 다른 폴더를 지정하십시오.",
     },
+    "batch.results": {
+        "en": "{count} files in {path} are results of other pictures there: not enlarged again.",
+        "ko": "{path}의 파일 {count}개는 그 폴더에 있는 다른 그림의 결과이므로 다시 확대하지 않습니다.",
+    },
     "report.write": {
         "en": "The report {path} cannot be written: {reason}. Name another file with --report.",
         "ko": "기록 파일 {path}을(를) 쓸 수 없습니다: {reason}. --report로 다른 파일을 지정하십시오.",

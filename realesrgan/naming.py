@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Dict, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Set, Union
 
 from .errors import InputError, PictureError
 
@@ -19,6 +19,8 @@ __all__ = [
     "choose_extension",
     "output_path",
     "plan_outputs",
+    "possible_extensions",
+    "results_among",
     "same_file",
 ]
 
@@ -47,6 +49,8 @@ _HOLDS["BMP"] = (False, False)
 _RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"}
 _RESERVED |= {name + digit for name in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"}
 _LONGEST_NAME = 255
+_MODES = ("L", "LA", "RGB", "RGBA")
+_DEPTHS = (8, 16)
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,11 @@ def choose_extension(requested: str, source_path: PathLike, mode: str, depth: in
     if holds is None or mode.endswith("A") or (depth > 8 and not holds[1]):
         return ".png"
     return suffix
+
+
+def possible_extensions(requested: str, source_path: PathLike) -> Set[str]:
+    """Every suffix that :func:`choose_extension` may give a picture that is not read yet."""
+    return {choose_extension(requested, source_path, mode, depth) for mode in _MODES for depth in _DEPTHS}
 
 
 def output_path(
@@ -208,6 +217,26 @@ class OutputPlan:
             parent = self._folders[path.parent] = os.path.realpath(path.parent)
         text = unicodedata.normalize("NFC", str(Path(parent, path.name)))
         return text if self._sensitive else text.casefold()
+
+
+def results_among(sources: Sequence[Source], output_dir: PathLike, suffix: str, extension: str) -> Set[Source]:
+    """The sources that lie where the result of another one goes: a former run wrote into the folder that it read.
+
+    Without a suffix results cannot be told from pictures, and nothing is found.
+    """
+    found: Set[Source] = set()
+    if not suffix:
+        return found
+    named: Dict[str, List[Source]] = {}
+    for source in sources:
+        named.setdefault(source.path.name.casefold(), []).append(source)
+    for source in sources:
+        for wish in possible_extensions(extension, source.path):
+            target = output_path(source, output_dir, suffix, wish)
+            for other in named.get(target.name.casefold(), ()):
+                if other not in found and same_file(other.path, target):
+                    found.add(other)
+    return found
 
 
 def plan_outputs(

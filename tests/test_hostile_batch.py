@@ -288,6 +288,40 @@ def test_an_output_that_is_the_input(folder, capsys):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("flag", ["--resume", "--skip-existing", None])
+def test_results_beside_their_pictures_are_not_enlarged_again(folder, capsys, flag):
+    """A second run into the folder that it reads does only what is missing."""
+
+    def again(*words: str) -> int:
+        return cli.main(["-i", str(folder), "-o", str(folder), *([flag] if flag else []), *words])
+
+    assert again() == 0
+    first = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+    assert len(first) == 4
+    (folder / "new.bmp").write_bytes(BMP)
+    assert again() == (0 if flag else 1)
+    shown = capsys.readouterr()
+    assert shown.err.count(f"2 files in {folder} are results of other pictures there: not enlarged again.") == 1
+    assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == first
+    assert (folder / "new_out.bmp").exists()
+    if flag:
+        assert "1 done, 2 skipped, 0 failed" in shown.out
+    else:  # nobody knows whose they are, so they keep their bytes
+        assert "1 done, 0 skipped, 2 failed" in shown.out
+        assert "would overwrite the input" in shown.err
+    if flag == "--resume":
+        assert again("-s", "2") == 0
+        assert "3 done, 0 skipped, 0 failed" in capsys.readouterr().out, "our own results are replaced"
+        assert len(list(folder.glob("*.png"))) == 4
+
+
+def test_a_name_like_a_result_is_a_picture_where_results_go_elsewhere(folder, capsys):
+    (folder / "0 first_out.png").write_bytes(PNG)
+    assert enlarge(folder) == 0
+    assert "3 done" in capsys.readouterr().out
+    assert "0 first_out_out.png" in results(folder.parent / "out")
+
+
 def test_two_inputs_of_one_result(folder, capsys):
     (folder / "a.png").write_bytes(PNG)
     (folder / "a.bmp").write_bytes(BMP)
