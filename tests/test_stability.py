@@ -229,7 +229,8 @@ def run_batch(tmp_path, monkeypatch, *words):
 
 def test_the_batch_program_with_a_real_network(tmp_path, monkeypatch, capsys):
     weights = checkpoint(tmp_path)
-    words = ["--model_path", weights, "--device", "cpu", "--iterations", 8, "--results", tmp_path / "kept"]
+    words = ["--model_path", weights, "--trust-weights", "--device", "cpu"]
+    words += ["--iterations", 8, "--results", tmp_path / "kept"]
     status, written = run_batch(tmp_path, monkeypatch, *words)
     text = capsys.readouterr().out
     assert status == 0, text
@@ -404,7 +405,7 @@ def test_the_long_program(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["long_running_test.py"])
     monkeypatch.setattr(long_run, "_SUMMARY", 0.0)
     words = ["--duration", "0", "--model_path", checkpoint(tmp_path), "--device", "cpu", "--max-side", 24]
-    words += ["-n", "realesr-animevideov3", "--output", tmp_path / "report.json"]
+    words += ["-n", "realesr-animevideov3", "--output", tmp_path / "report.json", "--trust-weights"]
     status = long_run.main([str(word) for word in words])
     text = capsys.readouterr().out
     written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))

@@ -67,7 +67,7 @@ def prepare(tmp_path):
         (folder / f"{index}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
     (folder / DAMAGED).write_bytes(b"no picture")
     torch.save({"params": networks.srvgg().state_dict()}, weights)
-    return folder, ["-i", folder, "--model_path", weights, "--device", "cpu", "--lang", "en"]
+    return folder, ["-i", folder, "--model_path", weights, "--trust-weights", "--device", "cpu", "--lang", "en"]
 
 
 def results(folder):

