@@ -99,7 +99,8 @@ def network_alone(upsampler: Any, pixels: np.ndarray, batch: int, count: int) ->
 
     device = devices.resolve(str(upsampler.describe()["device"]))
     tile_network = upsampler._networks.current()
-    network = tile_network._whole or tile_network.module  # what the run calls: the compiled one, if it is
+    whole = tile_network._whole  # what the run calls: the compiled one, if it is
+    network = tile_network.module if whole is None else whole
     try:
         x = torch.from_numpy(np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1)[None])).float() / 255
         x = x.to(device.torch_device, tile_network.dtype).repeat(batch, 1, 1, 1)
