@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,10 @@ if str(DIRECTML) not in sys.path:
 # Read by OpenMP when torch is loaded, here and in the programs that tests start: on a machine with other work, threads
 # that wait for each other must not keep the processors busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and with them all programs that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realesrgan.errors import InputError
@@ -20,6 +20,7 @@ def coverage(canvas: Canvas, tiles: list) -> np.ndarray:
     return count
 
 
+@settings(deadline=None)
 @given(
     sizes,
     sizes,
@@ -52,6 +53,7 @@ def test_tiles_write_every_pixel_once_and_read_around_it(height, width, pre_pad,
         assert len({(tile.read.height, tile.read.width) for tile in tiles}) == 1
 
 
+@settings(deadline=None)
 @given(sizes, sizes, st.integers(1, 80), st.integers(1, 40))
 def test_a_split_tile_writes_the_same_pixels(height, width, size, limit) -> None:
     canvas = Canvas(height, width)
@@ -70,6 +72,7 @@ def test_untiled_is_one_tile_of_the_whole_canvas() -> None:
     assert tile.read == Box(0, 0, 8, 12)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(0, 15), st.sampled_from([1, 2, 4]))
 def test_reflections_are_numpys(size, pre_pad, multiple) -> None:
     canvas = Canvas(size, 1, pre_pad, multiple)
