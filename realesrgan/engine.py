@@ -94,8 +94,7 @@ def run(networks: Networks, job: Job, out: np.ndarray, progress: Optional[Progre
         DeviceLostError: The device is gone.
         TileError: The network failed for another reason, or gave NaN in FP32.
     """
-    with devices.keeping_blocks(networks.device):
-        return _Run(networks, job, out, progress).finish()
+    return _Run(networks, job, out, progress).finish()
 
 
 @dataclass
@@ -164,7 +163,8 @@ class _Run:
         if limit is not None and tile.side > limit:
             self.waiting.extendleft(reversed(tiling.split(self.job.canvas, tile, limit, self.job.pad)))
         else:
-            self._launch(tile)
+            with devices.keeping_blocks(self.device):  # for one tile, so that memory does not fall to pieces
+                self._launch(tile)
 
     def _launch(self, tile: Tile) -> None:
         trial = tile in self.trials

@@ -30,7 +30,7 @@ ASSUMED = 8 * 2**30
 SHARED = 2 * 2**30
 """Memory counted for a graphics unit that shares the main memory."""
 _RX_580 = re.compile(r"\brx\s*5[789]0\b", re.IGNORECASE)
-_CPU_TILE = {"rrdbnet": 256, "srvgg": 256, "other": 256}
+_CPU_TILE = {"rrdbnet": 256, "srvgg": 192, "other": 256}
 
 
 @dataclass(frozen=True)
