@@ -152,16 +152,25 @@ def _kind_of(data: bytes, path: Path) -> str:
 
 
 def _check_archive(data: bytes, path: Path) -> None:
-    """Raises on a truncated zip archive and on flipped bits, which torch does not look for."""
+    """Raises on a truncated zip archive, on flipped bits, which torch does not look for, and on TorchScript."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             bad = archive.testzip()
+            names = archive.namelist()
     except zipfile.BadZipFile:
         raise _damaged(path, f"the zip archive ends early, at {len(data)} bytes") from None
     except Exception as error:
         raise _damaged(path, _first_line(error)) from error
     if bad is not None:
         raise _damaged(path, f"the checksum of {bad} in it is wrong")
+    # torch 2.4 hands such a file to torch.jit.load in spite of weights_only=True.
+    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+        raise WeightsError(
+            f"{path} is a TorchScript program, not a checkpoint, and is refused. Ask its author for a .safetensors "
+            "file, or for a .pth that holds nothing but a state dict.",
+            code="weights.script",
+            path=str(path),
+        )
 
 
 def _is_tar(data: bytes) -> bool:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Dict, Tuple
@@ -187,6 +188,23 @@ def test_an_attack_is_refused_and_does_not_run(tmp_path: Path, options: Dict[str
 def test_an_object_that_is_not_numbers_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, saved({"params": STATE, "options": argparse.Namespace(a=1)}))
     assert "argparse.Namespace" in str(refused(path))
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_torchscript_is_refused_before_torch_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trust: bool
+) -> None:
+    def unexpected(*args: Any, **options: Any) -> None:
+        raise AssertionError("torch was asked")
+
+    monkeypatch.setattr(torch, "load", unexpected)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py", "version"):
+            archive.writestr(f"model/{name}", b"\x80\x02.")
+    error = refused(write(tmp_path, stream.getvalue()), trust=trust)
+    assert error.code == "weights.script"
+    assert "state dict" in str(error)
 
 
 @pytest.mark.parametrize("trust", [False, True])
