@@ -36,6 +36,8 @@ def network(
     if model_path is None:
         if model is None:
             raise InputError("RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.")
+        if dni_weight is not None:
+            raise InputError("dni_weight mixes two checkpoints: model_path must name them, it is None.")
         return model.float(), type(model).__name__, "model"
     paths = [model_path] if isinstance(model_path, (str, Path)) else list(model_path)
     if dni_weight is not None:

@@ -99,8 +99,8 @@ _DEVICE: Dict[str, Dict[str, str]] = {
         "고르십시오.",
     },
     "device.missing": {
-        "en": "The device {device} is not there: {reason}. This machine has: {there}.",
-        "ko": "{device} 장치가 없습니다({reason}). 이 컴퓨터의 장치: {there}.",
+        "en": "The device {device} is not there: {reason}. This machine has: {there}. What to do: {remedy}.",
+        "ko": "{device} 장치가 없습니다({reason}). 이 컴퓨터의 장치: {there}. 해결 방법: {remedy}",
     },
     "device.failed": {
         "en": "{device} ({name}) failed on a small test picture: {reason}",

@@ -76,7 +76,8 @@ def check_device(networks: Networks) -> None:
         with devices.full_precision(device):
             result = _run(networks.single(), sample_texture(), networks.scale)
     except Exception as error:
-        if not isinstance(error, RuntimeError) and devices.classify(error) == "other":
+        # torch-directml raises plain Exceptions too; others, a TypeError say, are mistakes in a program.
+        if not (isinstance(error, RuntimeError) or type(error) is Exception) and devices.classify(error) == "other":
             raise
         reason = " ".join(str(error).split())[:200]
         raise DeviceError(
@@ -175,7 +176,8 @@ class Networks:
         if not (capabilities.prefers_half if wish is None else wish):
             return
         if not capabilities.half:
-            self._say(f"FP16 is not used on the {self.device.label}: it is slower there and not complete.")
+            reason = "it is slower there and not complete"
+            self._say(f"FP16 is not used on the {self.device.label}: {reason}.", reason=reason)
             return
         try:
             self.half = True
@@ -219,7 +221,7 @@ class Networks:
         devices.free(self.device)
         self._say(f"FP16 does not hold on {self.device.name} ({reason}): going on in FP32.", reason=reason)
 
-    def _say(self, message: str, reason: str = "") -> None:
+    def _say(self, message: str, reason: str) -> None:
         notice(logger, "precision.single", message, device=self.device.name, reason=reason)
 
     def _build(self, half: bool) -> TileNetwork:

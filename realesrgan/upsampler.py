@@ -109,6 +109,7 @@ class RealESRGANer(Steps):
         self.img: Optional[Tensor] = None
         self.output: Optional[Tensor] = None
         self.last_run = RunRecord()
+        devices.resolve(device, gpu_id)  # one that is not there is said before weights are fetched
         module, self.model_name, self.weights_source = assemble.network(
             model_path, dni_weight, model, weights_from=weights_from, trust=trust_weights, progress=progress
         )
@@ -215,7 +216,7 @@ class RealESRGANer(Steps):
                 scale=self.scale,
                 network=self._network_scale,
             )
-        canvas = Canvas(height, width, self.pre_pad, self.mod_scale or self._structure.shrink)
+        canvas = Canvas(height, width, self.pre_pad, self._multiple())
         tile = self.tile_size or self._choose_tile(canvas)
         if self._limit is not None:
             tile = min(tile or self._limit, self._limit)
@@ -224,6 +225,11 @@ class RealESRGANer(Steps):
         if outcome.limit is not None:
             self._limit = outcome.limit
         return outcome
+
+    def _multiple(self) -> int:
+        """``mod_scale`` as set by a script, raised to what the network needs as well."""
+        wanted, needed = self.mod_scale or 1, self._structure.shrink
+        return wanted * needed // math.gcd(wanted, needed)
 
     def _choose_tile(self, canvas: Canvas) -> int:
         device = self._networks.device

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ def isolates(wish: Optional[bool], request: Optional[str]) -> bool:
     """
     if wish is not None:
         return wish
-    backend, _ = devices.parse(request or os.environ.get(devices.ENVIRONMENT) or None)
+    backend, _ = devices.parse(request or None)
     if backend == "auto":
         return importlib.util.find_spec("torch_directml") is not None
     return backend == "directml"

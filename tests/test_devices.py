@@ -10,7 +10,7 @@ from typing import Any, List
 import pytest
 import torch
 
-from realesrgan import devices, windows
+from realesrgan import devices, messages, windows
 from realesrgan.devices import Device, Listing, Note
 from realesrgan.errors import DeviceError, InputError
 
@@ -82,6 +82,9 @@ def test_the_environment_counts_when_nothing_is_asked_for(monkeypatch) -> None:
     assert devices.resolve("cpu") == CPU
     assert devices.is_explicit(None)
     assert not devices.is_explicit("auto")
+    monkeypatch.setenv(devices.ENVIRONMENT, "cuda:x")
+    with pytest.raises(InputError, match=r"'cuda:x' \(from REALESRGAN_DEVICE\) is not known"):
+        devices.resolve()
 
 
 @pytest.mark.parametrize("wrong", ["dlm", "cuda:x", "auto:1", "vulkan", "cuda:-1"])
@@ -105,8 +108,10 @@ def test_what_is_not_there_is_an_error_that_lists_what_is(monkeypatch) -> None:
         devices.resolve("dml")
     assert "cuda:0 (NVIDIA A)" in str(caught.value)
     assert "pip install torch-directml" in str(caught.value)
-    with pytest.raises(DeviceError, match="cuda:7 is not there"):
+    assert "pip install torch-directml" in messages.render(caught.value, "ko")
+    with pytest.raises(DeviceError, match="cuda:7 is not there.* --device cuda:0") as caught:
         devices.resolve("cuda", 7)
+    assert "--device cuda:0" in messages.render(caught.value, "ko")
 
 
 def test_an_unfit_device_is_passed_over(monkeypatch) -> None:
@@ -162,11 +167,13 @@ def test_an_integrated_adapter_comes_last_and_names_lose_their_nul(directml_with
         ("RX 580 2048SP", False),
         ("Radeon RX Vega", False),
         ("Radeon (TM) RX 480 Graphics", False),
+        ("AMD Radeon R7 200 Series", False),
         ("AMD Radeon RX 6600 XT", False),
         ("NVIDIA GeForce RTX 3060", False),
         ("Intel(R) Arc(TM) A770 Graphics", False),
         ("AMD Radeon(TM) Graphics", True),
         ("AMD Radeon Graphics", True),
+        ("AMD Radeon(TM) R7 Graphics", True),
         ("AMD Radeon(TM) RX Vega 10 Graphics", True),
         ("Radeon Vega 8 Graphics", True),
         ("AMD Radeon 780M Graphics", True),

@@ -12,7 +12,7 @@ import torch
 from support.networks import CPU, rrdb, srvgg
 from torch import Tensor, nn
 
-from realesrgan import devices, engine, image
+from realesrgan import devices, engine, image, messages
 from realesrgan.engine import Job
 from realesrgan.errors import DeviceError
 from realesrgan.precision import HALF_MAX, Networks, check_device, half_fault, sample_texture
@@ -122,6 +122,7 @@ def test_the_cpu_works_in_fp32_and_says_so_once(caplog) -> None:
         upsampler = RealESRGANer(4, None, model=srvgg(), half=True, device="cpu")
     assert upsampler.half is False
     assert [record.notice_code for record in caplog.records] == ["precision.single"]
+    assert "slower there" in messages.render_record(caplog.records[0], "ko")
 
 
 def wrong(network_run: Any, amount: float) -> Any:
@@ -157,6 +158,17 @@ def test_auto_takes_the_next_device_and_a_name_is_an_error(directml, monkeypatch
     assert [record.notice_code for record in caplog.records] == ["device.refused"]
     with pytest.raises(DeviceError, match="Update the graphics driver"):
         RealESRGANer(4, None, model=srvgg(), device="dml")
+
+
+def test_a_plain_exception_of_a_backend_refuses_the_device_too(directml, monkeypatch) -> None:
+    from realesrgan import precision
+
+    def broken(network: Any, x: Tensor, scale: int) -> Tensor:
+        raise Exception("Invalid device_id argument supplied 0. device_id must be in range [0, 0).")
+
+    monkeypatch.setattr(precision, "_run", broken)
+    with pytest.raises(DeviceError, match="Invalid device_id"):
+        check_device(Networks(srvgg(), devices.resolve("dml"), 4))
 
 
 def test_a_device_that_fails_its_check_is_refused(directml_with) -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from support.networks import Failing, Nearest, rrdb, srvgg
 
-from realesrgan import RealESRGANer
-from realesrgan.errors import InputError, RealESRGANError
+from realesrgan import RealESRGANer, assemble
+from realesrgan.errors import DeviceError, InputError, RealESRGANError
 from realesrgan.tiling import Box
 
 
@@ -113,6 +113,14 @@ def test_attributes_are_read_at_each_call() -> None:
         made.enhance(picture)
 
 
+@pytest.mark.parametrize("mod_scale", [1, 3, 4])
+def test_a_mod_scale_that_the_network_cannot_take_is_raised_to_one_it_can(mod_scale) -> None:
+    module = rrdb(2)
+    made = upsampler(module, 2, tile=8, tile_pad=4, pre_pad=0)
+    made.mod_scale = mod_scale
+    assert made.enhance(np.full((13, 11, 3), 90, np.uint8))[0].shape == (26, 22, 3)
+
+
 def test_a_scale_that_is_not_the_networks_is_an_error_that_says_which_is() -> None:
     with pytest.raises(InputError, match="enlarges by 2: pass scale=2"):
         upsampler(rrdb(2), 4)
@@ -166,6 +174,17 @@ def test_nothing_to_load_is_an_error() -> None:
         RealESRGANer(4, None)
     with pytest.raises(InputError, match="2 files"):
         RealESRGANer(4, ["a.pth", "b.pth"])
+    with pytest.raises(InputError, match="dni_weight"):
+        upsampler(dni_weight=[0.5, 0.5])
+
+
+def test_a_device_that_is_not_there_is_said_before_weights_are_looked_for(monkeypatch) -> None:
+    def unexpected(*args, **options):
+        raise AssertionError("weights were looked for")
+
+    monkeypatch.setattr(assemble, "network", unexpected)
+    with pytest.raises(DeviceError, match="xpu:9 is not there"):
+        RealESRGANer(4, "RealESRGAN_x4plus", device="xpu:9")
 
 
 def test_a_run_can_be_described() -> None:

@@ -30,17 +30,24 @@ _INSTALL = {
 def parse(request: Union[str, Any, None]) -> Tuple[str, Optional[int]]:
     """Backend (or ``"auto"``) and index of a request such as ``"dml:1"``, ``"cuda"`` or a ``torch.device``.
 
+    None takes the environment variable :data:`ENVIRONMENT`, and ``"auto"`` without it.
+
     Raises:
         InputError: No such backend.
     """
+    origin = ""
+    if request is None:
+        request = os.environ.get(ENVIRONMENT) or None
+        origin = f" (from {ENVIRONMENT})"
     text = "auto" if request is None else str(request).strip().lower()
     name, _, index = text.partition(":")
     name = _ALIASES.get(name, name)
     if (name != "auto" and name not in ORDER) or (index and not index.isdigit()) or (name == "auto" and index):
         raise InputError(
-            f"Device {request!r} is not known; allowed are auto, directml (dml, dml:1), cuda (cuda:0), xpu, mps, cpu.",
+            f"Device {request!r}{origin} is not known; allowed are auto, directml (dml, dml:1), cuda (cuda:0), xpu, "
+            "mps, cpu.",
             code="device.unknown",
-            device=str(request),
+            device=f"{request}{origin}",
         )
     return name, int(index) if index else None
 
@@ -61,13 +68,13 @@ def resolve(
         DeviceError: The device that was asked for is not there.
         InputError: The request cannot be read, or contradicts ``gpu_id``.
     """
-    if request is None:
-        request = os.environ.get(ENVIRONMENT) or None
     backend, index = parse(request)
     if gpu_id is not None and gpu_id < 0:
         raise InputError(f"gpu_id is {gpu_id}; it must be 0 or more.", gpu_id=gpu_id)
     if index is not None and gpu_id is not None and index != gpu_id:
-        raise InputError(f"The device {request} contradicts gpu_id {gpu_id}; give one of the two.", gpu_id=gpu_id)
+        raise InputError(
+            f"The device {backend}:{index} contradicts gpu_id {gpu_id}; give one of the two.", gpu_id=gpu_id
+        )
     index = gpu_id if index is None else index
     listing = finding.available()
     usable = [device for device in listing.devices if device not in exclude]
@@ -103,8 +110,6 @@ def _say_passed_over(listing: Listing, usable: Sequence[Device]) -> None:
 
 def is_explicit(request: Union[str, Any, None]) -> bool:
     """Whether a request (or the environment variable in its place) names a backend."""
-    if request is None:
-        request = os.environ.get(ENVIRONMENT) or None
     return parse(request)[0] != "auto"
 
 
@@ -114,6 +119,6 @@ def _missing(backend: str, index: Optional[int], listing: Listing) -> DeviceErro
     note = next((note.reason for note in listing.notes if note.backend == backend), "")
     reason = note or "there is no device of this number"
     sentence = f"The device {asked} is not there: {reason}. This machine has: {there}."
-    if note:
-        sentence += f" To get it: {_INSTALL[backend]}."
-    return DeviceError(sentence, code="device.missing", device=asked, there=there, reason=reason)
+    remedy = _INSTALL[backend] if note else "--device " + listing.devices[0].spec
+    sentence += f" To get it: {remedy}." if note else f" Take one of those, for example with {remedy}."
+    return DeviceError(sentence, code="device.missing", device=asked, there=there, reason=reason, remedy=remedy)

@@ -16,7 +16,7 @@ from .kinds import ORDER, Device, torch, torch_directml
 __all__ = ["Listing", "Note", "available"]
 
 _INTEGRATED = re.compile(
-    r"radeon\s*(\(tm\))?\s*graphics$|\bvega\s*\d+\s*graphics|radeon\s*(\(tm\))?\s*\d{3}m\b|\buhd\b|\biris\b|"
+    r"radeon\s*(\(tm\))?\s*(r\d\s*)?graphics$|\bvega\s*\d+\s*graphics|radeon\s*(\(tm\))?\s*\d{3}m\b|\buhd\b|\biris\b|"
     r"intel.*\bhd graphics|\barc(\(tm\))?\s*graphics$",
     re.IGNORECASE,
 )
