@@ -60,6 +60,8 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     shard = options.shard or _torchrun_shard(os.environ)
     settings = _batch_settings(options, shard)
     arguments = upscaler_arguments(options, os.environ)
+    if options.denoise_strength not in (None, 1) and arguments["dni_weight"] is None:
+        console.warn("cli.denoise")
     digest = report.digest({**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance})
     settings = batch.BatchOptions(**{**settings.__dict__, "digest": digest})
     report_path = _report_path(options)

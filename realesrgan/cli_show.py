@@ -71,9 +71,19 @@ class Show:
                 width=record.output_size[0],
                 height=record.output_size[1],
                 seconds=f"{seconds:.1f}",
+                work=_work(record, console.lang),
             )
         elif record.status == report.SKIPPED:
             console.say("cli.skipped", number=event.index + 1, total=event.total, input=record.input)
+
+
+def _work(record: report.Record, lang: str) -> str:
+    """How the picture was cut, which the program chooses where -t does not say."""
+    if not record.tiles or record.tile is None:
+        return ""
+    if record.tile == record.input_size:
+        return messages.say("cli.untiled", lang)
+    return messages.say("cli.tiled", lang, count=record.tiles, tile=f"{record.tile[0]}x{record.tile[1]}")
 
 
 def note_text(note: str, lang: str) -> str:

@@ -21,8 +21,14 @@ _CLI: Dict[str, Dict[str, str]] = {
     },
     "cli.bar_files": {"en": "pictures", "ko": "그림"},
     "cli.done": {
-        "en": "[{number}/{total}] {input} -> {output} ({width}x{height}, {seconds} s)",
-        "ko": "[{number}/{total}] {input} -> {output} ({width}x{height}, {seconds}초)",
+        "en": "[{number}/{total}] {input} -> {output} ({width}x{height}, {seconds} s{work})",
+        "ko": "[{number}/{total}] {input} -> {output} ({width}x{height}, {seconds}초{work})",
+    },
+    "cli.untiled": {"en": ", untiled", "ko": ", 타일로 나누지 않음"},
+    "cli.tiled": {"en": ", {count} tiles of up to {tile}", "ko": ", 최대 {tile} 타일 {count}개"},
+    "cli.denoise": {
+        "en": "-dn has no effect: only realesr-general-x4v3 takes it, under its official file name.",
+        "ko": "-dn은 효과가 없습니다. 공식 파일 이름을 쓰는 realesr-general-x4v3 모델에서만 적용됩니다.",
     },
     "cli.skipped": {
         "en": "[{number}/{total}] {input} is done already: skipped",

@@ -514,6 +514,26 @@ def test_own_weights_of_another_scale(tmp_path):
     assert load(tmp_path / "out" / "a_out.png").shape == (10, 12, 3)
 
 
+def test_how_a_picture_was_cut_is_said_and_a_flag_without_effect_too(tmp_path, capsys):
+    import torch
+
+    spec = zoo.ModelSpec("tiny", "srvgg", 4, num_feat=8, num_conv=1)
+    torch.save({"params_ema": zoo.build(spec).state_dict()}, tmp_path / "own.pth")
+    save(tmp_path / "a.png", 5, 9, 3)
+    words = ["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--device", "cpu", "--trust-weights"]
+    words += ["--model_path", str(tmp_path / "own.pth")]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr()
+    assert re.search(r"\(36x20, [\d.]+ s, untiled\)", shown.out)
+    assert "-dn" not in shown.err
+    assert cli.main([*words, "-t", "4", "-dn", "0.3"]) == 0
+    shown = capsys.readouterr()
+    assert re.search(r"\(36x20, [\d.]+ s, 6 tiles of up to 4x4\)", shown.out)
+    assert "-dn has no effect" in shown.err
+    assert cli.main([*words, "-n", "realesr-general-x4v3", "-dn", "1"]) == 0
+    assert "-dn" not in capsys.readouterr().err
+
+
 # Bars and lines
 
 
@@ -552,9 +572,7 @@ def test_bars_on_a_terminal(tmp_path, nearest, monkeypatch, capsys):
 # The real thing
 
 
-@pytest.mark.parametrize(
-    "name", ["gray8_animevideo", "rgba8_animevideo", "rgba8_animevideo_alpha_resize", "rgb16_animevideo"]
-)
+@pytest.mark.parametrize("name", CASES)
 def test_golden_pictures_through_the_command_line(tmp_path, name, capsys):
     case = CASES[name]
     words = [
@@ -580,7 +598,7 @@ def test_golden_pictures_through_the_command_line(tmp_path, name, capsys):
         assert difference.max() <= 8
     out = capsys.readouterr().out
     assert re.search(r"^Device: CPU, .+\(cpu\), FP32, tile \w+$", out, re.MULTILINE)
-    assert re.search(r"^Weights: realesr-animevideov3 ", out, re.MULTILINE)
+    assert re.search(rf"^Weights: {case['model']} ", out, re.MULTILINE)
 
 
 # Several processes, and signals
