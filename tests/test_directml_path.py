@@ -9,9 +9,9 @@ from typing import Any, Iterator
 import numpy as np
 import pytest
 from support.card import GIB, KINDS, assert_close, get, on_cpu, picture, put, save, spread
-from support.networks import seeded
+from support.networks import seeded, srvgg
 
-from realesrgan import cli, devices, zoo
+from realesrgan import RealESRGANer, cli, devices, zoo
 from realesrgan.archs.rrdbnet_arch import RRDBNet
 
 COMMON = [
@@ -90,6 +90,19 @@ def test_a_512_tile_of_full_width_fits_8_gib_and_is_cut_on_2(
     smaller = [record for record in caplog.records if getattr(record, "notice_code", "") == "tile.smaller"]
     assert len(smaller) == splits
     assert_close(result, on_cpu(pixels, weights, 4, 250 if splits else 512))
+
+
+def test_the_device_sees_one_tile_however_large_the_picture(directml_with) -> None:
+    peaks = []
+    for side in (48, 240):
+        with directml_with() as simulation:
+            made = RealESRGANer(4, None, model=srvgg(), device="dml", tile=16, tile_pad=4, pre_pad=0)
+            simulation.reset_peak()
+            made.enhance(picture(side, side))
+            assert made.last_run.tiles == (side // 16) ** 2
+            peaks.append(simulation.peak[0])
+    assert peaks[0] == pytest.approx(peaks[1], rel=1e-6)
+    assert peaks[0] > 0
 
 
 @pytest.mark.parametrize("fault", ["nan", "black"])

@@ -125,6 +125,32 @@ def test_the_cpu_works_in_fp32_and_says_so_once(caplog) -> None:
     assert "slower there" in messages.render_record(caplog.records[0], "ko")
 
 
+@pytest.fixture()
+def tf32_allowed() -> Any:
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_tf32_is_off_while_a_device_is_checked(directml, tf32_allowed, monkeypatch) -> None:
+    from realesrgan import precision
+
+    flags = torch.backends
+    as_on_cuda, as_before = devices.full_precision, precision._run
+    seen = []
+
+    def run_and_look(network: Any, x: Tensor, scale: int) -> Tensor:
+        seen.append((network.device.backend, flags.cudnn.allow_tf32, flags.cuda.matmul.allow_tf32))
+        return as_before(network, x, scale)
+
+    monkeypatch.setattr(precision, "_run", run_and_look)
+    monkeypatch.setattr(devices, "full_precision", lambda device: as_on_cuda(devices.Device("cuda", 0, "NVIDIA A")))
+    check_device(Networks(srvgg(), devices.resolve("dml"), 4))
+    assert seen[0] == ("directml", False, False)
+    assert (flags.cudnn.allow_tf32, flags.cuda.matmul.allow_tf32) == (True, True)
+
+
 def wrong(network_run: Any, amount: float) -> Any:
     def run_wrong(network: Any, x: Tensor, scale: int) -> Tensor:
         result = network_run(network, x, scale)
