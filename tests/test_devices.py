@@ -203,6 +203,8 @@ def test_missing_torch_leaves_the_cpu_and_says_why(monkeypatch) -> None:
         (RuntimeError("Unknown error -2147024882"), "memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate 1.00 GiB"), "memory"),
         (RuntimeError("MPS backend out of memory"), "memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "memory"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "memory"),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."), "memory"),
         (MemoryError(), "memory"),
         (RuntimeError("Unknown error -2005270522"), "lost"),

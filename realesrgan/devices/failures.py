@@ -8,7 +8,7 @@ __all__ = ["classify"]
 
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|not enough GPU video memory available|-2147024882|8007000E|not enough memory: you tried|"
-    r"can't allocate memory|UR_RESULT_ERROR_OUT_OF",
+    r"can't allocate memory|STATUS_ALLOC_FAILED|UR_RESULT_ERROR_OUT_OF",
     re.IGNORECASE,
 )
 _LOST = re.compile(
