@@ -63,7 +63,7 @@ class Restorer(GFPGANer):
         for network in (self._gfpgan, self._detection, self._parsing):
             network.register_forward_pre_hook(lambda *_: self.tick())  # copies on a device keep it
         self._use_cpu()
-        if device.backend != "cpu":
+        if not devices.is_host(device):
             self._move_to(device, half)
 
     @property
@@ -74,7 +74,7 @@ class Restorer(GFPGANer):
     def leave_device(self, reason: str) -> bool:
         """Run on the CPU from now on, and say why; False if that is so already."""
         left = self.placed_on
-        if left.backend == "cpu":
+        if devices.is_host(left):
             return False
         self._use_cpu()
         devices.free(left)

@@ -51,7 +51,7 @@ class TileNetwork:
         self.half = half
         self.band_rows = band_rows or device.capabilities.band_rows
         self.dtype = torch.float16 if half else torch.float32
-        own = module if device.backend == "cpu" else copy.deepcopy(module)
+        own = module if devices.is_host(device) else copy.deepcopy(module)
         self.module = own.to(device=device.torch_device, dtype=self.dtype).eval()
         for parameter in self.module.parameters():
             parameter.requires_grad_(False)

@@ -70,7 +70,7 @@ def check_device(networks: Networks) -> None:
         DeviceError: The device fails, or is off by more than :data:`SINGLE_MAX`.
     """
     device = networks.device
-    if device.backend == "cpu":
+    if devices.is_host(device):
         return
     try:
         with devices.full_precision(device):

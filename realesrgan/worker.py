@@ -7,7 +7,6 @@ goes on with the same picture in smaller tiles. This process never imports torch
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import re
 import time
@@ -40,18 +39,14 @@ def isolates(wish: Optional[bool], request: Optional[str]) -> bool:
         wish: ``--isolate`` or ``--no-isolate``; None leaves it to the device.
         request: What ``--device`` says.
 
-    Without a wish it is done where DirectML may be taken: it is named, or nothing is named and torch-directml is
-    installed. Whether it finds a card is not asked, since the answer would open the device in this process.
+    Without a wish it is done where a device may be lost for good; see :func:`realesrgan.devices.may_be_lost`.
 
     Raises:
         InputError: The request cannot be read.
     """
     if wish is not None:
         return wish
-    backend, _ = devices.parse(request or None)
-    if backend == "auto":
-        return importlib.util.find_spec("torch_directml") is not None
-    return backend == "directml"
+    return devices.may_be_lost(request or None)
 
 
 @dataclass(frozen=True)

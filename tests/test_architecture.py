@@ -93,6 +93,42 @@ def test_there_are_no_cycles() -> None:
         left = {name: targets for name, targets in left.items() if name not in free}
 
 
+BACKENDS = {"directml", "cuda", "xpu", "mps", "cpu", "privateuseone"}
+
+
+def deciding_by_name(path: Path) -> Set[int]:
+    """Lines that compare something with a backend's name."""
+    comparisons = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Compare)
+    ]
+    return {
+        node.lineno
+        for node in comparisons
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and part.value in BACKENDS
+    }
+
+
+def test_only_devices_decides_by_a_backends_name() -> None:
+    allowed = {"devices", "memory", "tools", "models", "data", "train"}  # training follows basicsr, which knows CUDA
+    found = {name.split(".")[0] for name, path in FILES.items() if deciding_by_name(path)}
+    assert "devices" in found, "the search must find them"
+    assert found <= allowed
+
+
+def test_functions_that_the_text_names_exist() -> None:
+    named = re.findall(r"`(\w+)\.(\w+)`", ARCHITECTURE)
+    assert len(named) > 4
+    for module, function in named:
+        tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+        exported = next(
+            ast.literal_eval(node.value)
+            for node in tree.body
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+        )
+        assert function in exported, f"{module}.{function}"
+
+
 def test_the_readme_has_the_two_lines() -> None:
     lines = README.splitlines()
     assert "python scripts/first_run.py" in lines

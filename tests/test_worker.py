@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from support.mortal import read
 
-from realesrgan import worker
+from realesrgan import devices, worker
 from realesrgan.child import pack_error, rebuild_error
 from realesrgan.errors import (
     DeviceError,
@@ -246,7 +246,7 @@ def test_where_directml_may_be_taken_the_work_is_isolated(
     wish: Any, request_: Any, environment: str, installed: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REALESRGAN_DEVICE", environment)
-    monkeypatch.setattr(worker.importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(devices.choosing.importlib.util, "find_spec", lambda name: object() if installed else None)
     assert worker.isolates(wish, request_) is expected
 
 

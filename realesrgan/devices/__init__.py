@@ -7,7 +7,7 @@ in ``docs/directml.md``.
 
 from __future__ import annotations
 
-from .choosing import ENVIRONMENT, is_explicit, parse, resolve
+from .choosing import ENVIRONMENT, is_explicit, may_be_lost, parse, resolve
 from .failures import classify
 from .finding import Listing, Note, available
 from .kinds import CAPABILITIES, ORDER, Capabilities, Device
@@ -17,6 +17,7 @@ from .work import (
     free,
     from_host,
     full_precision,
+    is_host,
     keeping_blocks,
     memory_free,
     memory_used,
@@ -42,7 +43,9 @@ __all__ = [
     "from_host",
     "full_precision",
     "is_explicit",
+    "is_host",
     "keeping_blocks",
+    "may_be_lost",
     "memory_free",
     "memory_used",
     "parse",

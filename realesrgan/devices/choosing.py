@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import os
 import sys
@@ -13,7 +14,7 @@ from . import finding
 from .finding import Listing
 from .kinds import LABELS, ORDER, Device
 
-__all__ = ["ENVIRONMENT", "is_explicit", "parse", "resolve"]
+__all__ = ["ENVIRONMENT", "is_explicit", "may_be_lost", "parse", "resolve"]
 
 logger = logging.getLogger("realesrgan.devices")
 
@@ -111,6 +112,21 @@ def _say_passed_over(listing: Listing, usable: Sequence[Device]) -> None:
 def is_explicit(request: Union[str, Any, None]) -> bool:
     """Whether a request (or the environment variable in its place) names a backend."""
     return parse(request)[0] != "auto"
+
+
+def may_be_lost(request: Union[str, Any, None]) -> bool:
+    """Whether a request may lead to a device whose loss only a new process can undo.
+
+    It does where DirectML may be taken: it is named, or nothing is named and torch-directml is installed. Whether that
+    finds a card is not asked, since the answer would open the device in this process.
+
+    Raises:
+        InputError: The request cannot be read.
+    """
+    backend, _ = parse(request)
+    if backend == "auto":
+        return importlib.util.find_spec("torch_directml") is not None
+    return backend == "directml"
 
 
 def _missing(backend: str, index: Optional[int], listing: Listing) -> DeviceError:

@@ -18,6 +18,7 @@ __all__ = [
     "free",
     "from_host",
     "full_precision",
+    "is_host",
     "keeping_blocks",
     "memory_free",
     "memory_used",
@@ -28,6 +29,11 @@ __all__ = [
 ]
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of mallopt
+
+
+def is_host(device: Device) -> bool:
+    """Whether it is the processor itself, which needs no copies and is what other devices are compared with."""
+    return device.backend == "cpu"
 
 
 def synchronize(device: Device) -> None:
@@ -55,7 +61,7 @@ def keeping_blocks(device: Device) -> Iterator[None]:
 
     Otherwise each layer on the CPU gets its memory from the kernel anew, zeroed page by page. Known to glibc alone.
     """
-    library = _glibc() if device.backend == "cpu" else None
+    library = _glibc() if is_host(device) else None
     if library is None:
         yield
         return

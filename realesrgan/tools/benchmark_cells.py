@@ -86,7 +86,7 @@ class Bench:
         for side in _PROBES:
             upsampler.tile_size = side
             picture = textured(side, side)
-            if side == _PROBES[0] or self.device.backend != "cpu":
+            if side == _PROBES[0] or not devices.is_host(self.device):
                 upsampler.enhance(picture)  # what happens once, such as a choice of algorithms, does not count
             seconds = _timed(upsampler, picture)
             rate = memory.flops(self.structure, side, side) / seconds
@@ -195,7 +195,7 @@ class Bench:
 
     def _no_room(self, cell: Cell) -> str:
         """On the CPU the system would end this process, rather than refuse an allocation."""
-        room = _free_memory() if self.device.backend == "cpu" else None
+        room = _free_memory() if devices.is_host(self.device) else None
         if room is None:
             return ""
         side = max(cell.width, cell.height) if cell.tile == 0 else (cell.tile or 256) + 64
