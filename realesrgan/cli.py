@@ -29,6 +29,7 @@ _USAGE_CODES = (
     "device.missing",
     "device.unknown",
     "weights.missing",
+    "weights.unreadable",
     "faces.missing",
     "faces.python",
     "faces.weights",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import devices
-from .errors import DeviceError, notice
+from .errors import DeviceError, DeviceLostError, notice
 from .network import TileNetwork
 from .tiling import Box
 
@@ -76,8 +76,7 @@ def check_device(networks: Networks) -> None:
         with devices.full_precision(device):
             result = _run(networks.single(), sample_texture(), networks.scale)
     except Exception as error:
-        # torch-directml raises plain Exceptions too; others, a TypeError say, are mistakes in a program.
-        if not (isinstance(error, RuntimeError) or type(error) is Exception) and devices.classify(error) == "other":
+        if not _from_backend(error):
             raise
         reason = " ".join(str(error).split())[:200]
         raise DeviceError(
@@ -98,6 +97,14 @@ def check_device(networks: Networks) -> None:
             name=device.name,
             difference=round(difference * 255, 2),
         )
+
+
+def _from_backend(error: Exception) -> bool:
+    """Whether it is of the kinds that backends raise: RuntimeErrors, and in torch-directml plain Exceptions too.
+
+    Others, a TypeError say, are mistakes in a program and are not to be taken for a device's.
+    """
+    return isinstance(error, RuntimeError) or type(error) is Exception or devices.classify(error) != "other"
 
 
 def half_fault(result: Tensor, expected: Tensor) -> Optional[str]:
@@ -182,9 +189,10 @@ class Networks:
         try:
             self.half = True
             fault = half_fault(_run(self.current(), sample_texture(), self.scale), self.reference())
-        except RuntimeError as error:
-            if devices.classify(error) == "lost":
+        except Exception as error:
+            if not _from_backend(error):
                 raise
+            self._raise_if_lost(error)
             fault = "it fails: " + " ".join(str(error).split())[:160]
         if fault:
             self.fall_back(fault)
@@ -205,14 +213,22 @@ class Networks:
             # The compiler tunes its kernels for the size that it sees first.
             repeats = 16 if self.device.capabilities.asynchronous else 2
             _run(self.current(), sample_texture().repeat(1, 1, repeats, repeats), self.scale)
-        except Exception as error:
-            if devices.classify(error) == "lost":
-                raise
+        except Exception as error:  # noqa: BLE001 - the compiler fails in any way
+            self._raise_if_lost(error)
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             message = f"--compile has no effect: compiling failed ({reason})."
             notice(logger, "compile.failed", message, device=self.device.name, reason=reason)
             self._single = self._half = None
             self._compiled = False
+
+    def _raise_if_lost(self, error: Exception) -> None:
+        if devices.classify(error) == "lost":
+            raise DeviceLostError(
+                f"{self.device.spec} ({self.device.name}) stopped answering while it was tested. This process cannot "
+                "use it any more: start again with --fp32, or with --device cpu.",
+                device=self.device.spec,
+                name=self.device.name,
+            ) from error
 
     def fall_back(self, reason: str) -> None:
         """Leave FP16 for good, and say why."""

@@ -25,7 +25,10 @@ __all__ = ["main"]
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-_USAGE_CODES = ("video.no_av", "video.old_av", "video.encoder", "weights.missing", "device.missing", "device.unknown")
+_USAGE_CODES = (
+    *("video.no_av", "video.old_av", "video.encoder"),
+    *("weights.missing", "weights.unreadable", "device.missing", "device.unknown"),
+)
 _SHOWN_CONCEALED = 10
 _QUIET_SECONDS = 30.0
 

@@ -391,6 +391,7 @@ def test_a_lost_device(tmp_path, nearest, capsys):
         (DeviceError("not there", code="device.missing"), 2),
         (DeviceError("wrong pictures", code="device.wrong"), 1),
         (WeightsError("broken", code="weights.damaged"), 1),
+        (WeightsError("no such file", code="weights.unreadable"), 2),
         (ZeroDivisionError("a mistake"), 1),
     ],
 )

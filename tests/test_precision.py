@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from realesrgan import devices, engine, image, messages
 from realesrgan.engine import Job
-from realesrgan.errors import DeviceError
+from realesrgan.errors import DeviceError, DeviceLostError
 from realesrgan.precision import HALF_MAX, Networks, check_device, half_fault, sample_texture
 from realesrgan.tiling import Canvas
 from realesrgan.upsampler import RealESRGANer
@@ -67,6 +67,37 @@ def test_fp16_that_fails_its_self_test_is_not_taken(directml_with, caplog, fault
         networks.choose(True)
         assert not networks.half
     assert [record.notice_code for record in caplog.records] == ["precision.single"]
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("Unknown error -2005270522"), True),
+        (Exception("Unknown error -2005270523"), True),
+        (RuntimeError("no kernel for half"), False),
+        (Exception("no kernel for half"), False),
+    ],
+)
+def test_fp16_that_fails_with_an_error_is_not_taken_and_a_lost_device_is_said(
+    directml, monkeypatch, caplog, error, lost
+) -> None:
+    from realesrgan import precision
+
+    def failing(network: Any, x: Tensor, scale: int) -> Tensor:
+        if network.half:
+            raise error
+        return as_before(network, x, scale)
+
+    as_before = precision._run
+    monkeypatch.setattr(precision, "_run", failing)
+    if lost:
+        with pytest.raises(DeviceLostError, match="--device cpu"):
+            RealESRGANer(4, None, model=srvgg(), half=True, device="dml")
+        assert RealESRGANer(4, None, model=srvgg(), half=True).device.type == "cpu"
+        assert "device.refused" in [record.notice_code for record in caplog.records]
+    else:
+        assert RealESRGANer(4, None, model=srvgg(), half=True, device="dml").half is False
+        assert [record.notice_code for record in caplog.records] == ["precision.single"]
 
 
 def bright() -> nn.Module:
