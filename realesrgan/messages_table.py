@@ -110,8 +110,10 @@ _DEVICE: Dict[str, Dict[str, str]] = {
         "ko": "{device} 장치가 없습니다({reason}). 이 컴퓨터의 장치: {there}. 해결 방법: {remedy}",
     },
     "device.failed": {
-        "en": "{device} ({name}) failed on a small test picture: {reason}",
-        "ko": "{device} ({name})이(가) 작은 시험 그림을 처리하지 못했습니다: {reason}",
+        "en": "{device} ({name}) failed on a small test picture: {reason}. Update the graphics driver, or use "
+        "--device cpu.",
+        "ko": "{device} ({name})이(가) 작은 시험 그림을 처리하지 못했습니다: {reason}. 그래픽 드라이버를 "
+        "업데이트하거나 --device cpu를 사용하십시오.",
     },
     "device.wrong": {
         "en": "{device} ({name}) computes wrong pictures: a test tile is off by {difference} levels of 255. "

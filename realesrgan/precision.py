@@ -78,9 +78,10 @@ def check_device(networks: Networks) -> None:
     except Exception as error:
         if not _from_backend(error):
             raise
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise DeviceError(
-            f"{device.spec} ({device.name}) failed on a small test picture: {reason}",
+            f"{device.spec} ({device.name}) failed on a small test picture: {reason}. Update the graphics driver, or "
+            "use --device cpu.",
             code="device.failed",
             device=device.spec,
             name=device.name,

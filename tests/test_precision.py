@@ -229,7 +229,9 @@ def test_a_plain_exception_of_a_backend_refuses_the_device_too(directml, monkeyp
 
 
 def test_a_device_that_fails_its_check_is_refused(directml_with) -> None:
-    with directml_with(lost_after=3), pytest.raises(DeviceError, match="failed on a small test picture"):
+    with directml_with(lost_after=3), pytest.raises(
+        DeviceError, match="failed on a small test picture: .+ Update .+ --device cpu"
+    ):
         RealESRGANer(4, None, model=srvgg(), device="dml")
 
 
