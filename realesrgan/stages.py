@@ -25,6 +25,7 @@ __all__ = ["Band", "RRDBStages", "SequenceStages", "convs", "is_rrdbnet", "is_se
 
 _RRDB_PARTS = ("conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
 _HALO = 2
+_Join = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class RRDBStages:
         self.module = module
         self.owner = owner
         self.shrink = {3: 1, 12: 2, 48: 4}[module.conv_first.in_channels]
-        self.block: Callable[[Any, Tensor], Tensor] = owner.compile(_rrdb)
+        self.block: Callable[[Any, Tensor, _Join], Tensor] = owner.compile(_rrdb)
         self.last: Callable[[Tensor], Tensor] = owner.compile(self._last)
         self.channels_last = owner.device.capabilities.channels_last
 
@@ -108,8 +109,10 @@ class RRDBStages:
             x = F.pixel_unshuffle(x, self.shrink)
         first = self.module.conv_first(x)
         out = first
+        reuse = self.owner.device.capabilities.reuses_memory and not self.owner.compiled
+        join = _Scratch(self.channels_last) if reuse else _joined
         for block in self.module.body:
-            out = self.block(block, out)
+            out = self.block(block, out, join)
             self.owner.pause(_block_flops(block, out), out)
         out = self.module.conv_body(out)
         out += first
@@ -157,17 +160,46 @@ class SequenceStages:
         return x
 
 
-def _rrdb(block: Any, x: Tensor) -> Tensor:
-    return _added(x, _dense(block.rdb3, _dense(block.rdb2, _dense(block.rdb1, x))))
+def _rrdb(block: Any, x: Tensor, join: _Join) -> Tensor:
+    return _added(x, _dense(block.rdb3, _dense(block.rdb2, _dense(block.rdb1, x, join), join), join))
 
 
-def _dense(block: Any, x: Tensor) -> Tensor:
+def _dense(block: Any, x: Tensor, join: _Join) -> Tensor:
     # Concatenated anew each time: in channels-last tensors a slice of one buffer is no cheaper (convolutions copy it),
     # and on DirectML slices are copies.
     seen = x
     for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
-        seen = torch.cat((seen, F.leaky_relu(conv(seen), 0.2, inplace=True)), 1)
+        seen = join(seen, F.leaky_relu(conv(seen), 0.2, inplace=True))
     return _added(x, block.conv5(seen))
+
+
+def _joined(seen: Tensor, new: Tensor) -> Tensor:
+    return torch.cat((seen, new), 1)
+
+
+class _Scratch:
+    """Concatenates by turns into two pieces of memory: what is in one is read when the other is written.
+
+    The C library gives such large blocks back to the system when they are freed, and has them zeroed page by page when
+    they are asked for again, or, told not to, lets memory fall to pieces.
+    """
+
+    def __init__(self, channels_last: bool) -> None:
+        self.channels_last = channels_last
+        self.memory = [torch.empty(0), torch.empty(0)]
+
+    def __call__(self, seen: Tensor, new: Tensor) -> Tensor:
+        self.memory.reverse()
+        channels, height, width = seen.shape[1] + new.shape[1], seen.shape[2], seen.shape[3]
+        size = channels * height * width
+        if self.memory[0].numel() < size or self.memory[0].dtype != seen.dtype:
+            self.memory[0] = torch.empty(size, dtype=seen.dtype, device=seen.device)
+        flat = self.memory[0][:size]
+        if self.channels_last:
+            out = flat.view(1, height, width, channels).permute(0, 3, 1, 2)
+        else:
+            out = flat.view(1, channels, height, width)
+        return torch.cat((seen, new), 1, out=out)
 
 
 def _added(x: Tensor, out: Tensor) -> Tensor:
