@@ -20,7 +20,7 @@ from realesrgan.atomic import write_atomically
 from realesrgan.errors import WeightsError
 from realesrgan.version import __version__
 
-__all__ = ["Progress", "download", "forget_unreachable"]
+__all__ = ["Progress", "download", "forget_unreachable", "sha256_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -266,12 +266,22 @@ def _disk(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     digest = hashlib.sha256()
-    with _disk(path), path.open("rb") as stream:
+    with path.open("rb") as stream:
         for chunk in iter(lambda: stream.read(1 << 20), b""):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with _disk(path):
+        return sha256_of(path)
 
 
 def _lock_of(target: Path) -> threading.Lock:

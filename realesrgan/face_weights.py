@@ -6,7 +6,6 @@ from two sources that do not depend on each other, so they are used only by thos
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from . import checkpoints, places
-from .download import Progress, download
+from .download import Progress, download, sha256_of
 from .errors import InputError, WeightsError, notice
 
 if TYPE_CHECKING:
@@ -185,11 +184,7 @@ def _untrusted(doubtful: Sequence[Tuple[FaceFile, Path]]) -> WeightsError:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            for chunk in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(chunk)
+        return sha256_of(path)
     except OSError as error:
         return f"unknown ({error.strerror or error})"
-    return digest.hexdigest()

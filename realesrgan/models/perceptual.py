@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any, Dict, Iterator
 
 import torch
 
+from realesrgan.download import sha256_of
 from realesrgan.errors import WeightsError
 
 __all__ = ["need_vgg_weights", "quiet_vgg"]
@@ -50,17 +50,14 @@ def need_vgg_weights(options: Dict[str, Any]) -> None:
 
 def _verify(path: Path) -> None:
     """The name holds the first digits of the SHA-256. basicsr loads whatever lies there: on old torch, code as well."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as stream:
-            for chunk in iter(lambda: stream.read(1 << 20), b""):
-                digest.update(chunk)
+        found = sha256_of(path)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     expected = path.stem.rpartition("-")[2]
-    if not digest.hexdigest().startswith(expected):
+    if not found.startswith(expected):
         raise WeightsError(
-            f"{path} is not the published file: its SHA-256 begins with {digest.hexdigest()[:8]}, not {expected}. "
+            f"{path} is not the published file: its SHA-256 begins with {found[:8]}, not {expected}. "
             "Delete it, and it is downloaded again"
         )
 
