@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from . import devices
+from .planes import PlanarStages, suits
 from .stages import Band, RRDBStages, SequenceStages, convs, is_rrdbnet, is_sequence, sliced
 from .tiling import Box
 
@@ -117,7 +118,8 @@ class TileNetwork:
 
     def _taken_apart(self) -> Union[RRDBStages, SequenceStages, None]:
         if is_rrdbnet(self.module):
-            return RRDBStages(self)
+            planar = self.device.capabilities.planes and not self.compiled and suits(self.module)
+            return PlanarStages(self) if planar else RRDBStages(self)
         # Where there is much to launch and copies overlap, a short network runs as one.
         if is_sequence(self.module) and not self.device.capabilities.asynchronous:
             return SequenceStages(self)

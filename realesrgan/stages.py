@@ -21,11 +21,12 @@ from .tiling import Box
 if TYPE_CHECKING:
     from .network import TileNetwork
 
-__all__ = ["Band", "RRDBStages", "SequenceStages", "convs", "is_rrdbnet", "is_sequence", "sliced"]
+__all__ = ["RESIDUAL", "SLOPE", "Band", "RRDBStages", "SequenceStages", "convs", "is_rrdbnet", "is_sequence", "sliced"]
 
+SLOPE = 0.2  # of every leaky ReLU of an RRDBNet
+RESIDUAL = 0.2  # what a block adds to its input is scaled by this
 _RRDB_PARTS = ("conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
 _HALO = 2
-_Join = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class RRDBStages:
         self.module = module
         self.owner = owner
         self.shrink = {3: 1, 12: 2, 48: 4}[module.conv_first.in_channels]
-        self.block: Callable[[Any, Tensor, _Join], Tensor] = owner.compile(_rrdb)
+        self.block: Callable[[Any, Tensor], Tensor] = owner.compile(_rrdb)
         self.last: Callable[[Tensor], Tensor] = owner.compile(self._last)
         self.channels_last = owner.device.capabilities.channels_last
 
@@ -108,21 +109,24 @@ class RRDBStages:
         if self.shrink > 1:
             x = F.pixel_unshuffle(x, self.shrink)
         first = self.module.conv_first(x)
-        out = first
-        reuse = self.owner.device.capabilities.reuses_memory and not self.owner.compiled
-        join = _Scratch(self.channels_last) if reuse else _joined
-        for block in self.module.body:
-            out = self.block(block, out, join)
-            self.owner.pause(_block_flops(block, out), out)
-        out = self.module.conv_body(out)
+        out = self.module.conv_body(self._body(first))
         out += first
+        return out
+
+    def _body(self, first: Tensor) -> Tensor:
+        out = first
+        for block in self.module.body:
+            out = self.block(block, out)
+            self.owner.pause(_block_flops(block, out), out)
         return out
 
     def _last(self, features: Tensor) -> Tensor:
         module = self.module
-        out = F.leaky_relu(module.conv_up1(F.interpolate(features, scale_factor=2, mode="nearest")), 0.2, inplace=True)
-        out = F.leaky_relu(module.conv_up2(F.interpolate(out, scale_factor=2, mode="nearest")), 0.2, inplace=True)
-        return module.conv_last(F.leaky_relu(module.conv_hr(out), 0.2, inplace=True))
+        out = self._enlarged(module.conv_up2, self._enlarged(module.conv_up1, features))
+        return module.conv_last(_activated(module.conv_hr(out)))
+
+    def _enlarged(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
+        return _activated(conv(F.interpolate(x, scale_factor=2, mode="nearest")))
 
 
 class SequenceStages:
@@ -160,51 +164,26 @@ class SequenceStages:
         return x
 
 
-def _rrdb(block: Any, x: Tensor, join: _Join) -> Tensor:
-    return _added(x, _dense(block.rdb3, _dense(block.rdb2, _dense(block.rdb1, x, join), join), join))
+def _rrdb(block: Any, x: Tensor) -> Tensor:
+    return _added(x, _dense(block.rdb3, _dense(block.rdb2, _dense(block.rdb1, x))))
 
 
-def _dense(block: Any, x: Tensor, join: _Join) -> Tensor:
+def _dense(block: Any, x: Tensor) -> Tensor:
     # Concatenated anew each time: in channels-last tensors a slice of one buffer is no cheaper (convolutions copy it),
     # and on DirectML slices are copies.
     seen = x
     for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
-        seen = join(seen, F.leaky_relu(conv(seen), 0.2, inplace=True))
+        seen = torch.cat((seen, _activated(conv(seen))), 1)
     return _added(x, block.conv5(seen))
 
 
-def _joined(seen: Tensor, new: Tensor) -> Tensor:
-    return torch.cat((seen, new), 1)
-
-
-class _Scratch:
-    """Concatenates by turns into two pieces of memory: what is in one is read when the other is written.
-
-    The C library gives such large blocks back to the system when they are freed, and has them zeroed page by page when
-    they are asked for again, or, told not to, lets memory fall to pieces.
-    """
-
-    def __init__(self, channels_last: bool) -> None:
-        self.channels_last = channels_last
-        self.memory = [torch.empty(0), torch.empty(0)]
-
-    def __call__(self, seen: Tensor, new: Tensor) -> Tensor:
-        self.memory.reverse()
-        channels, height, width = seen.shape[1] + new.shape[1], seen.shape[2], seen.shape[3]
-        size = channels * height * width
-        if self.memory[0].numel() < size or self.memory[0].dtype != seen.dtype:
-            self.memory[0] = torch.empty(size, dtype=seen.dtype, device=seen.device)
-        flat = self.memory[0][:size]
-        if self.channels_last:
-            out = flat.view(1, height, width, channels).permute(0, 3, 1, 2)
-        else:
-            out = flat.view(1, channels, height, width)
-        return torch.cat((seen, new), 1, out=out)
+def _activated(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, SLOPE, inplace=True)
 
 
 def _added(x: Tensor, out: Tensor) -> Tensor:
-    """``x + 0.2 * out``, in ``out``. In two steps, which every backend and the compiler round alike."""
-    return out.mul_(0.2).add_(x)
+    """The residual connection, in ``out``. In two steps, which every backend and the compiler round alike."""
+    return out.mul_(RESIDUAL).add_(x)
 
 
 def _prelu(x: Tensor, weight: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Capabilities:
         drain_flops: Floating-point operations after which queued work is made to finish, 0 for never.
         band_rows: Rows of the feature map that the last stage of an RRDBNet takes at once.
         compiles: torch.compile may be used.
-        reuses_memory: Large tensors are written into memory that was used before, since new memory is slow.
+        planes: An RRDBNet's channels may lie in planes, where its processor suits them.
     """
 
     half: bool = True
@@ -43,7 +43,7 @@ class Capabilities:
     drain_flops: int = 0
     band_rows: int = 32
     compiles: bool = False
-    reuses_memory: bool = False
+    planes: bool = False
 
 
 CAPABILITIES = {
@@ -60,7 +60,7 @@ CAPABILITIES = {
     ),
     "xpu": Capabilities(channels_last=True),
     "mps": Capabilities(),
-    "cpu": Capabilities(half=False, channels_last=True, compiles=True, reuses_memory=True),
+    "cpu": Capabilities(half=False, channels_last=True, compiles=True, planes=True),
 }
 
 
