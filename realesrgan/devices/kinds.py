@@ -60,7 +60,7 @@ CAPABILITIES = {
     ),
     "xpu": Capabilities(channels_last=True),
     "mps": Capabilities(),
-    "cpu": Capabilities(half=False, channels_last=True, compiles=True, planes=True),
+    "cpu": Capabilities(half=False, channels_last=True, compiles=True, band_rows=48, planes=True),
 }
 
 
