@@ -167,7 +167,7 @@ def test_5_a_dense_block_over_views_of_one_buffer_is_wrong(
 ) -> None:
     expected = right(plain)
 
-    def dense(block: Any, x: Tensor, join: Any) -> Tensor:
+    def dense(block: Any, x: Tensor) -> Tensor:
         parts, features = (block.conv1, block.conv2, block.conv3, block.conv4), x.shape[1]
         sizes = [features] + [conv.out_channels for conv in parts]
         buffer = torch.zeros(1, sum(sizes), *x.shape[2:], device=x.device)
