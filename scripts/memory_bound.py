@@ -32,7 +32,7 @@ Case = Dict[str, Union[str, int, float]]
 def cases(large: bool) -> List[Case]:
     """The cases; an RRDBNet gets small pictures, since each costs a minute as it is."""
     every: List[Case] = []
-    for model, width, height in (("realesr-animevideov3", 1000, 700), ("RealESRGAN_x4plus", 300, 280)):
+    for model, width, height in (("realesr-animevideov3", 1000, 700), ("RealESRGAN_x4plus", 420, 300)):
         for mode in ("RGB", "L", "RGBA"):
             for outscale in (4, 3.5, 2):
                 every.append({"model": model, "width": width, "height": height, "mode": mode, "outscale": outscale})
