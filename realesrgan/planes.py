@@ -35,15 +35,22 @@ def suits(module: Any) -> bool:
     Measured with oneDNN 3.4 and 3.13: with AVX2 or AVX-512 they are as fast as those for pictures, without AVX2 they
     take twice as long.
     """
-    one = module.body[0].rdb1.conv1
-    if one.in_channels % one.out_channels:
+    dense = [getattr(block, name) for block in module.body for name in ("rdb1", "rdb2", "rdb3")]
+    growing = {conv.out_channels for one in dense for conv in (one.conv1, one.conv2, one.conv3, one.conv4)}
+    if len(growing) != 1 or module.conv_first.out_channels % growing.pop():
         return False
-    # A convolution of another class may do more than its weights say.
-    if any(type(conv) is not nn.Conv2d or conv.weight.dtype != torch.float32 for conv in convs(module)):
+    if not all(_is_plain(conv) for conv in convs(module)):
         return False
     processor = getattr(torch.backends, "cpu", None)
     fast = processor is not None and processor.get_cpu_capability().startswith("AVX")
     return bool(fast and torch.backends.mkldnn.is_available())
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    """Whether it is a 3x3 convolution in FP32 that keeps the size, and no other class, which may do more than that."""
+    shape = (conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
+    same = shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+    return same and type(conv) is nn.Conv2d and conv.weight.dtype == torch.float32
 
 
 class PlanarStages(RRDBStages):

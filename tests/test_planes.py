@@ -10,6 +10,7 @@ from support.networks import CPU, rrdb
 from torch import nn
 
 from realesrgan import devices, planes
+from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.network import TileNetwork
 from realesrgan.planes import PlanarStages
 from realesrgan.stages import RRDBStages
@@ -83,9 +84,14 @@ class Doubling(nn.Conv2d):
         return 2 * super().forward(x)
 
 
-def test_another_kind_of_convolution_is_asked_itself() -> None:
+@pytest.mark.parametrize("kind", ["class", "1x1", "circular"])
+def test_another_kind_of_convolution_is_asked_itself(kind) -> None:
     module, x = rrdb(), torch.rand(1, 3, 12, 12)
-    module.body[0].rdb2.conv3 = Doubling(16, 4, 3, padding=1)
+    module.body[0].rdb2.conv3 = {
+        "class": Doubling(16, 4, 3, padding=1),
+        "1x1": nn.Conv2d(16, 4, 1),
+        "circular": nn.Conv2d(16, 4, 3, padding=1, padding_mode="circular"),
+    }[kind]
     network = TileNetwork(module, CPU)
     assert type(network._stages) is RRDBStages
     with torch.no_grad():
@@ -101,10 +107,10 @@ def test_where_the_kernels_are_missing_the_plain_order_stays(monkeypatch, lackin
     assert type(TileNetwork(rrdb(), CPU)._stages) is RRDBStages
 
 
-def test_channels_that_fall_into_no_planes() -> None:
-    from realesrgan.archs.rrdbnet_arch import RRDBNet
-
-    module, x = RRDBNet(3, 3, 4, num_feat=8, num_block=1, num_grow_ch=3).eval(), torch.rand(1, 3, 12, 12)
+@pytest.mark.parametrize(("blocks", "growth"), [(1, 3), (0, 4)])
+def test_channels_that_fall_into_no_planes(blocks, growth) -> None:
+    module = RRDBNet(3, 3, 4, num_feat=8, num_block=blocks, num_grow_ch=growth).eval()
+    x = torch.rand(1, 3, 12, 12)
     network = TileNetwork(module, CPU)
     assert type(network._stages) is RRDBStages
     with torch.no_grad():
