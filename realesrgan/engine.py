@@ -264,7 +264,8 @@ class _Run:
         if kind == "other":
             reason = f"{type(error).__name__}: {error}"
             raise TileError(
-                f"The network failed on the tile at {_place(tile)}: {reason}",
+                f"The network failed on the tile at {_place(tile)}: {reason}. Try --device cpu; "
+                "'python -m realesrgan doctor' checks the device.",
                 code="tile.failed",
                 tile=_place(tile),
                 reason=reason,

@@ -166,8 +166,10 @@ _DEVICE: Dict[str, Dict[str, str]] = {
         "다시 받거나, 드라이버를 업데이트하거나, --device cpu를 사용하십시오.",
     },
     "tile.failed": {
-        "en": "The network failed on the tile at {tile}: {reason}",
-        "ko": "{tile} 타일을 처리하지 못했습니다: {reason}",
+        "en": "The network failed on the tile at {tile}: {reason}. Try --device cpu; 'python -m realesrgan doctor' "
+        "checks the device.",
+        "ko": "{tile} 타일을 처리하지 못했습니다: {reason}. --device cpu로 시도해 보십시오. 장치 점검은 "
+        "'python -m realesrgan doctor'로 할 수 있습니다.",
     },
     "precision.single": {
         "en": "FP16 does not hold on {device} ({reason}): going on in FP32.",
