@@ -163,8 +163,7 @@ class _Run:
         if limit is not None and tile.side > limit:
             self.waiting.extendleft(reversed(tiling.split(self.job.canvas, tile, limit, self.job.pad)))
         else:
-            with devices.keeping_blocks(self.device):  # for one tile, so that memory does not fall to pieces
-                self._launch(tile)
+            self._launch(tile)
 
     def _launch(self, tile: Tile) -> None:
         trial = tile in self.trials

@@ -115,9 +115,8 @@ def _tile(folder: Path, side: int) -> Callable[[], Any]:
     runner, x = TileNetwork(network(MODEL, "auto")[0], device), torch.rand(1, 3, side, side)
 
     def turn() -> None:
-        with devices.keeping_blocks(device):
-            for _ in runner.bands(x, Box(0, 0, side, side), 4):
-                pass
+        for _ in runner.bands(x, Box(0, 0, side, side), 4):
+            pass
 
     return turn
 

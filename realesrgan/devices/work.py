@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
-import os
-import sys
 from dataclasses import dataclass
 from typing import Any, Iterator, Optional, Tuple
 
@@ -19,7 +15,6 @@ __all__ = [
     "from_host",
     "full_precision",
     "is_host",
-    "keeping_blocks",
     "memory_free",
     "memory_used",
     "peak_memory",
@@ -27,8 +22,6 @@ __all__ = [
     "synchronize",
     "to_host",
 ]
-
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of mallopt
 
 
 def is_host(device: Device) -> bool:
@@ -53,40 +46,6 @@ def free(device: Device) -> None:
     module = _memory_module(device)
     if module is not None:
         module.empty_cache()
-
-
-@contextlib.contextmanager
-def keeping_blocks(device: Device) -> Iterator[None]:
-    """Keep the C library from handing large blocks back to the system inside the block, and have them back after it.
-
-    Otherwise each layer on the CPU gets its memory from the kernel anew, zeroed page by page. Known to glibc alone.
-    """
-    library = _glibc() if is_host(device) else None
-    if library is None:
-        yield
-        return
-    library.mallopt(_MMAP_THRESHOLD, 2**31 - 1)
-    library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-    try:
-        yield
-    finally:
-        # Where glibc's own adjustment ends up in a process that uses large blocks.
-        library.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
-        library.mallopt(_TRIM_THRESHOLD, 64 * 2**20)
-        library.malloc_trim(0)
-
-
-@functools.lru_cache(maxsize=None)
-def _glibc() -> Any:
-    """The C library, None if it is another or the user has set its thresholds."""
-    chosen = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
-    if sys.platform != "linux" or any(name in os.environ for name in chosen):
-        return None
-    try:
-        library = ctypes.CDLL(None)
-        return library if library.gnu_get_libc_version and library.mallopt and library.malloc_trim else None
-    except (AttributeError, OSError):
-        return None
 
 
 def memory_used(device: Device) -> Optional[int]:
