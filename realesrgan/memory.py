@@ -17,7 +17,17 @@ from typing import Any, Optional
 from .devices import Device
 from .errors import notice
 
-__all__ = ["LADDER", "Structure", "budget", "choose_tile", "default_pad", "flops", "structure_of", "tile_bytes"]
+__all__ = [
+    "LADDER",
+    "Structure",
+    "budget",
+    "choose_tile",
+    "default_pad",
+    "flops",
+    "structure_of",
+    "tile_bytes",
+    "weight_bytes",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -106,22 +116,33 @@ def tile_bytes(structure: Structure, height: int, width: int, *, half: bool, dev
     """
     pixels = height * width // structure.shrink**2
     element = 2 if half else 4
-    weights = structure.weights * element
+    weights = weight_bytes(structure, half=half, device=device)
     if device.backend == "directml":
         return weights + _directml_bytes(structure, pixels, half)
     # What convolutions and the allocator take beside the tensors, as measured.
     workspace = (16 if device.backend == "cpu" else 4) * 2**20
     features, growth = structure.features, structure.growth
     if structure.kind == "rrdbnet":
-        # While a dense block concatenates: what it has, what comes to it, both together; and three older feature maps.
-        # In planes: two volumes of as much, the first feature map, and what a convolution gives.
-        trunk = 3 * features + 2 * (features + 4 * growth)
+        if device.capabilities.planes:
+            # The dense block's channels, half as large again; three feature maps and what a convolution adds.
+            trunk = (features + 4 * growth) * 3 // 2 + 3 * features + growth
+            workspace += 24 * 2**20  # products and rows of a part
+        else:
+            # While a dense block concatenates: what it has, what comes to it, both together; three older feature maps.
+            trunk = 3 * features + 2 * (features + 4 * growth)
         band = (min(device.capabilities.band_rows, height) + 4) * (width // structure.shrink)
         # conv_hr's input and output at 4x, and what is left of the step before; the feature map stays.
         last = 2 * 16 * features * band + features * pixels
         return weights + element * max(trunk * pixels, last) + workspace
     channels = 2 * features + structure.scale**2 * 3
     return weights + element * channels * pixels + workspace
+
+
+def weight_bytes(structure: Structure, *, half: bool, device: Device) -> int:
+    """Bytes of the network's weights on the device, in all forms in which they are kept there."""
+    # In planes an RRDBNet's weights are there as they came, and in the form that is multiplied, twice as large.
+    forms = 3 if device.capabilities.planes and structure.kind == "rrdbnet" else 1
+    return structure.weights * (2 if half else 4) * forms
 
 
 def _directml_bytes(structure: Structure, pixels: int, half: bool) -> int:

@@ -1,8 +1,8 @@
 """An RRDBNet on the processor: nothing is concatenated, and nothing enlarged before it is convolved.
 
 A dense block's convolutions read all that the block has seen so far. Here its channels lie in planes of as many
-channels as a convolution adds, one plane behind the other in memory (NDHWC): concatenating is writing the next plane,
-and a convolution over what has been seen is one over a volume as deep as that.
+channels as a convolution adds: concatenating is writing the next plane. The convolutions themselves take half of the
+multiplications (see :mod:`realesrgan.winograd`), and a plane is prepared for all that read it at once.
 
 A 3x3 convolution of a picture enlarged twice by nearest neighbour meets some pixels several times. Each of its four
 phases (even and odd rows, even and odd columns) is a 2x2 convolution of the small picture, with those weights added up
@@ -13,13 +13,14 @@ Results differ from the plain order of operations by rounding alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .stages import RESIDUAL, SLOPE, RRDBStages, convs
+from .winograd import Rows, Spectrum, Weights, is_plain
 
 if TYPE_CHECKING:
     from .network import TileNetwork
@@ -39,18 +40,11 @@ def suits(module: Any) -> bool:
     growing = {conv.out_channels for one in dense for conv in (one.conv1, one.conv2, one.conv3, one.conv4)}
     if len(growing) != 1 or module.conv_first.out_channels % growing.pop():
         return False
-    if not all(_is_plain(conv) for conv in convs(module)):
+    if not all(is_plain(conv) for conv in convs(module)):
         return False
     processor = getattr(torch.backends, "cpu", None)
     fast = processor is not None and processor.get_cpu_capability().startswith("AVX")
     return bool(fast and torch.backends.mkldnn.is_available())
-
-
-def _is_plain(conv: nn.Conv2d) -> bool:
-    """Whether it is a 3x3 convolution in FP32 that keeps the size, and no other class, which may do more than that."""
-    shape = (conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
-    same = shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
-    return same and type(conv) is nn.Conv2d and conv.weight.dtype == torch.float32
 
 
 class PlanarStages(RRDBStages):
@@ -59,53 +53,45 @@ class PlanarStages(RRDBStages):
     def __init__(self, owner: TileNetwork) -> None:
         super().__init__(owner)
         self.growth = self.module.body[0].rdb1.conv1.out_channels
-        self._packed: Dict[nn.Conv2d, Tuple[Tuple[int, int], Tensor]] = {}
+        self._weights = Weights()
 
     def _body(self, first: Tensor) -> Tensor:
+        height, width = first.shape[2:]
         planes = first.shape[1] // self.growth
-        outer, inner = (self._volume(planes + _GROWING, first) for _ in range(2))
-        # What comes into a block, and what passes between its dense blocks.
-        entering, passing = outer[:, :, :planes], inner[:, :, :planes]
-        entering.copy_(self._in_planes(first))
+        # What comes into a block, what passes between its dense blocks, and what a convolution adds.
+        entering, passing, new = (Rows(count, height, width, self.growth, first) for count in (planes, planes, 1))
+        seen = Spectrum(planes + _GROWING, entering)
+        entering.inner.copy_(self._in_planes(first[0].permute(1, 2, 0)))
         for block in self.module.body:
-            torch.add(entering, self._dense(block.rdb1, outer), alpha=RESIDUAL, out=passing)
-            passing.add_(self._dense(block.rdb2, inner), alpha=RESIDUAL)
-            passing.add_(self._dense(block.rdb3, inner), alpha=RESIDUAL)
-            entering.add_(passing, alpha=RESIDUAL)
+            self._dense(block.rdb1, entering, passing, new, seen)
+            self._dense(block.rdb2, passing, passing, new, seen)
+            self._dense(block.rdb3, passing, passing, new, seen)
+            entering.all.add_(passing.all, alpha=RESIDUAL)
+        del passing, new, seen
         out = torch.empty_like(first)
-        self._in_planes(out).copy_(entering)
+        self._in_planes(out[0].permute(1, 2, 0)).copy_(entering.inner)
         return out
 
-    def _dense(self, block: Any, volume: Tensor) -> Tensor:
-        """What a dense block adds to its input, which lies in the first planes of ``volume``."""
-        seen = volume.shape[2] - _GROWING
+    def _dense(self, block: Any, x: Rows, out: Rows, new: Rows, seen: Spectrum) -> None:
+        """Put what a dense block makes of ``x`` into ``out``, which may be ``x``; ``new`` and ``seen`` are its desk."""
+        seen.put(x, 0)
+        planes = x.all.shape[0]
         for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
-            new = self._over_planes(conv, volume[:, :, :seen])
-            torch.ops.aten.leaky_relu.out(new, SLOPE, out=volume[:, :, seen : seen + 1])
-            seen += 1
-        return self._in_planes(self._over_planes(block.conv5, volume)[:, :, 0])
-
-    def _over_planes(self, conv: nn.Conv2d, seen: Tensor) -> Tensor:
-        weight = self._in_order(conv, seen.shape[2])
-        # conv3d would choose a slower implementation for few channels.
-        return torch.mkldnn_convolution(seen, weight, conv.bias, (0, 1, 1), (1, 1, 1), (1, 1, 1), 1)
-
-    def _in_order(self, conv: nn.Conv2d, planes: int) -> Tensor:
-        """A convolution's weights in the order of the planes: kept, since copying them takes 2 % of the time."""
-        weight = conv.weight
-        state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
-        if conv not in self._packed or self._packed[conv][0] != state:
-            ordered = weight.unflatten(1, (planes, -1)).transpose(1, 2)
-            self._packed[conv] = (state, ordered.contiguous(memory_format=torch.channels_last_3d))
-        return self._packed[conv][1]
-
-    def _volume(self, planes: int, like: Tensor) -> Tensor:
-        """1 x growth x planes x H x W, one plane behind the other."""
-        height, width = like.shape[2:]
-        return like.new_empty(1, planes, height, width, self.growth).permute(0, 4, 1, 2, 3)
+            for part, rows in seen.convolved(conv, planes, self._weights):
+                for number, row in enumerate(rows):
+                    torch.ops.aten.leaky_relu.out(row, SLOPE, out=new.every(number, part)[0])
+            new.mend()
+            seen.put(new, planes)
+            planes += 1
+        for part, rows in seen.convolved(block.conv5, planes, self._weights):
+            for number, row in enumerate(rows):
+                residual = self._in_planes(row)
+                torch.add(x.every(number, part), residual, alpha=RESIDUAL, out=out.every(number, part))
+        out.mend()
 
     def _in_planes(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (-1, self.growth)).transpose(1, 2)
+        """Rows x columns x channels as planes x rows x columns x growth, not copied."""
+        return x.unflatten(2, (-1, self.growth)).permute(2, 0, 1, 3)
 
     def _enlarged(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         height, width = x.shape[2:]

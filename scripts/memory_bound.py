@@ -7,7 +7,8 @@
 Each case runs in a fresh process on the CPU. Measured is the most memory that was resident during ``enhance``, less
 what was resident before it, after an ``enhance`` of a 64x64 picture. The bound: input + result at the network's size
 in the output's channels and depth + output (counted once where the two are the same) + 1.25 x the memory model's figure
-for one tile + 64 MiB. Linux alone: its high-water mark can be reset. Ends with 1 if a case is over its bound.
+for one tile, less its weights, which were there before + 64 MiB. Linux alone: its high-water mark can be reset. Ends
+with 1 if a case is over its bound.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def measure(case: Case) -> Dict[str, float]:
     height, width = (
         min(side + 2 * pad, whole) for side, whole in zip(upsampler.last_run.tile, (picture.shape[0], picture.shape[1]))
     )
-    tile = memory.tile_bytes(structure, height, width, half=False, device=devices.resolve("cpu"))
+    cpu = devices.resolve("cpu")
+    tile = memory.tile_bytes(structure, height, width, half=False, device=cpu)
+    tile -= memory.weight_bytes(structure, half=False, device=cpu)
     at_scale = picture.nbytes * 16
     resized = result.nbytes if float(case["outscale"]) != 4 else 0
     return {
