@@ -131,6 +131,7 @@ class Spectrum:
             for number, weight in enumerate(folded):
                 seen = points[number, :planes].permute(3, 0, 1, 2).unsqueeze(0)
                 bias = conv.bias if number == 1 else None  # the second product counts once in each row
+                # conv3d would choose a slower implementation for few channels.
                 product = torch.mkldnn_convolution(seen, weight, bias, (0, 0, 1), (1, 1, 1), (1, 1, 1), 1)
                 products.append(product[0, :, 0].permute(1, 2, 0))
             yield part, _back(products)

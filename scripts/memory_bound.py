@@ -7,7 +7,7 @@
 Each case runs in a fresh process on the CPU. Measured is the most memory that was resident during ``enhance``, less
 what was resident before it, after an ``enhance`` of a 64x64 picture. The bound: input + result at the network's size
 in the output's channels and depth + output (counted once where the two are the same) + 1.25 x the memory model's figure
-for one tile, less its weights, which were there before + 64 MiB. Linux alone: its high-water mark can be reset. Ends
+for one tile (less its weights, which were there before) + 64 MiB. Linux alone: its high-water mark can be reset. Ends
 with 1 if a case is over its bound.
 """
 
