@@ -45,6 +45,7 @@ def parse(argv):
     parser.add_argument("--install-only", action="store_true", help="install and stop")
     parser.add_argument("--venv", metavar="FOLDER", help="the environment (default: $REALESRGAN_VENV, else .venv)")
     parser.add_argument("--python", metavar="PATH", help="the Python to make the environment with")
+    parser.add_argument("--fresh", action="store_true", help="remove the environment and make it anew")
     parser.add_argument("--no-space-check", action="store_true", help="do not look at the free disk space first")
     options, rest = parser.parse_known_args(argv)
     return options, [word for word in rest if word != "--"]
@@ -76,7 +77,7 @@ def main(argv=None):
     # Not resolved: a link to a folder on another disk is wanted as it is written.
     venv = Path(os.path.abspath(options.venv or os.environ.get("REALESRGAN_VENV") or str(ROOT / ".venv")))
     try:
-        version = environment.make_venv(venv, windows, options.python)
+        version = environment.make_venv(venv, windows, options.python, options.fresh)
         if options.train and not OLDEST_TRAIN <= version[:2] <= NEWEST_TRAIN:
             raise StopRun(
                 "Training and faces need basicsr, which cannot be installed for Python %d.%d. Name a Python of 3.9 to\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -127,7 +128,139 @@ def test_a_python_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
+def test_a_probe_is_read_whatever_the_console_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As under code page 1252: a Python that prints its own Korean path ends with UnicodeEncodeError there.
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    code = "print(chr(0xD55C) + chr(0xAE00))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode != 0
+    assert environment.output_of([sys.executable, "-c", code]) == "한글"
+
+
+def test_an_answer_that_does_not_come_is_not_an_empty_one() -> None:
+    with pytest.raises(environment.Slow, match="did not answer within 0.2 s"):
+        environment.output_of([sys.executable, "-c", "import time; time.sleep(600)"], 0.2)
+    assert environment.output_of([sys.executable, "-c", "raise SystemExit(3)"]) == ""
+
+
+def test_a_launcher_that_hangs_is_passed_over() -> None:
+    def ask(command: List[str]) -> Found:
+        if command[0] == "py":
+            raise environment.Slow("py")
+        return (3, 11, 7), 64, "running"
+
+    assert environment.choose_python(True, "running", ask) == "running"
+
+
+GOOD = ((3, 11, 7), 64, "python")
+
+
+@pytest.fixture
+def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment that first_run.py made, with something in it; making one writes the file ``made``."""
+    folder = tmp_path / "사진" / ".venv"
+    inside = environment.venv_python(folder, False)
+    inside.parent.mkdir(parents=True)
+    inside.write_text("", encoding="utf-8")
+    (folder / "torch").write_text("1.5 GB", encoding="utf-8")
+    environment.write_stamp(folder, {"sets": {"base": "x"}})
+    monkeypatch.setattr(environment, "probe", lambda command: GOOD)
+    monkeypatch.setattr(environment, "output_of", lambda command: "24.0")
+
+    def call(command: List[object], **options: object) -> int:
+        assert [str(word) for word in command[1:3]] == ["-m", "venv"]
+        (Path(str(command[3])) / "made").write_text("", encoding="utf-8")
+        return 0
+
+    monkeypatch.setattr(environment, "call", call)
+    return folder
+
+
+def content(folder: Path) -> List[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_environment_that_works_is_used(venv: Path) -> None:
+    before = content(venv)
+    assert environment.make_venv(venv, False, "python") == (3, 11, 7)
+    assert content(venv) == before
+    assert environment.read_stamp(venv) == {"sets": {"base": "x"}}
+
+
+@pytest.mark.parametrize("broken", ["python", "version", "pip"])
+def test_a_broken_environment_is_renamed_and_said(
+    venv: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    before = content(venv)
+    inside = str(environment.venv_python(venv, False))
+    outcome = {"python": None, "version": ((3, 7, 1), 64, inside), "pip": GOOD}[broken]
+    monkeypatch.setattr(environment, "probe", lambda command: outcome if str(command[0]) == inside else GOOD)
+    if broken == "pip":
+        monkeypatch.setattr(environment, "output_of", lambda command: "" if str(command[0]) == inside else "1")
+    (venv.parent / ".venv-broken-1").mkdir()
+    assert environment.make_venv(venv, False, "python") == (3, 11, 7)
+    aside = venv.parent / ".venv-broken-2"
+    assert content(aside) == before, "nothing of it is removed"
+    assert content(venv) == sorted(["made", environment.STAMP])
+    assert environment.read_stamp(venv) == {}
+    told = capsys.readouterr().err
+    assert str(aside) in told
+    assert {"python": "does not start", "version": "3.7.1, 64 bit", "pip": "pip cannot be imported"}[broken] in told
+
+
+def test_a_slow_environment_is_left_as_it_is(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(command: List[object]) -> str:
+        raise environment.Slow("no answer")
+
+    before = content(venv)
+    for name in ("probe", "output_of"):
+        with monkeypatch.context() as patched:
+            patched.setattr(environment, name, slow)
+            with pytest.raises(environment.StopRun):
+                environment.make_venv(venv, False, "python")
+        assert content(venv) == before
+        assert content(venv.parent) == [".venv"]
+
+
+def test_an_environment_that_is_in_use_is_not_half_removed(venv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(13, "Access is denied", str(self))
+
+    before = content(venv)
+    monkeypatch.setattr(environment, "probe", lambda command: GOOD if command == ["python"] else None)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(environment.StopRun, match="Close programs that use it"):
+        environment.make_venv(venv, False, "python")
+    assert content(venv) == before
+
+
+def test_fresh_makes_it_anew(venv: Path) -> None:
+    environment.make_venv(venv, False, "python", fresh=True)
+    assert content(venv) == sorted(["made", environment.STAMP])
+    assert content(venv.parent) == [".venv"]
+
+
+def test_an_interrupted_attempt_is_made_again_in_its_place(venv: Path) -> None:
+    environment.write_stamp(venv, {"unfinished": True})
+    environment.make_venv(venv, False, "python")
+    assert content(venv) == sorted(["made", environment.STAMP])
+    assert content(venv.parent) == [".venv"]
+
+
 # ---------------------------------------------------------------------------------------- installing
+
+
+def test_torch_is_not_asked_for_beside_torch_directml() -> None:
+    """A requirement torch>=2.4.1 of its own makes pip fetch the newest torch before the one that is pinned."""
+    packaging = pytest.importorskip("packaging.requirements")
+    lines = (ROOT / "requirements.txt").read_text(encoding="ascii").splitlines()
+    asked = [packaging.Requirement(line.partition("#")[0]) for line in lines if line.startswith("torch")]
+    machines = itertools.product(("win32", "linux", "darwin"), ("AMD64", "ARM64", "x86_64"), ("3.8", "3.12", "3.13"))
+    for system, machine, version in machines:
+        surroundings = {"sys_platform": system, "platform_machine": machine, "python_version": version}
+        names = [requirement.name for requirement in asked if requirement.marker.evaluate(surroundings)]
+        directml = (system, machine) == ("win32", "AMD64") and version != "3.13"
+        assert names == (["torch-directml"] if directml else ["torch"]), surroundings
 
 
 def test_digest_changes_with_what_matters_only(tmp_path: Path) -> None:
@@ -258,7 +391,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> List[List[str]]:
         made.append([str(word) for word in command])
         return 0
 
-    monkeypatch.setattr(environment, "make_venv", lambda venv, windows, python: (3, 11, 7))
+    monkeypatch.setattr(environment, "make_venv", lambda venv, windows, python, fresh: (3, 11, 7))
     monkeypatch.setattr(installing, "install", lambda *arguments: None)
     monkeypatch.setattr(environment, "call", call)
     monkeypatch.setattr(first_run, "RESULTS", tmp_path)
@@ -304,7 +437,7 @@ def test_training_is_refused_on_a_python_it_cannot_be_built_on(
     capsys: pytest.CaptureFixture[str],
     version: Tuple[int, int, int],
 ) -> None:
-    monkeypatch.setattr(environment, "make_venv", lambda venv, windows, python: version)
+    monkeypatch.setattr(environment, "make_venv", lambda venv, windows, python, fresh: version)
     assert first_run.main(["--train"]) == 1
     told = capsys.readouterr().err
     assert "basicsr" in told and f"Python 3.{version[1]}." in told
