@@ -1,8 +1,8 @@
-"""Makes videos larger: ``python inference_realesrgan_video.py -i in.mp4``. See :mod:`realesrgan.video_cli`."""
+"""Makes videos larger: ``python inference_realesrgan_video.py -i in.mp4``. See :mod:`realesrgan.cli.video`."""
 
 import sys
 
-from realesrgan.video_cli import main
+from realesrgan.cli.video import main
 
 if __name__ == "__main__":
     sys.exit(main())

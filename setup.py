@@ -18,7 +18,7 @@ def requirements(name):
     return [line for line in lines if line and not line.startswith("-")]
 
 
-VERSION = re.search(r'^__version__ = "([^"]+)"', read("realesrgan/version.py"), re.MULTILINE).group(1)
+VERSION = re.search(r'^__version__ = "([^"]+)"', read("realesrgan/__init__.py"), re.MULTILINE).group(1)
 TRAIN = requirements("requirements-train.txt")
 FACE = [line for line in TRAIN if re.match(r"(torchvision|basicsr|facexlib|gfpgan|scipy)\b", line)]
 
@@ -40,7 +40,7 @@ setup(
         "video": ["av>=12,!=13.*,!=14.0.*,!=14.1.*"],
         "dev": requirements("requirements-dev.txt"),
     },
-    entry_points={"console_scripts": ["realesrgan = realesrgan.cli:main"]},
+    entry_points={"console_scripts": ["realesrgan = realesrgan.cli.commands:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.8",

@@ -6,11 +6,35 @@ that ``--help`` and ``doctor`` work where torch cannot be imported.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Dict, List
+from typing import TYPE_CHECKING, Callable, List, Mapping, Tuple
 
-from . import compat
-from .errors import (
+__version__ = "0.1.0"
+
+
+def lazy_door(package: str, table: Mapping[str, str]) -> Tuple[Callable[[str], object], Callable[[], List[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package whose names come from its modules when they are first asked for.
+
+    Args:
+        package: The package's ``__name__``.
+        table: Each name and the module, relative to the package, that defines it.
+    """
+
+    def look_up(name: str) -> object:
+        if name not in table:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value: object = getattr(import_module(f"{package}.{table[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> List[str]:
+        return sorted(set(vars(sys.modules[package])) | set(table))
+
+    return look_up, names
+
+
+from .errors import (  # noqa: E402 - packages import lazy_door from here
     DeviceError,
     DeviceLostError,
     DeviceOutOfMemoryError,
@@ -20,12 +44,13 @@ from .errors import (
     TileError,
     WeightsError,
 )
-from .version import __version__
+from .models import compat  # noqa: E402
+from .utils import install_old_names  # noqa: E402
 
 if TYPE_CHECKING:
     from .archs.rrdbnet_arch import RRDBNet
     from .archs.srvgg_arch import SRVGGNetCompact
-    from .upsampler import RealESRGANer
+    from .inference.upsampler import RealESRGANer
 
 __all__ = [
     "DeviceError",
@@ -42,23 +67,14 @@ __all__ = [
     "__version__",
 ]
 
-_LAZY: Dict[str, str] = {
-    "RealESRGANer": ".upsampler",
-    "RRDBNet": ".archs.rrdbnet_arch",
-    "SRVGGNetCompact": ".archs.srvgg_arch",
-}
+__getattr__, __dir__ = lazy_door(
+    __name__,
+    {
+        "RealESRGANer": "inference.upsampler",
+        "RRDBNet": "archs.rrdbnet_arch",
+        "SRVGGNetCompact": "archs.srvgg_arch",
+    },
+)
 
 compat.install()
-
-
-def __getattr__(name: str) -> object:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(module, __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> List[str]:
-    return sorted(set(globals()) | set(_LAZY))
+install_old_names()

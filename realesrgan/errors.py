@@ -1,7 +1,7 @@
 """Errors and notices that reach a user.
 
 Every error carries a ``code`` and the ``fields`` of its sentence, so that a program can act on it and
-:mod:`realesrgan.messages` can say it in the user's language. ``str(error)`` is the English sentence: what happened,
+:mod:`realesrgan.cli.messages` can say it in the user's language. ``str(error)`` is the English sentence: what happened,
 which value, what is allowed, and the next step.
 """
 

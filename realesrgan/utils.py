@@ -1,25 +1,31 @@
-"""The names that older scripts import from here: RealESRGANer, PrefetchReader and IOConsumer, and nothing else.
+"""Names that older scripts import: RealESRGANer, PrefetchReader and IOConsumer from here, and modules by old paths.
 
-New code takes :class:`realesrgan.RealESRGANer` and :func:`realesrgan.batch.run`.
+New code takes :class:`realesrgan.RealESRGANer` and :func:`realesrgan.batch.run.run`.
 """
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
+import importlib.util
 import logging
 import os
 import queue
+import sys
 import threading
-from typing import TYPE_CHECKING, Any, Iterator, List, Sequence, Union
-
-import numpy as np
+import warnings
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Union
 
 from . import files
 from .errors import PictureError
 
 if TYPE_CHECKING:
-    from .upsampler import RealESRGANer
+    import numpy as np
 
-__all__ = ["IOConsumer", "PrefetchReader", "RealESRGANer"]
+    from .inference.upsampler import RealESRGANer
+
+__all__ = ["IOConsumer", "PrefetchReader", "RealESRGANer", "install_old_names"]
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +109,89 @@ def __getattr__(name: str) -> Any:
     # RealESRGANer brings torch along; reading and writing do not need it.
     if name != "RealESRGANer":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .upsampler import RealESRGANer as value
+    from .inference.upsampler import RealESRGANer as value
 
     globals()[name] = value
     return value
+
+
+# Version 0.1 had its modules flat in one folder. Package -> modules that are there now, as "old_name=new_name" where
+# the name changed too; "tools:tools.doctor" tells that the old path was below realesrgan.tools.
+_MOVED = {
+    "files": (
+        "alpha atomic decoder_settings decoders=decoding encoders=encoding formats listing metadata naming "
+        "packing=deflate picture png_file=png reader=reading tiff_file=tiff writer=writing"
+    ),
+    "inference": (
+        "assemble child engine image=arrays memory network pace=slowdown planes=cpu_rrdb precision "
+        "profile=tuned stages steps tiling transfer upsampler winograd worker=isolated "
+        "worker_child=isolated_child"
+    ),
+    "batch": "batch_plan=plan batch_steps=steps batch_types=options launcher=torchrun monitor pipeline=stages report",
+    "weights": "checkpoints convert download fetching=fetch ncnn_weights=ncnn places=folders transport zoo",
+    "faces": "face_checks=checks face_networks=networks face_weights=weights",
+    "cli": (
+        "cli_console=console cli_options=options cli_run=run cli_show=show messages messages_faces "
+        "messages_pictures messages_table messages_video messages_weights video_cli=video video_options"
+    ),
+    "models": "compat",
+    "backends": "windows",
+    "archs:archs": "limits=structure",
+    "tools:tools.doctor": "doctor_text=text doctor_text_devices=text_devices facts checks private probe reference",
+    "tools:tools.tune": "measure",
+    "tools:tools.stability": "corpus drift faults long_run repeated rounds vitals",
+    "tools:tools": "textured=made_pictures",
+}
+
+
+def _new_path(old: str) -> Optional[str]:
+    """Where a module of an old path is now, relative to the package; None for any other path."""
+    if old == "version":
+        return ""  # the package itself has __version__
+    for place, modules in _MOVED.items():
+        before, _, package = place.rpartition(":")
+        for entry in modules.split():
+            name, _, renamed = entry.partition("=")
+            if old == (f"{before}.{name}" if before else name):
+                return f"{package}.{renamed or name}"
+    return None
+
+
+class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds modules by the paths that they had in version 0.1, and warns."""
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        package, _, old = fullname.partition(".")
+        new = _new_path(old) if package == __package__ else None
+        if new is None:
+            return None
+        new = f"{package}.{new}".rstrip(".")
+        message = f"{fullname} is {new} since version 0.2; the old path will go in 0.4."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return importlib.machinery.ModuleSpec(fullname, self, loader_state=new)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        module = importlib.import_module(spec.loader_state)
+        self._specs[spec.loader_state] = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # It has been executed under its own name; the import system has just given it the old path's spec.
+        module.__spec__ = self._specs.pop(module.__name__)
+
+    def get_code(self, fullname: str) -> Any:
+        """For ``python -m``."""
+        found = importlib.util.find_spec(f"{__package__}.{_new_path(fullname.partition('.')[2])}")
+        loader: Any = found.loader if found else None
+        return loader.get_code(found.name) if found else None
+
+    def __init__(self) -> None:
+        self._specs: Dict[str, Optional[importlib.machinery.ModuleSpec]] = {}
+
+
+def install_old_names() -> None:
+    """Let modules be imported by the paths of version 0.1. Calling it again changes nothing."""
+    if not any(type(finder).__name__ == _OldNames.__name__ for finder in sys.meta_path):
+        sys.meta_path.append(_OldNames())

@@ -31,11 +31,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from realesrgan import RealESRGANer, devices, zoo
+from realesrgan import RealESRGANer, devices
 from realesrgan.video.encoding import EncoderChoice
 from realesrgan.video.probe import probe
 from realesrgan.video.run import VideoOptions, process
 from realesrgan.video.source import VideoSource
+from realesrgan.weights import zoo
 
 
 def write_clip(path: Path, count: int, width: int, height: int) -> None:

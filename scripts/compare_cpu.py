@@ -64,7 +64,7 @@ def make(candidate: str, kind: str, folder: Path, side: int) -> Callable[[], Any
 
 def _ours(candidate: str, folder: Path) -> Callable[[], Any]:
     from realesrgan import RealESRGANer
-    from realesrgan.tools.textured import textured
+    from realesrgan.tools.made_pictures import textured
 
     pad = 10 if candidate == "ours-same" else None
     path = str(folder / "weights.pth")
@@ -76,8 +76,8 @@ def _ours(candidate: str, folder: Path) -> Callable[[], Any]:
 
 
 def _original(candidate: str, folder: Path) -> Callable[[], Any]:
-    from realesrgan import compat
-    from realesrgan.tools.textured import textured
+    from realesrgan.models import compat
+    from realesrgan.tools.made_pictures import textured
 
     picture = textured(*SIZE)
     compat.install()
@@ -107,8 +107,8 @@ def _tile(folder: Path, side: int) -> Callable[[], Any]:
     import torch
 
     from realesrgan import devices
-    from realesrgan.network import TileNetwork
-    from realesrgan.tiling import Box
+    from realesrgan.inference.network import TileNetwork
+    from realesrgan.inference.tiling import Box
     from realesrgan.tools.benchmark_cells import network
 
     device = devices.resolve("cpu")
@@ -150,7 +150,8 @@ def _ncnn(folder: Path, side: int) -> Callable[[], Any]:
     import ncnn
     import numpy as np
 
-    from realesrgan import ncnn_weights, zoo
+    from realesrgan.weights import ncnn as ncnn_weights
+    from realesrgan.weights import zoo
 
     stem = ncnn_weights.package_file(zoo.get(MODEL)).with_suffix("")
     net = ncnn.Net()

@@ -103,7 +103,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = parser.parse_args(argv)
     logging.basicConfig(format="%(message)s")
     try:
-        from realesrgan import weights
+        from realesrgan.weights import loading as weights
 
         with tqdm(unit="B", unit_scale=True, disable=None, leave=False, desc=args.model) as bar:
             loaded = weights.load(

@@ -18,8 +18,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from realesrgan import RealESRGANer, batch, files, zoo
-from realesrgan.monitor import Monitor
+from realesrgan import RealESRGANer, files
+from realesrgan.batch import run as batch
+from realesrgan.batch.monitor import Monitor
+from realesrgan.weights import zoo
 
 
 def picture(width: int, height: int, seed: int) -> np.ndarray:

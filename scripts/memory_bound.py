@@ -56,9 +56,10 @@ def resident(key: str) -> int:
 
 def measure(case: Case) -> Dict[str, float]:
     """One case, in this process; sizes in bytes."""
-    from realesrgan import RealESRGANer, devices, memory
+    from realesrgan import RealESRGANer, devices
+    from realesrgan.inference import memory
     from realesrgan.tools.benchmark_cells import network
-    from realesrgan.tools.textured import textured
+    from realesrgan.tools.made_pictures import textured
 
     module, source = network(str(case["model"]), "auto")
     structure = memory.structure_of(module, 4)

@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from realesrgan.monitor import peak_resident, resident
+from realesrgan.batch.monitor import peak_resident, resident
 from realesrgan.video.probe import probe
 from realesrgan.video.run import VideoOptions, process
 from realesrgan.video.source import VideoSource
@@ -62,7 +62,8 @@ def write_clip(path: Path, count: int, width: int, height: int) -> None:
 def make_upsampler(options: argparse.Namespace) -> Any:
     if options.stand_in:
         return Repeat()
-    from realesrgan import RealESRGANer, zoo
+    from realesrgan import RealESRGANer
+    from realesrgan.weights import zoo
 
     path = options.model_path or options.model_name
     scale = zoo.get(options.model_name).scale

@@ -10,7 +10,9 @@ from typing import Any, List
 import pytest
 import torch
 
-from realesrgan import devices, messages, windows
+from realesrgan import devices
+from realesrgan.backends import windows
+from realesrgan.cli import messages
 from realesrgan.devices import Device, Listing, Note
 from realesrgan.errors import DeviceError, InputError
 

@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, List, Set, Tuple
 
 import pytest
 
-from realesrgan import cli_options
+from realesrgan.cli import options as cli_options
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "tests" / "directml" / "README.md"])

@@ -13,7 +13,7 @@ from typing import Iterator, List, Set, Tuple
 import pytest
 
 import realesrgan
-from realesrgan.version import __version__
+from realesrgan import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "realesrgan"
@@ -51,7 +51,9 @@ def test_importtime_names_nothing_heavy() -> None:
     assert names.isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["realesrgan", "realesrgan.errors", "realesrgan.messages", "realesrgan.cli"])
+@pytest.mark.parametrize(
+    "module", ["realesrgan", "realesrgan.errors", "realesrgan.cli.messages", "realesrgan.cli.commands"]
+)
 def test_light_modules_import_where_nothing_is_installed(module: str) -> None:
     done = python(code=BLOCK.format(names=HEAVY) + f"import {module}; print('fine')")
     assert done.stdout.strip() == "fine", done.stderr
@@ -83,7 +85,7 @@ def test_every_export_exists() -> None:
     for name in realesrgan.__all__:
         assert getattr(realesrgan, name) is not None
         assert name in dir(realesrgan)
-    assert realesrgan.RealESRGANer.__module__ == "realesrgan.upsampler"
+    assert realesrgan.RealESRGANer.__module__ == "realesrgan.inference.upsampler"
 
 
 # ---------------------------------------------------------------------------------------- who imports what
@@ -174,7 +176,7 @@ def test_inference_requires_no_training_package() -> None:
 def test_setup_has_the_version_and_the_console_script(setup_arguments: dict[str, object]) -> None:
     assert setup_arguments["version"] == __version__ == realesrgan.__version__
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.\w+)?", __version__)
-    assert setup_arguments["entry_points"] == {"console_scripts": ["realesrgan = realesrgan.cli:main"]}
+    assert setup_arguments["entry_points"] == {"console_scripts": ["realesrgan = realesrgan.cli.commands:main"]}
     assert setup_arguments["python_requires"] == ">=3.8"
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from realesrgan.archs.limits import RRDBNET_UNSHUFFLE, rrdbnet_context
+from realesrgan.archs.structure import RRDBNET_UNSHUFFLE, rrdbnet_context
 
 __all__ = ["RRDB", "RRDBNet", "ResidualDenseBlock"]
 

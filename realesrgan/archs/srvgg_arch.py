@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from realesrgan.archs.limits import srvgg_context
+from realesrgan.archs.structure import srvgg_context
 
 __all__ = ["SRVGGNetCompact"]
 

@@ -9,10 +9,9 @@ from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
 from realesrgan.data.patches import flip_and_turn, paired_crop, to_tensor
-from realesrgan.data.sampling import seed_of
+from realesrgan.data.sampling import isolated_rng, seed_of
 from realesrgan.data.sources import SUFFIXES, meta_lines, open_source
 from realesrgan.errors import InputError, PictureError
-from realesrgan.models.state import isolated_rng
 
 __all__ = ["RealESRGANPairedDataset"]
 

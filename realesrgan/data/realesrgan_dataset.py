@@ -9,10 +9,9 @@ from torch.utils.data import Dataset
 
 from realesrgan.data.kernels import KernelRecipe
 from realesrgan.data.patches import crop_or_pad, flip_and_turn, to_tensor
-from realesrgan.data.sampling import seed_of
+from realesrgan.data.sampling import isolated_rng, seed_of
 from realesrgan.data.sources import open_source
 from realesrgan.errors import InputError
-from realesrgan.models.state import isolated_rng
 
 __all__ = ["RealESRGANDataset"]
 

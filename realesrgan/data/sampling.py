@@ -6,12 +6,15 @@ where a training was interrupted: a resumed training starts at the place it had 
 
 from __future__ import annotations
 
+import random
+from contextlib import contextmanager
 from typing import Any, Iterator
 
+import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-__all__ = ["Draw", "OrderedSampler", "seed_of"]
+__all__ = ["Draw", "OrderedSampler", "isolated_rng", "seed_of"]
 
 
 class Draw(int):
@@ -69,3 +72,16 @@ class OrderedSampler(Sampler):
 
     def __len__(self) -> int:
         return self.count - self.start
+
+
+@contextmanager
+def isolated_rng(seed: int) -> Iterator[None]:
+    """Python's and numpy's generators seeded inside, and untouched outside."""
+    before = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
-from .. import windows
+from ..backends import windows
 from .kinds import ORDER, Device, torch, torch_directml
 
 __all__ = ["Listing", "Note", "available"]

@@ -11,12 +11,12 @@ from basicsr.utils import get_root_logger
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from realesrgan.checkpoints import torch_is_breakable
 from realesrgan.errors import InputError, WeightsError
 from realesrgan.models.degradation import Degradation
 from realesrgan.models.pool import PairPool
 from realesrgan.models.sharpen import UnsharpMask
 from realesrgan.models.state import load_file, plain, restore_rng, rng_state, save_file
+from realesrgan.weights.checkpoints import torch_is_breakable
 
 __all__ = ["RealESRMixin"]
 

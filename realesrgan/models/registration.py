@@ -2,7 +2,7 @@
 
 This is also the one place where basicsr is imported the first time, and where it is helped along on current libraries:
 
-* ``torchvision.transforms.functional_tensor`` is gone: :mod:`realesrgan.compat` stands in (installed by
+* ``torchvision.transforms.functional_tensor`` is gone: :mod:`realesrgan.models.compat` stands in (installed by
   ``import realesrgan``).
 * basicsr imports ``scipy.ndimage.filters``, which warns: the warning is basicsr's alone and is kept from the user.
 * ``basicsr.utils.DiffJPEG`` writes into the qualities it is given, its tables ask for gradients, and they are

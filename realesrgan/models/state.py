@@ -9,16 +9,15 @@ import os
 import pickle
 import random
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, Union
+from typing import Any, Dict, Iterable, Union
 
 import numpy as np
 import torch
 
 from realesrgan.errors import RealESRGANError, WeightsError
 
-__all__ = ["isolated_rng", "load_file", "plain", "restore_rng", "rng_state", "save_file", "save_text"]
+__all__ = ["load_file", "plain", "restore_rng", "rng_state", "save_file", "save_text"]
 
 
 def rng_state() -> Dict[str, Any]:
@@ -44,19 +43,6 @@ def restore_rng(state: Dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
-
-
-@contextmanager
-def isolated_rng(seed: int) -> Iterator[None]:
-    """Python's and numpy's generators seeded inside, and untouched outside."""
-    before = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
 
 
 def plain(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Programs beside the main one: doctor, tune, benchmark, stability."""

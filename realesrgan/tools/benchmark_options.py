@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
-from realesrgan import zoo
-from realesrgan.cli_options import model_name
+from realesrgan.cli.options import model_name
 from realesrgan.errors import InputError
-from realesrgan.fetching import SOURCES
+from realesrgan.weights import zoo
+from realesrgan.weights.fetch import SOURCES
 
 __all__ = ["QUICK_MODELS", "QUICK_SIZES", "RESOLUTIONS", "Options", "read", "resolution"]
 

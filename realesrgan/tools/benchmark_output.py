@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import torch
 
-from realesrgan.atomic import write_atomically
+from realesrgan import __version__
 from realesrgan.devices import Device
 from realesrgan.errors import InputError
+from realesrgan.files.atomic import write_atomically
 from realesrgan.tools.benchmark_types import OK, Result
-from realesrgan.version import __version__
 
 __all__ = ["FORMATS", "as_csv", "as_json", "as_markdown", "environment", "load_plotting", "plot", "write"]
 

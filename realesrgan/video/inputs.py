@@ -8,9 +8,9 @@ from fractions import Fraction
 from pathlib import Path, PurePath
 from typing import Any, List, Optional, Tuple
 
-from .. import listing
 from ..errors import InputError, notice
-from ..naming import Source, output_path, same_file
+from ..files import listing
+from ..files.naming import Source, output_path, same_file
 
 __all__ = ["VIDEO_SUFFIXES", "Task", "find_tasks", "open_source"]
 

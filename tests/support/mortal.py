@@ -53,8 +53,8 @@ class Mortal:
         number = self._note("start", tile=tile, others=others, torch="torch" in sys.modules)
         if progress is not None:
             progress(1, 2)
-        logging.getLogger("realesrgan.weights").debug("a line for developers")
-        errors.notice(logging.getLogger("realesrgan.weights"), "weights.said", "said by the child", name="한글")
+        logging.getLogger("realesrgan.weights.loading").debug("a line for developers")
+        errors.notice(logging.getLogger("realesrgan.weights.loading"), "weights.said", "said by the child", name="한글")
         self._obey(at_start[number] if number < len(at_start) else "ok")
 
     def _note(self, what: str, **values: Any) -> int:

@@ -6,9 +6,9 @@ import json
 import os
 from pathlib import Path
 
-from realesrgan.child import Line
 from realesrgan.devices import Device
-from realesrgan.memory import Structure
+from realesrgan.inference.child import Line
+from realesrgan.inference.memory import Structure
 
 CARD = Device("directml", 0, "Radeon RX 580 Series", 8 * 2**30)
 NETWORK = Structure("srvgg", 4, 1, 64, 0, 621_424, 1, 1, 18)

@@ -12,7 +12,10 @@ import random
 import sys
 import time
 
-from realesrgan import atomic, cli, cli_run, writer
+from realesrgan.cli import commands as cli
+from realesrgan.cli import run as cli_run
+from realesrgan.files import atomic
+from realesrgan.files import writing as writer
 from tests.support.nearest import Nearest
 
 

@@ -14,8 +14,11 @@ from typing import Any, Dict, List, Mapping
 import numpy as np
 import torch
 
-from realesrgan import checkpoints, download, fetching, ncnn_weights, places, zoo
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
+from realesrgan.weights import checkpoints, download, zoo
+from realesrgan.weights import fetch as fetching
+from realesrgan.weights import folders as places
+from realesrgan.weights import ncnn as ncnn_weights
 from support.http_server import Server
 
 NOWHERE = "http://127.0.0.1:9/"  # the discard port: refused at once

@@ -16,10 +16,10 @@ pytestmark = pytest.mark.train
 
 import torch  # noqa: E402
 
-from realesrgan.checkpoints import torch_is_breakable  # noqa: E402
 from realesrgan.data import textures  # noqa: E402
 from realesrgan.models.registration import import_basicsr  # noqa: E402
 from realesrgan.train import main  # noqa: E402
+from realesrgan.weights.checkpoints import torch_is_breakable  # noqa: E402
 
 import_basicsr()
 

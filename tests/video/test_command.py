@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from clips import Nearest, decode, picture, pictures, times, write
 
-from realesrgan import video_cli, video_options
+from realesrgan.cli import video as video_cli
+from realesrgan.cli import video_options
 from realesrgan.video import inputs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ class Described(Nearest):
 @pytest.fixture()
 def command(tmp_path, monkeypatch, capsys):
     """``command(*words)``: the status, standard output and standard error of a run with the fake upsampler."""
-    from realesrgan import cli_run
+    from realesrgan.cli import run as cli_run
 
     upsampler = Described()
     monkeypatch.setattr(cli_run, "build_upscaler", lambda *args, **kwargs: upsampler)
@@ -69,7 +70,7 @@ def test_help_needs_neither_torch_nor_av():
 import sys
 for name in ("av", "torch", "numpy", "cv2"):
     sys.modules[name] = None
-from realesrgan.video_cli import main
+from realesrgan.cli.video import main
 sys.exit(main(["--help"]))
 """
     done = subprocess.run(
@@ -201,7 +202,7 @@ def test_a_tasks_name_is_that_of_the_original():
 
 
 def test_messages_are_said_once_beneath_the_main_command(tmp_path, command, capsys):
-    from realesrgan import cli
+    from realesrgan.cli import commands as cli
 
     clip = write(tmp_path / "in.mkv", FRAMES[:3], matrix=2, primaries=2, transfer=2)
     assert cli.main(["video", "-i", str(clip), "-o", str(tmp_path / "o"), "--lang", "en"]) == 0

@@ -1,0 +1,1 @@
+"""Backends: what each can do, and what its errors mean."""

@@ -1,0 +1,282 @@
+"""Time and memory of a run: what reading, the device and writing took, and the peaks, sampled in a thread."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple, Union
+
+if TYPE_CHECKING:
+    from ..devices import Device
+
+__all__ = ["Monitor", "PictureUse", "Sample", "peak_resident", "resident"]
+
+# Samples kept; when there are more, every other one goes and sampling slows down by half. A day fits.
+_KEPT = 1 << 16
+_UNKNOWN = "unknown"
+_STATUS = Path("/proc/self/status")
+
+
+def resident() -> Optional[int]:
+    """Bytes of main memory that this process holds now, None if the system does not tell."""
+    return _process_memory()[0]
+
+
+def peak_resident() -> Optional[int]:
+    """The most bytes of main memory that this process ever held, None if the system does not tell."""
+    return _process_memory()[1]
+
+
+def _process_memory() -> Tuple[Optional[int], Optional[int]]:
+    if os.name == "nt":
+        return _windows_memory()
+    return _linux_memory() if _STATUS.exists() else _other_memory()
+
+
+def _linux_memory() -> Tuple[Optional[int], Optional[int]]:
+    values: Dict[str, int] = {}
+    try:
+        with _STATUS.open("rb") as lines:
+            for line in lines:
+                name, _, rest = line.partition(b":")
+                if name in (b"VmRSS", b"VmHWM"):
+                    values[name.decode()] = int(rest.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None, None
+    return values.get("VmRSS"), values.get("VmHWM")
+
+
+def _windows_memory() -> Tuple[Optional[int], Optional[int]]:
+    import ctypes
+
+    class Counters(ctypes.Structure):
+        """PROCESS_MEMORY_COUNTERS."""
+
+        _fields_ = [
+            ("cb", ctypes.c_uint32),
+            ("PageFaultCount", ctypes.c_uint32),
+            ("PeakWorkingSetSize", ctypes.c_size_t),
+            ("WorkingSetSize", ctypes.c_size_t),
+            ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
+            ("QuotaPagedPoolUsage", ctypes.c_size_t),
+            ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
+            ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
+            ("PagefileUsage", ctypes.c_size_t),
+            ("PeakPagefileUsage", ctypes.c_size_t),
+        ]
+
+    try:
+        kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+        # The handle is a pointer: without these types it would be cut to 32 bits.
+        kernel.GetCurrentProcess.restype = ctypes.c_void_p
+        query = kernel.K32GetProcessMemoryInfo
+        query.argtypes = [ctypes.c_void_p, ctypes.POINTER(Counters), ctypes.c_uint32]
+        counters = Counters()
+        counters.cb = ctypes.sizeof(counters)
+        if not query(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.cb):
+            return None, None
+    except (AttributeError, OSError):
+        return None, None
+    return int(counters.WorkingSetSize), int(counters.PeakWorkingSetSize)
+
+
+def _other_memory() -> Tuple[Optional[int], Optional[int]]:
+    try:
+        import resource
+    except ImportError:
+        return None, None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = int(peak) if sys.platform == "darwin" else int(peak) * 1024
+    try:
+        import psutil
+    except ImportError:
+        return None, peak
+    return int(psutil.Process().memory_info().rss), peak
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Memory at one moment. ``seconds`` since the start of the run; bytes, None where nobody tells."""
+
+    seconds: float
+    resident: Optional[int]
+    device: Optional[int]
+
+
+@dataclass(frozen=True)
+class PictureUse:
+    """What one picture took: seconds by stage, peak bytes while it was on the device."""
+
+    name: str
+    read: float
+    device: float
+    write: float
+    resident: Optional[int]
+    device_memory: Optional[int]
+
+
+class Monitor:
+    """Samples memory from entry to exit, and collects the times of pictures.
+
+    Args:
+        device: Whose memory is asked for; None: the main memory alone.
+        interval: Seconds between samples.
+        memory: What tells the resident bytes, replaced in tests.
+    """
+
+    def __init__(
+        self,
+        device: Optional[Device] = None,
+        *,
+        interval: float = 0.05,
+        memory: Callable[[], Optional[int]] = resident,
+    ) -> None:
+        self.device = device
+        self.interval = interval
+        self.pictures: List[PictureUse] = []
+        self.samples: List[Sample] = []
+        self.seconds = 0.0
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: Optional[threading.Thread] = None
+        self._start = 0.0
+        self._window: Dict[str, Optional[int]] = {"resident": None, "device": None}
+        self._peak: Dict[str, Optional[int]] = {"resident": None, "device": None}
+        self._marks: Dict[str, Tuple[Optional[int], Optional[int]]] = {}
+
+    def __enter__(self) -> Monitor:
+        self._start = time.perf_counter()
+        self._ever = peak_resident()
+        self._stop.clear()
+        self._ask("reset_peak_memory")
+        self.sample()
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.sample()
+        self._note("device", self._ask("peak_memory"))
+        ever = peak_resident()
+        if ever is not None and self._memory is resident and (self._ever is None or ever > self._ever):
+            # The system's own high-water mark rose during the run: it sees what falls between two samples.
+            self._note("resident", ever)
+        self.seconds = time.perf_counter() - self._start
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.interval):
+            self.sample()
+
+    def _ask(self, name: str) -> Optional[int]:
+        """A question to the device room; what cannot be answered is None, and never ends a run."""
+        if self.device is None:
+            return None
+        from .. import devices
+
+        try:
+            answer: Any = getattr(devices, name)(self.device)
+        except Exception:  # noqa: BLE001 - a lost device is reported by the work itself, not by the monitor
+            return None
+        return None if answer is None else int(answer)
+
+    def _note(self, what: str, value: Optional[int]) -> None:
+        if value is None:
+            return
+        with self._lock:
+            for peaks in (self._window, self._peak):
+                before = peaks[what]
+                peaks[what] = value if before is None else max(before, value)
+
+    def sample(self) -> Sample:
+        """Take one sample now."""
+        taken = Sample(time.perf_counter() - self._start, self._memory(), self._ask("memory_used"))
+        self._note("resident", taken.resident)
+        self._note("device", taken.device)
+        with self._lock:
+            self.samples.append(taken)
+            if len(self.samples) > _KEPT:
+                del self.samples[1::2]
+                self.interval *= 2
+        return taken
+
+    def begin(self, name: str) -> None:
+        """A picture comes to the device."""
+        with self._lock:
+            self._window = {"resident": None, "device": None}
+        self._ask("reset_peak_memory")
+        self.sample()
+
+    def end(self, name: str) -> None:
+        """It left the device."""
+        self.sample()
+        self._note("device", self._ask("peak_memory"))
+        self._marks[name] = (self._window["resident"], self._window["device"])
+
+    def add(self, name: str, read: float, device: float, write: float) -> None:
+        """It is written: its seconds, by stage."""
+        peak, device_peak = self._marks.pop(name, (None, None))
+        self.pictures.append(PictureUse(name, read, device, write, peak, device_peak))
+
+    def totals(self) -> PictureUse:
+        """The run: sums of the seconds, peaks of the memory."""
+        return PictureUse(
+            "the run",
+            sum(use.read for use in self.pictures),
+            sum(use.device for use in self.pictures),
+            sum(use.write for use in self.pictures),
+            self._peak["resident"],
+            self._peak["device"],
+        )
+
+    def table(self, rows: int = 40) -> str:
+        """A line a picture, the run last. Of more than ``rows`` pictures the first and last are shown."""
+        shown = self.pictures
+        left_out = len(shown) - rows
+        if left_out > 0:
+            shown = shown[: rows // 2] + shown[-(rows - rows // 2) :]
+        lines = [("picture", "read s", "device s", "write s", "resident", "device memory")]
+        lines += [_row(use) for use in shown]
+        if left_out > 0:
+            lines.insert(1 + rows // 2, (f"... {left_out} more", "", "", "", "", ""))
+        lines.append(_row(self.totals()))
+        widths = [max(len(line[column]) for line in lines) for column in range(6)]
+        text = [
+            line[0].ljust(widths[0]) + "".join("  " + cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))
+            for line in lines
+        ]
+        text.append(f"wall time {self.seconds or time.perf_counter() - self._start:.2f} s")
+        return "\n".join(line.rstrip() for line in text)
+
+    def write_csv(self, path: Union[str, os.PathLike[str]]) -> None:
+        """Every sample: seconds, resident bytes, device bytes (empty where nobody tells).
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        with self._lock:
+            samples = list(self.samples)
+        with Path(path).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("seconds", "resident_bytes", "device_bytes"))
+            for taken in samples:
+                cells = ("" if value is None else value for value in (taken.resident, taken.device))
+                writer.writerow((f"{taken.seconds:.3f}", *cells))
+
+
+def _megabytes(value: Optional[int]) -> str:
+    return _UNKNOWN if value is None else f"{value / 1e6:.0f} MB"
+
+
+def _row(use: PictureUse) -> Tuple[str, str, str, str, str, str]:
+    seconds = (f"{value:.2f}" for value in (use.read, use.device, use.write))
+    read, device, write = seconds
+    return use.name, read, device, write, _megabytes(use.resident), _megabytes(use.device_memory)

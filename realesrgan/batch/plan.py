@@ -1,0 +1,166 @@
+"""What is to be done with which file: shares of a folder, what a former run has done, what is there already."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ..errors import InputError, PictureError
+from ..files import atomic, naming
+from . import report
+
+if TYPE_CHECKING:
+    from .options import BatchOptions
+
+__all__ = ["CHECK", "DO", "SKIP", "Job", "check_output_folder", "left_out", "parse_shard", "plan", "share"]
+
+_log = logging.getLogger(__name__)
+
+DO = "do"
+CHECK = "check"  # whether there is a result is known only once the picture is read
+SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture of a batch. ``output`` is known beforehand only for what is skipped."""
+
+    index: int
+    source: naming.Source
+    action: str = DO
+    output: Optional[Path] = None
+    reason: str = ""
+
+
+def parse_shard(text: str) -> Tuple[int, int]:
+    """``"2/4"`` is the second of four shares.
+
+    Returns:
+        Index from 1 and count.
+
+    Raises:
+        ValueError: Not of that form, or the index is outside 1..count.
+    """
+    first, separator, last = text.partition("/")
+    if not separator or not first.strip().isdigit() or not last.strip().isdigit():
+        raise ValueError(f"{text!r} is not of the form i/n, for example 1/4 for the first of four shares")
+    index, count = int(first), int(last)
+    if not 1 <= index <= count:
+        raise ValueError(f"the share {text!r} must be between 1/{count} and {count}/{count}")
+    return index, count
+
+
+def share(sources: Sequence[naming.Source], index: int, count: int) -> List[naming.Source]:
+    """The ``index``-th (from 1) of ``count`` shares; together the shares are the whole, without overlap.
+
+    Files that differ in their suffix alone stay together, since they may map to one output name.
+    """
+    groups: Dict[str, List[naming.Source]] = {}
+    for source in sources:
+        groups.setdefault(_stem(source), []).append(source)
+    return [source for group in list(groups.values())[index - 1 :: count] for source in group]
+
+
+def _stem(source: naming.Source) -> str:
+    return str(source.relative.with_suffix("")).casefold()
+
+
+def plan(sources: Sequence[naming.Source], options: BatchOptions, done: Mapping[str, report.Record]) -> List[Job]:
+    """A job for every source, in order.
+
+    Args:
+        done: What a former run says of each picture, by :func:`report.key`; empty without ``--resume``.
+    """
+    stems: Dict[str, int] = {}
+    for source in sources:
+        stems[_stem(source)] = stems.get(_stem(source), 0) + 1
+    jobs = []
+    for index, source in enumerate(sources):
+        record = done.get(report.key(source.path))
+        if record is not None and _still_holds(record, source, options):
+            jobs.append(Job(index, source, SKIP, Path(str(record.output)), "resume"))
+        elif options.skip_existing:
+            jobs.append(_unless_there(index, source, options, stems[_stem(source)] == 1))
+        else:
+            jobs.append(Job(index, source))
+    return jobs
+
+
+def _still_holds(record: report.Record, source: naming.Source, options: BatchOptions) -> bool:
+    """Whether a record's result is there, whole, and what this run would make."""
+    if record.status != report.DONE or record.options != options.digest or not record.output:
+        return False
+    before = Path(record.output)
+    if report.key(before) != report.key(naming.output_path(source, options.output, options.suffix, before.suffix)):
+        return False
+    try:
+        size, changed = report.fingerprint(source.path)
+        output_size, _ = report.fingerprint(record.output)
+    except OSError:
+        return False
+    return (size, changed, output_size) == (record.input_bytes, record.input_mtime_ns, record.output_bytes)
+
+
+def _unless_there(index: int, source: naming.Source, options: BatchOptions, alone: bool) -> Job:
+    extensions = naming.possible_extensions(options.extension, source.path)
+    there = [
+        path
+        for path in (naming.output_path(source, options.output, options.suffix, item) for item in sorted(extensions))
+        if path.exists()
+    ]
+    if not there:
+        return Job(index, source)
+    if alone or len(extensions) == 1:
+        return Job(index, source, SKIP, there[0], "exists")
+    # a.jpg and a.png lie side by side: which of them a result belongs to depends on what they hold.
+    return Job(index, source, CHECK)
+
+
+def left_out(
+    sources: Sequence[naming.Source], options: BatchOptions, done: Mapping[str, report.Record]
+) -> Tuple[Set[naming.Source], Set[naming.Source]]:
+    """Sources that are results of others, where a run writes into the folder that it reads.
+
+    Args:
+        done: What a former run says, as for :func:`plan`.
+
+    Returns:
+        Those that are not enlarged once more, and those of them that may be overwritten: the former run wrote them.
+    """
+    results = naming.results_among(sources, options.output, options.suffix, options.extension)
+    written = {report.key(record.output) for record in done.values() if record.status == report.DONE and record.output}
+    return results, {source for source in results if report.key(source.path) in written}
+
+
+def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:
+    """Make the output folder and see that a file can be made in it, before an hour of work is lost.
+
+    Unfinished files that a killed run left there an hour ago or longer are removed.
+
+    Args:
+        below: Folders in it that results go to as well, if they are there.
+
+    Raises:
+        InputError: It is a file.
+        PictureError: It cannot be made or written to.
+    """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"The output {output} is a file; -o takes a folder.", code="output.file", path=str(output))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=str(output)):
+            pass
+        for folder in sorted({output, *(output / name for name in below)}):
+            for path in atomic.remove_leftovers(folder):
+                _log.info("removed %s, the unfinished file of a run that was killed", path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise PictureError(
+            f"Nothing can be written to the output folder {output}: {reason}. Give another one with -o.",
+            code="output.unwritable",
+            path=str(output),
+            reason=reason,
+        ) from error

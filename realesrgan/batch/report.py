@@ -1,0 +1,258 @@
+"""The record of a run: one line of JSON a file, appended and flushed, so that a killed run leaves a valid prefix."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
+
+from ..errors import InputError
+
+__all__ = [
+    "DONE",
+    "FAILED",
+    "NOT_DONE",
+    "SKIPPED",
+    "Record",
+    "ReportWriter",
+    "digest",
+    "fingerprint",
+    "key",
+    "load",
+    "load_all",
+    "now",
+    "shard_path",
+]
+
+_log = logging.getLogger(__name__)
+
+DONE = "done"
+SKIPPED = "skipped"
+FAILED = "failed"
+NOT_DONE = "not done"
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one picture. Sizes are (width, height) in pixels; times are seconds.
+
+    ``status`` is one of ``done``, ``skipped``, ``failed`` (this picture could not be done) and ``not done`` (it was
+    never tried, ``error_text`` says why). ``tile`` is (width, height) of the largest tile used.
+    """
+
+    input: str
+    status: str
+    output: Optional[str] = None
+    read_seconds: Optional[float] = None
+    device_seconds: Optional[float] = None
+    write_seconds: Optional[float] = None
+    device: Optional[str] = None
+    model: Optional[str] = None
+    weights: Optional[str] = None
+    precision: Optional[str] = None
+    tile: Optional[Tuple[int, int]] = None
+    tile_pad: Optional[int] = None
+    tiles: Optional[int] = None
+    input_size: Optional[Tuple[int, int]] = None
+    output_size: Optional[Tuple[int, int]] = None
+    mode: Optional[str] = None
+    input_bytes: Optional[int] = None
+    input_mtime_ns: Optional[int] = None
+    output_bytes: Optional[int] = None
+    options: Optional[str] = None
+    notes: Tuple[str, ...] = ()
+    error_code: Optional[str] = None
+    error_text: Optional[str] = None
+    finished: Optional[str] = None
+
+    def to_line(self) -> str:
+        """One line of JSON, without what is not known, ending in a line feed."""
+        known = {name: value for name, value in asdict(self).items() if value is not None and value != ()}
+        return json.dumps(known, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Record:
+        """A record from parsed JSON; unknown names are ignored, so that older programs read newer reports.
+
+        Raises:
+            ValueError: ``input`` or ``status`` is missing or not text.
+        """
+        if not isinstance(values.get("input"), str) or not isinstance(values.get("status"), str):
+            raise ValueError("a record needs the texts 'input' and 'status'")
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        for name in ("tile", "input_size", "output_size", "notes"):
+            if isinstance(known.get(name), list):
+                known[name] = tuple(known[name])
+        return cls(**known)
+
+
+def now() -> str:
+    """The time of day in UTC, ISO 8601, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def key(path: PathLike) -> str:
+    """The name under which a picture is looked up again: absolute, in the file system's own case rules."""
+    # Not resolve(): a link and the file behind it are two pictures.
+    return os.path.normcase(os.path.abspath(os.fspath(path)))  # noqa: PTH100
+
+
+def fingerprint(path: PathLike) -> Tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds.
+
+    Raises:
+        OSError: The file is not there.
+    """
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def digest(options: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that change when any option changes. Values must be plain (JSON)."""
+    text = json.dumps(options, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
+
+
+class ReportWriter:
+    """Appends records to a file; each line is on its way to the disk before :meth:`write` returns.
+
+    A torn last line (a killed run) is closed with a line feed first, so that the next record stands alone.
+
+    Args:
+        path: The report. Its folder is made if needed.
+        append: Keep the lines that are there; otherwise the report starts anew.
+
+    Raises:
+        InputError: The file cannot be opened for writing.
+    """
+
+    def __init__(self, path: PathLike, *, append: bool = True) -> None:
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            torn = append and _is_torn(self.path)
+            mode = "a" if append else "w"
+            # Unbuffered: on a full disk nothing is left over that closing would fail to write once more.
+            self._file = self.path.open(mode + "b", buffering=0)
+            if torn:
+                self._file.write(b"\n")
+        except OSError as error:
+            reason = str(error.strerror or error)
+            raise InputError(
+                f"The report {self.path} cannot be written: {reason}. Name another file with --report.",
+                code="report.write",
+                path=str(self.path),
+                reason=reason,
+            ) from error
+
+    def write(self, record: Record) -> None:
+        """Append one record.
+
+        Raises:
+            OSError: The disk's own error.
+        """
+        # Lone surrogates (names that are not valid UTF-8 on Linux) must not end a run at its report.
+        left = memoryview(record.to_line().encode("utf-8", "backslashreplace"))
+        while left:
+            left = left[self._file.write(left) :]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> ReportWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _is_torn(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            if file.tell() == 0:
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except FileNotFoundError:
+        return False
+
+
+def load(path: PathLike) -> List[Record]:
+    """The records of a report, in the order written. Lines that are no record (torn by a kill) are left out.
+
+    Raises:
+        InputError: The file is there and cannot be read. A file that is not there is an empty report.
+    """
+    records: List[Record] = []
+    damaged = 0
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace", newline="\n") as file:
+            for line in file:
+                if not line.strip():
+                    continue
+                try:
+                    records.append(Record.from_mapping(json.loads(line)))
+                except (ValueError, TypeError, AttributeError):
+                    damaged += 1
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InputError(
+            f"The report {path} cannot be read: {error.strerror or error}.",
+            code="report.read",
+            path=str(path),
+            reason=str(error.strerror or error),
+        ) from error
+    if damaged:
+        _log.info("%s: %d incomplete lines were left out", path, damaged)
+    return records
+
+
+def load_all(path: PathLike) -> Dict[str, Record]:
+    """The last word on each picture, by :func:`key`, from a report and from the reports of its shards.
+
+    A ``skipped`` record says nothing new and never replaces an older one.
+    """
+    latest: Dict[str, Record] = {}
+    for file in _with_shards(Path(path)):
+        for record in load(file):
+            if record.status == SKIPPED:
+                continue
+            name = key(record.input)
+            before = latest.get(name)
+            if before is None or (record.finished or "") >= (before.finished or ""):
+                latest[name] = record
+    return latest
+
+
+def shard_path(path: PathLike, index: int, count: int) -> Path:
+    """``report.jsonl`` becomes ``report.2-of-4.jsonl``: each shard appends to a file of its own.
+
+    ``index`` counts from 1. One shard keeps the name.
+    """
+    whole = Path(path)
+    if count == 1:
+        return whole
+    return whole.with_name(f"{whole.stem}.{index}-of-{count}{whole.suffix}")
+
+
+def _with_shards(path: Path) -> Iterable[Path]:
+    yield path
+    if not path.parent.is_dir():
+        return
+    start = path.stem + "."
+    for other in sorted(path.parent.iterdir()):
+        middle = other.stem[len(start) :]
+        if other.suffix != path.suffix or not other.stem.startswith(start):
+            continue
+        first, separator, last = middle.partition("-of-")
+        if separator and first.isdigit() and last.isdigit():
+            yield other

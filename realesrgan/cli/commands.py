@@ -1,0 +1,127 @@
+"""The command line: what it takes, what it says, and with which status it ends.
+
+Needs the standard library alone until pictures are to be enlarged, so that ``--help`` and ``doctor`` work where torch
+does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import Dict, List, Optional, Sequence
+
+from ..errors import DeviceError, InputError, RealESRGANError
+from . import messages
+from . import options as cli_options
+from .console import Console, prepare_streams
+
+__all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "main"]
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_COMMANDS: Dict[str, str] = {
+    "doctor": "realesrgan.tools.doctor.command",
+    "tune": "realesrgan.tools.tune.command",
+    "video": "realesrgan.cli.video",
+}
+# Wrong from the start, whatever the pictures: these end a run with the status of wrong usage.
+_USAGE_CODES = (
+    "device.missing",
+    "device.unknown",
+    "weights.missing",
+    "weights.unreadable",
+    "faces.missing",
+    "faces.python",
+    "faces.weights",
+    "faces.download",
+    "faces.untrusted",
+)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the program.
+
+    Args:
+        argv: Words after the program's name; by default those of the process.
+
+    Returns:
+        0 if all went well, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C.
+    """
+    prepare_streams()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if arguments and arguments[0] in _COMMANDS:
+            return _command(arguments[0], arguments[1:])
+        return _upscale(cli_options.parse(arguments))
+    except SystemExit as end:  # argparse
+        return end.code if isinstance(end.code, int) else (OK if end.code is None else USAGE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _command(name: str, arguments: List[str]) -> int:
+    """Hand the rest of the words to another command."""
+    with Console(messages.system_language(), "-v" in arguments or "--verbose" in arguments) as console:
+        try:
+            module = importlib.import_module(_COMMANDS[name])
+        except (ImportError, OSError) as error:
+            missing = getattr(error, "name", None) or str(error)
+            console.warn("cli.command_missing", command=name, missing=missing)
+            console.line(f"    {type(error).__name__}: {error}", problem=True) if console.verbose else None
+            return FAILED
+        status: int = module.main(arguments)
+        return status
+
+
+def _upscale(options: argparse.Namespace) -> int:
+    with Console(options.lang or messages.system_language(), options.verbose) as console:
+        try:
+            if options.download_models is not None:
+                from .run import download_models
+
+                return download_models(options, console)
+            if not options.model_path:
+                options.model_name = cli_options.model_name(options.model_name)
+            _need_libraries()
+            from .run import upscale
+
+            return upscale(options, console)
+        except RealESRGANError as error:
+            console.error(error)
+            return _status(error)
+        except KeyboardInterrupt:
+            console.close_bars()
+            from .run import continuing_flag
+
+            console.warn("cli.interrupted", flag=continuing_flag(options))
+            return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: one line, and the trace with --verbose
+            console.error(error)
+            return FAILED
+
+
+def _status(error: RealESRGANError) -> int:
+    usage = isinstance(error, InputError) or (isinstance(error, DeviceError) and error.code in _USAGE_CODES)
+    return USAGE if usage or error.code in _USAGE_CODES else FAILED
+
+
+def _need_libraries() -> None:
+    """See that the libraries can be imported; each of them fails in ways of its own on a half installed system.
+
+    Raises:
+        RealESRGANError: One cannot.
+    """
+    for name, package in (("numpy", "numpy"), ("cv2", "opencv-python"), ("PIL", "Pillow"), ("torch", "torch")):
+        try:
+            importlib.import_module(name)
+        except (ImportError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise RealESRGANError(
+                f"{name} cannot be imported: {reason}. Install it with: python -m pip install {package}. "
+                "'python -m realesrgan doctor' says more.",
+                code="cli.library",
+                library=name,
+                package=package,
+                reason=reason,
+            ) from error

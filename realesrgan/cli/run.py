@@ -1,0 +1,266 @@
+"""A run of the main command: the flags become an upscaler and a batch, events become lines and bars."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from ..batch import report
+from ..batch import torchrun as launcher
+from ..errors import InputError, RealESRGANError
+from ..files import listing
+from ..files.naming import Source
+from ..weights import zoo
+from .console import Console
+from .options import DEFAULT_DENOISE
+from .show import Show, introduce, show_monitor, summary
+
+__all__ = ["build_upscaler", "continuing_flag", "download_models", "upscale"]
+
+REPORT_NAME = "report.jsonl"
+_FACE_PACKAGES = ("gfpgan", "facexlib")
+_TOO_NEW = (3, 13)  # for basicsr 1.4.2
+
+
+def download_models(options: argparse.Namespace, console: Console) -> int:
+    """``--download-models``: fetch weights, say where they are; 1 if any could not be had."""
+    from ..weights import fetch as fetching
+
+    names = [name for word in options.download_models for name in word.split(",") if name]
+    results = fetching.fetch_all(names or None, weights_from=options.weights_from, progress=console.bytes_bar)
+    console.close_bars()
+    for name, result in results.items():
+        if isinstance(result, RealESRGANError):
+            console.error(result)
+        else:
+            console.say("cli.downloaded", name=name, path=result)
+    return 1 if any(isinstance(result, RealESRGANError) for result in results.values()) else 0
+
+
+def upscale(options: argparse.Namespace, console: Console) -> int:
+    """Enlarge what ``-i`` names.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        RealESRGANError: Nothing could be begun.
+    """
+    from ..batch import run as batch
+
+    sources, missing = _sources(options, console)
+    if not sources:
+        console.warn("cli.nothing", inputs=options.input)
+        return 1 if missing else 2
+    shard = options.shard or _torchrun_shard(os.environ)
+    settings = _batch_settings(options, shard)
+    arguments = upscaler_arguments(options, os.environ)
+    if options.denoise_strength not in (None, 1) and arguments["dni_weight"] is None:
+        console.warn("cli.denoise")
+    digest = report.digest({**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance})
+    settings = batch.BatchOptions(**{**settings.__dict__, "digest": digest})
+    report_path = _report_path(options)
+    former = report.load_all(report_path) if options.resume and report_path else {}
+    upscaler = build_upscaler(arguments, options, console)
+    introduce(upscaler.describe(), console)
+    show = Show(console, options)
+    writer = None if report_path is None else _writer(report_path, shard, options.resume, console)
+    monitor = _monitor(upscaler, options)
+    try:
+        if monitor is not None:
+            monitor.__enter__()
+        result = batch.run(sources, upscaler, settings, show, former=former, writer=writer, monitor=monitor)
+    finally:
+        console.close_bars()
+        if writer is not None:
+            writer.close()
+        if monitor is not None:
+            monitor.__exit__(None, None, None)
+            show_monitor(monitor, options, console)
+        if hasattr(upscaler, "close"):
+            upscaler.close()
+    status = summary(result, show.failed + missing, continuing_flag(options), console)
+    return launcher.end_together(status, os.environ)
+
+
+def continuing_flag(options: argparse.Namespace) -> str:
+    """The flag that goes on where a run with these options ended: only a report knows more than the results do."""
+    return "--resume" if options.resume or options.report is not None else "--skip-existing"
+
+
+def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[str]]:
+    """The pictures, and what is wrong with the inputs that are not there though others are."""
+    exclude = [options.output]
+    try:
+        return listing.list_pictures(options.input, recursive=options.recursive, exclude=exclude), []
+    except InputError:
+        if len(options.input) == 1:
+            raise
+    there, missing = [], []
+    for item in options.input:
+        try:
+            listing.list_pictures([item], recursive=options.recursive, exclude=exclude)
+            there.append(item)
+        except InputError as error:
+            console.error(error)
+            missing.append(console.sentence(error))
+    return listing.list_pictures(there, recursive=options.recursive, exclude=exclude), missing
+
+
+def _torchrun_shard(environment: Mapping[str, str]) -> Tuple[int, int]:
+    """The share of a process that torchrun started, counted from 1; otherwise all."""
+    try:
+        rank, count = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    except (KeyError, ValueError):
+        return 1, 1
+    return (rank + 1, count) if 0 <= rank < count else (1, 1)
+
+
+def upscaler_arguments(options: argparse.Namespace, environment: Mapping[str, str]) -> Dict[str, Any]:
+    """The arguments of :class:`RealESRGANer`, all plain values, so that a child process can build it as well."""
+    spec = zoo.MODELS.get(options.model_name, zoo.MODELS["RealESRGAN_x4plus"])
+    path: Any = options.model_path or options.model_name
+    strength = DEFAULT_DENOISE if options.denoise_strength is None else options.denoise_strength
+    dni: Optional[List[float]] = None
+    if spec.partner and strength != 1:
+        head, found, tail = str(path).rpartition(spec.name)
+        if found:
+            path, dni = [path, head + spec.partner + tail], [strength, 1 - strength]
+    gpu_id = options.gpu_id
+    named = re.search(r":\d+$", options.device or "")
+    if gpu_id is None and not named and environment.get("LOCAL_RANK", "").isdigit() and "RANK" in environment:
+        gpu_id = int(environment["LOCAL_RANK"])
+    return {
+        "scale": spec.scale,
+        "model_path": path,
+        "dni_weight": dni,
+        "tile": options.tile,
+        "tile_pad": options.tile_pad,
+        "pre_pad": options.pre_pad,
+        "half": False if options.fp32 else True if options.fp16 else None,
+        "device": options.device,
+        "gpu_id": gpu_id,
+        "weights_from": options.weights_from,
+        "trust_weights": options.trust_weights,
+        "compile": options.compile,
+        "profile": not options.no_profile,
+    }
+
+
+def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, console: Console) -> Any:
+    """What enlarges: in this process or in a child, with ``--face_enhance`` around a face enhancer.
+
+    Raises:
+        RealESRGANError: It cannot be built.
+    """
+    from ..inference.isolated import IsolatedUpsampler, isolates
+    from ..inference.upsampler import RealESRGANer
+
+    faces = _face_enhancer() if options.face_enhance else None
+    known = inspect.signature(RealESRGANer).parameters
+    arguments = {name: value for name, value in arguments.items() if name in known}
+    name = Path(str(options.model_path or options.model_name)).name
+    arguments["progress"] = lambda done, total: console.bytes_bar(name, done, total)
+    trusted = {"trust_weights": options.trust_weights}
+    if isolates(options.isolate, options.device):
+        return _load(IsolatedUpsampler, {**arguments, "faces": None if faces is None else trusted}, console)
+    upscaler = _load(RealESRGANer, arguments, console)
+    return upscaler if faces is None else faces(upscaler, **trusted, progress=arguments["progress"])
+
+
+def _face_enhancer() -> Any:
+    """The class that restores faces; what it needs is looked for before anything is loaded."""
+    reason = next((f"{name} is missing" for name in _FACE_PACKAGES if importlib.util.find_spec(name) is None), "")
+    try:
+        if not reason:
+            return importlib.import_module("realesrgan.faces.enhancer").FaceEnhancer
+    except (ImportError, OSError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if sys.version_info >= _TOO_NEW and importlib.util.find_spec("basicsr") is None:
+        version = "{}.{}".format(*sys.version_info)
+        raise InputError(
+            f"--face_enhance needs GFPGAN, which needs basicsr, and that does not build on Python {version}. Use "
+            "Python 3.9 to 3.12.",
+            code="faces.python",
+            version=version,
+        )
+    raise InputError(
+        f"--face_enhance needs GFPGAN, which cannot be imported here ({reason}). Install it with: python "
+        "scripts/first_run.py --train --install-only (docs/faces.md has the lines for pip).",
+        code="faces.missing",
+        reason=reason,
+    )
+
+
+def _load(make: Callable[..., Any], arguments: Dict[str, Any], console: Console) -> Any:
+    try:
+        return make(**arguments)
+    except InputError as error:
+        # Weights of the user's own may be of another scale than the model that -n names.
+        if error.code != "scale.mismatch":
+            raise
+        return make(**{**arguments, "scale": error.fields["network"]})
+    finally:
+        console.close_bars()
+
+
+def _batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
+    from ..batch.run import BatchOptions
+
+    return BatchOptions(
+        output=Path(options.output),
+        suffix=options.suffix,
+        extension=options.ext,
+        outscale=options.outscale,
+        alpha_upsampler=options.alpha_upsampler,
+        alpha_bleed=not options.no_alpha_bleed,
+        strip_metadata=options.strip_metadata,
+        max_pixels=options.max_pixels,
+        jpeg_quality=options.jpeg_quality,
+        png_compression=options.png_compression,
+        skip_existing=options.skip_existing,
+        shard=shard,
+    )
+
+
+def _lasting(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """The options that change a result: not where it is made, nor how the work is shared out."""
+    passing = {"device", "gpu_id", "compile", "profile", "trust_weights", "output", "skip_existing", "shard"}
+    passing |= {"max_pixels", "digest", "readers", "writers"}
+    return {name: value for name, value in values.items() if name not in passing}
+
+
+def _report_path(options: argparse.Namespace) -> Optional[Path]:
+    if options.report is not None:
+        return Path(options.report)
+    return Path(options.output) / REPORT_NAME if options.resume else None
+
+
+def _writer(path: Path, shard: Tuple[int, int], resume: bool, console: Console) -> report.ReportWriter:
+    own = report.shard_path(path, *shard)
+    if resume and not own.exists():
+        console.say("cli.new_report", path=own)
+    return report.ReportWriter(own, append=resume)
+
+
+def _monitor(upscaler: Any, options: argparse.Namespace) -> Any:
+    if options.monitor_memory is None:
+        return None
+    from .. import devices
+    from ..batch.monitor import Monitor
+
+    described = upscaler.describe()
+    if described.get("isolated"):  # this process must not open the device, not even to ask it
+        return Monitor()
+    try:
+        return Monitor(devices.resolve(str(described.get("device"))))
+    except RealESRGANError:
+        return Monitor()

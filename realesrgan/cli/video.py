@@ -1,0 +1,261 @@
+"""The video command: ``realesrgan video`` and ``inference_realesrgan_video.py``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
+
+from ..errors import InputError, RealESRGANError
+from ..video import inputs
+from . import messages
+from . import options as cli_options
+from .console import Console, prepare_streams
+from .video_options import DEFAULT_MODEL, former_flags, parse
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..video.run import VideoOptions, VideoResult
+
+__all__ = ["main"]
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_USAGE_CODES = (
+    *("video.no_av", "video.old_av", "video.encoder"),
+    *("weights.missing", "weights.unreadable", "device.missing", "device.unknown"),
+)
+_SHOWN_CONCEALED = 10
+_QUIET_SECONDS = 30.0
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Words after the command's name; by default those of the process.
+
+    Returns:
+        0 if all went well, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C.
+    """
+    prepare_streams()
+    try:
+        options = parse(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as end:  # argparse
+        return end.code if isinstance(end.code, int) else (OK if end.code is None else USAGE)
+    console = _Console(options.lang or messages.system_language(), options.verbose)
+    with _alone(), console:
+        try:
+            return _run(options, console)
+        except RealESRGANError as error:
+            console.error(error)
+            return USAGE if isinstance(error, InputError) or error.code in _USAGE_CODES else FAILED
+        except KeyboardInterrupt:
+            console.close_bars()
+            return INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - a mistake of ours: one line, and the trace with --verbose
+            console.error(error)
+            return FAILED
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Take off the handlers of a console around this one, so that nothing is said twice."""
+    logger = logging.getLogger("realesrgan")
+    others = list(logger.handlers)
+    for handler in others:
+        logger.removeHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in others:
+            logger.addHandler(handler)
+
+
+class _Console(Console):
+    """Also shows how far a video is."""
+
+    _begun = _quiet_since = 0.0
+    _first: Optional[int] = None
+
+    def begin_frames(self) -> None:
+        """A video begins."""
+        self._begun = self._quiet_since = time.perf_counter()
+        self._first = None
+
+    def frames_bar(self, name: str, done: int, total: Optional[int]) -> None:
+        """Frames a second and time left: a bar on a terminal, else a line now and then."""
+        if self.has_bars:
+            if self._tiles is None:
+                # What an earlier run left says nothing of the speed.
+                self._tiles = self._bar(total or 0, 0, name, unit=" frames", initial=done - 1)
+            if total and self._tiles.total != total:
+                self._tiles.total = total
+            self._tiles.update(done - self._tiles.n)
+            return
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = done - 1
+        if now - self._quiet_since < _QUIET_SECONDS:
+            return
+        self._quiet_since = now
+        rate = (done - self._first) / (now - self._begun)
+        left = "?" if not total else f"{max(0, total - done) / rate:.0f}"
+        self.say("video.progress", name=name, done=done, total=total or "?", rate=f"{rate:.2f}", left=left)
+
+
+def _run(options: argparse.Namespace, console: _Console) -> int:
+    for code in former_flags(options):
+        console.say(code)
+    from ..video import pyav
+
+    pyav.load()
+    if not options.model_path:
+        options.model_name = cli_options.model_name(options.model_name or DEFAULT_MODEL)
+    tasks = inputs.find_tasks(options.input)
+    from .run import build_upscaler, upscaler_arguments
+
+    arguments = upscaler_arguments(options, os.environ)
+    upsampler = build_upscaler(arguments, options, console)
+    try:
+        described = upsampler.describe()
+        console.say("video.device", name=described.get("name"), device=described.get("device"),
+                    precision=str(described.get("precision")).upper(), model=described.get("model"))  # fmt: skip
+        identity = {"model": arguments["model_path"], "mix": arguments["dni_weight"], "faces": options.face_enhance}
+        identity.update({name: described.get(name) for name in ("precision", "tile_pad", "weights_source")})
+        return _all(tasks, upsampler, {key: _plain(value) for key, value in identity.items()}, options, console)
+    finally:
+        close = getattr(upsampler, "close", None)
+        if close is not None:
+            close()
+
+
+def _plain(value: Any) -> Any:
+    return [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value)
+
+
+def _all(
+    tasks: List[inputs.Task], upsampler: Any, identity: Dict[str, Any], options: argparse.Namespace, console: _Console
+) -> int:
+    from ..video.ledger import Ledger
+
+    settings = _settings(options, identity)
+    ledger = Ledger(options.output) if len(tasks) > 1 else None
+    taken: Dict[Path, Path] = {}
+    status, done, failed = OK, 0, 0
+    for task in tasks:
+        try:
+            state = _one(task, upsampler, settings, ledger, taken, options, console)
+        except RealESRGANError as error:
+            if len(tasks) == 1:
+                raise
+            console.close_bars()
+            console.error(error)
+            failed, status = failed + 1, FAILED
+            continue
+        if state == INTERRUPTED:
+            return INTERRUPTED
+        done += 1
+    if len(tasks) > 1:
+        console.say("video.summary", done=done, failed=failed)
+    return status
+
+
+def _settings(options: argparse.Namespace, identity: Dict[str, Any]) -> VideoOptions:
+    from ..video.encoding import EncoderChoice
+    from ..video.run import VideoOptions
+
+    choice = EncoderChoice(
+        options.codec, options.crf, options.preset, options.pix_fmt, options.container, options.drop_alpha
+    )
+    return VideoOptions(
+        outscale=options.outscale,
+        fps=options.fps,
+        encoder=choice,
+        segment=options.segment,
+        skip_repeats=not options.no_skip_repeats,
+        alpha_upsampler=options.alpha_upsampler,
+        identity=identity,
+        restart=options.restart,
+    )
+
+
+def _one(
+    task: inputs.Task, upsampler: Any, settings: VideoOptions, ledger: Any, taken: Dict[Path, Path],
+    options: argparse.Namespace, console: _Console,
+) -> int:  # fmt: skip
+    from ..video import run
+
+    source = inputs.open_source(task, settings.fps)
+    if task.pictures:
+        settings = run.VideoOptions(**{**settings.__dict__, "fps": None})  # the source has the rate already
+    form = run.plan(source, settings)
+    target = task.target(options.output, options.suffix, form.container)
+    if taken.setdefault(target, task.path) != task.path:
+        raise InputError(
+            f"{task.path} is left out: {taken[target]} has the same result name, {target.name}.",
+            code="video.clash",
+            path=str(task.path),
+            other=str(taken[target]),
+            name=target.name,
+        )
+    identity = run.identity(source, form, settings)
+    if target.exists() and (options.skip_existing or (ledger is not None and ledger.has(target, identity))):
+        console.say("video.skipped", path=target)
+        return OK
+    info = source.info
+    console.say("video.begins", input=task.path, width=info.width, height=info.height, output=target,
+                out_width=form.width, out_height=form.height, encoder=form.encoder, pix_fmt=form.pix_fmt)  # fmt: skip
+    if options.preview:
+        _preview(source, upsampler, form, target, options, console)
+    console.begin_frames()
+    try:
+        result = run.process(
+            source, upsampler, target, settings, lambda frames, total: console.frames_bar(task.name, frames, total)
+        )
+    finally:
+        console.close_bars()
+    _report(result, target, console)
+    if result.interrupted:
+        return INTERRUPTED
+    if ledger is not None:
+        ledger.add(target, identity)
+    return OK
+
+
+def _preview(source: Any, upsampler: Any, form: Any, target: Path, options: Any, console: Console) -> None:
+    from ..video import run
+    from ..video.preview import preview
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    paths = [target.with_name(f"{target.stem}_preview{number + 1}.png") for number in range(options.preview)]
+    count = preview(source, upsampler, run.to_pixels(source.info, form), options.outscale, paths)
+    for path in paths[:count]:
+        console.say("video.preview", path=path)
+
+
+def _report(result: VideoResult, target: Path, console: Console) -> None:
+    if result.concealed:
+        console.warn("video.concealed", count=len(result.concealed))
+    for index, moment, kind in result.concealed[:_SHOWN_CONCEALED]:
+        console.warn(f"video.concealed_{kind}", index=index, time=f"{moment:.3f}")
+    if len(result.concealed) > _SHOWN_CONCEALED:
+        console.warn("video.concealed_more", count=len(result.concealed) - _SHOWN_CONCEALED)
+    if result.interrupted:
+        if result.path is None:
+            console.warn("video.stopped_early")
+        else:
+            console.warn("video.stopped", frames=result.frames, path=result.path)
+        return
+    rate = (result.computed + result.repeated) / result.seconds if result.seconds else 0.0
+    console.say("video.done", output=target, frames=result.frames, seconds=f"{result.seconds:.1f}", rate=f"{rate:.2f}",
+                share=f"{100 * result.device_share:.0f}", repeated=result.repeated, resumed=result.resumed,
+                dropped=result.dropped)  # fmt: skip
+    if console.verbose:
+        stages = (f"{stage} {seconds:.1f}" for stage, seconds in result.busy.items())
+        console.say("video.busy", stages=", ".join(stages))

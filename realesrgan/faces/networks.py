@@ -1,0 +1,234 @@
+"""gfpgan's restorer and facexlib's helper, with networks that hold safely read parameters, on a device that is right.
+
+gfpgan and facexlib are imported here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, Optional
+
+import torch
+from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
+from gfpgan.utils import GFPGANer
+from torch import Tensor, nn
+
+from .. import devices
+from ..errors import WeightsError, notice
+from .checks import FACE_SIZE, Guard, bilinear_fault, network_fault, probes, restored
+from .weights import DETECTION, PARSING, FaceWeights
+
+__all__ = ["NARROW", "Restorer"]
+
+logger = logging.getLogger(__name__)
+
+NARROW: float = 1
+"""Width of the restoring network as a multiple of the published one's."""
+
+_CPU = devices.Device("cpu", 0, "CPU")
+_CLASSES = {"RetinaFace": DETECTION, "ParseNet": PARSING}
+
+
+class Restorer(GFPGANer):
+    """GFPGANer over networks that hold parameters read by :mod:`realesrgan.weights.checkpoints`.
+
+    GFPGANer's own constructor is not called: it would unpickle whatever the files hold at that moment, look for
+    facexlib's below the working directory, and download those that are missing without verifying them.
+
+    Args:
+        weights: Parameters of the three networks.
+        device: Where the networks shall run; they run on the CPU if a check finds that they go wrong there.
+        half: Restore faces in FP16, as long as that holds.
+
+    Attributes:
+        tick: Called before each run of a network, to tell that work goes on.
+
+    Raises:
+        WeightsError: The parameters belong to other networks.
+    """
+
+    def __init__(self, weights: FaceWeights, device: devices.Device, *, half: bool = False) -> None:
+        self.tick: Callable[[], None] = _quiet
+        self.upscale: float = 1
+        self.bg_upsampler: Any = None
+        self._gfpgan = _build_restorer(weights)
+        self.face_helper = _build_helper(weights)
+        self._detection: Any = self.face_helper.face_det
+        self._parsing: Any = self.face_helper.face_parse
+        for network in (self._gfpgan, self._detection, self._parsing):
+            network.register_forward_pre_hook(lambda *_: self.tick())  # copies on a device keep it
+        self._use_cpu()
+        if not devices.is_host(device):
+            self._move_to(device, half)
+
+    @property
+    def faces(self) -> int:
+        """How many faces the last picture had."""
+        return len(self.face_helper.cropped_faces)
+
+    def leave_device(self, reason: str) -> bool:
+        """Run on the CPU from now on, and say why; False if that is so already."""
+        left = self.placed_on
+        if devices.is_host(left):
+            return False
+        self._use_cpu()
+        devices.free(left)
+        self._say_cpu(left, reason)
+        return True
+
+    def _use_cpu(self) -> None:
+        self._use(_CPU, Guard(self._gfpgan, _CPU, None), self._detection, self._parsing)
+
+    def _use(self, device: devices.Device, gfpgan: Guard, detection: Any, parsing: Any) -> None:
+        self.placed_on = device
+        self.device = device.torch_device
+        self.gfpgan = gfpgan
+        helper = self.face_helper
+        helper.device, helper.face_det, helper.face_parse = self.device, detection, parsing
+
+    def _move_to(self, device: devices.Device, half: bool) -> None:
+        try:
+            with devices.full_precision(device), torch.no_grad():
+                fault = self._try(device, half)
+        except RuntimeError as error:
+            if devices.classify(error) == "lost":
+                raise
+            fault = "it fails: " + " ".join(str(error).split())[:160]
+        if fault is not None:
+            devices.free(device)
+            self._say_cpu(device, fault)
+
+    def _try(self, device: devices.Device, half: bool) -> Optional[str]:
+        """Take the device into use; what speaks against it otherwise."""
+        # First of all, because a network that needs it is not even to be started where it is wrong.
+        fault = bilinear_fault(device)
+        if fault is not None:
+            return fault
+        place = device.torch_device
+        gfpgan, parsing = _copied(self._gfpgan, place), _copied(self._parsing, place)
+        detection = _copied(self._detection, place)
+        detection.device, detection.mean_tensor = place, self._detection.mean_tensor.to(place)
+        small, large = probes()
+        scores = (small + 1) * 127.5
+        for name, on_device, on_cpu, x in (
+            ("finds faces", detection, self._detection, scores),
+            ("outlines faces", parsing, self._parsing, small),
+        ):
+            fault = network_fault(on_device(x.to(place)), on_cpu(x))
+            if fault is not None:
+                return f"the network that {name} {fault}"
+        expected = restored(self._gfpgan, large)
+        fault = network_fault(restored(gfpgan, large.to(place)), expected)
+        if fault is not None:
+            return f"the network that restores faces {fault}"
+        fast = _copied(self._gfpgan, place).half() if half else None
+        guard = Guard(gfpgan, device, fast)
+        if fast is not None:
+            guard.check_half(large.to(place), expected)
+        self._use(device, guard, detection, parsing)
+        return None
+
+    def _say_cpu(self, device: devices.Device, reason: str) -> None:
+        notice(
+            logger,
+            "faces.cpu",
+            f"Faces are restored on the CPU, because on the {device.label} device ({device.name}) {reason}. All else "
+            "stays on it.",
+            backend=device.label,
+            device=device.name,
+            reason=reason,
+        )
+
+
+def _quiet() -> None:
+    pass
+
+
+def _copied(module: Any, place: torch.device) -> Any:
+    return copy.deepcopy(module).to(place)
+
+
+def _build_restorer(weights: FaceWeights) -> nn.Module:
+    network: nn.Module = GFPGANv1Clean(
+        out_size=FACE_SIZE,
+        num_style_feat=512,
+        channel_multiplier=2,
+        decoder_load_path=None,
+        fix_decoder=False,
+        num_mlp=8,
+        input_is_latent=True,
+        different_w=True,
+        narrow=NARROW,
+        sft_half=True,
+    )
+    _strictly(lambda: network.load_state_dict(weights.states[weights.restorer]), weights, weights.restorer)
+    return network.eval().requires_grad_(False)
+
+
+def _build_helper(weights: FaceWeights) -> Any:
+    """facexlib's helper with its two networks.
+
+    It takes its parameters from files only, by a plain torch.load. It gets files that were written here a moment ago
+    from what was read safely, in a folder that is the user's alone; those that the user has are not opened again.
+    """
+    from facexlib.utils.face_restoration_helper import FaceRestoreHelper
+
+    def build(folder: str) -> Any:
+        return FaceRestoreHelper(
+            1,
+            face_size=FACE_SIZE,
+            crop_ratio=(1, 1),
+            det_model="retinaface_resnet50",
+            save_ext="png",
+            use_parse=True,
+            device=_CPU.torch_device,
+            model_rootpath=folder,
+        )
+
+    with tempfile.TemporaryDirectory(prefix="realesrgan-faces-") as folder:
+        _write({name: weights.states[name] for name in (DETECTION, PARSING)}, Path(folder))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torchvision and torch say of facexlib's calls helps no user
+            helper = _strictly(lambda: build(folder), weights, "")
+    for network in (helper.face_det, helper.face_parse):
+        network.requires_grad_(False)
+    return helper
+
+
+def _write(states: Mapping[str, Dict[str, Tensor]], folder: Path) -> None:
+    for name, state in states.items():
+        try:
+            torch.save(state, folder / f"{name}.pth")
+        except (OSError, RuntimeError) as error:
+            raise WeightsError(
+                f"{folder} cannot be written: {error}. The face networks need about 200 MB there for a moment; set "
+                "TMPDIR (TEMP on Windows) to a folder with room.",
+                code="weights.disk",
+                path=str(folder),
+                reason=str(error),
+            ) from error
+
+
+def _strictly(load: Callable[[], Any], weights: FaceWeights, name: str) -> Any:
+    """Runs ``load``; parameters that do not fit become an error that names their file."""
+    try:
+        return load()
+    except RuntimeError as error:
+        where = re.search(r"loading state_dict for (\w+)", str(error))
+        if where is None:
+            raise
+        name = name or _CLASSES.get(where.group(1), "")
+        lines = [line.strip() for line in str(error).splitlines()[1:2]]
+        raise WeightsError(
+            f"{weights.paths.get(name, name)} does not fit the network {where.group(1)}: {''.join(lines)[:200]} Give "
+            f"the file that is published as {name}.pth.",
+            code="faces.network",
+            path=str(weights.paths.get(name, name)),
+            network=where.group(1),
+            name=name,
+        ) from error

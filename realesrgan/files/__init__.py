@@ -1,0 +1,52 @@
+"""Picture files: the one door to listing, reading, naming and writing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import lazy_door
+
+if TYPE_CHECKING:
+    from .atomic import remove_leftovers, write_atomically
+    from .listing import list_pictures
+    from .naming import OutputPlan, Source, choose_extension, output_path, plan_outputs, same_file
+    from .picture import MAX_PIXELS, Note, PictureFile
+    from .reading import read
+    from .writing import write
+
+__all__ = [
+    "MAX_PIXELS",
+    "Note",
+    "OutputPlan",
+    "PictureFile",
+    "Source",
+    "choose_extension",
+    "list_pictures",
+    "output_path",
+    "plan_outputs",
+    "read",
+    "remove_leftovers",
+    "same_file",
+    "write",
+    "write_atomically",
+]
+
+__getattr__, __dir__ = lazy_door(
+    __name__,
+    {
+        "remove_leftovers": "atomic",
+        "write_atomically": "atomic",
+        "list_pictures": "listing",
+        "OutputPlan": "naming",
+        "Source": "naming",
+        "choose_extension": "naming",
+        "output_path": "naming",
+        "plan_outputs": "naming",
+        "same_file": "naming",
+        "MAX_PIXELS": "picture",
+        "Note": "picture",
+        "PictureFile": "picture",
+        "read": "reading",
+        "write": "writing",
+    },
+)

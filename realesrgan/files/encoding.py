@@ -1,0 +1,197 @@
+"""From pixels to the bytes of a file. PNG and TIFF are streamed in bands, so a large result is not held twice."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zlib
+from typing import BinaryIO, List, Optional, Tuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from . import metadata
+from .deflate import bands, best_strategy, in_order, raster
+from .metadata import Field
+from .picture import Refused
+from .png import SIGNATURE, make_chunk
+
+__all__ = ["bmp", "jpeg", "png", "tiff", "webp"]
+
+_PNG_COLOR = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}
+_CLASSIC_TIFF_LIMIT = (1 << 32) - (1 << 24)
+_SEGMENT = 65533
+
+
+def png(
+    stream: BinaryIO, pixels: np.ndarray, mode: str, icc: Optional[bytes], exif: Optional[bytes], compression: int
+) -> None:
+    """Write a PNG of any mode and depth. ``compression``: zlib's 0 (none) to 9 (smallest)."""
+    height, width = pixels.shape[:2]
+    channels, depth = len(mode), pixels.dtype.itemsize * 8
+    stream.write(SIGNATURE)
+    header = struct.pack(">IIBBBBB", width, height, depth, _PNG_COLOR[mode], 0, 0, 0)
+    stream.write(make_chunk(b"IHDR", header))
+    if icc:
+        stream.write(make_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc, 9)))
+    if exif:
+        stream.write(make_chunk(b"eXIf", exif))
+    parts = bands(height, width * channels * depth // 8)
+
+    def work(part: Tuple[int, int]) -> Tuple[bytes, bytes]:
+        top, bottom = part
+        rows = raster(pixels[max(0, top - 1) : bottom], mode)
+        raw = _filtered(rows, top > 0, compression)
+        packer = zlib.compressobj(compression, zlib.DEFLATED, -15, 9, best_strategy(raw, compression))
+        last = bottom == height
+        return raw, packer.compress(raw) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+
+    checksum = 1
+    prefix = b"\x78\x5e"
+    # Closed here, not by the garbage collector, so that no thread outlives a write that failed.
+    with contextlib.closing(in_order(work, parts)) as results:
+        for raw, packed in results:
+            checksum = zlib.adler32(raw, checksum)
+            stream.write(make_chunk(b"IDAT", prefix + packed))
+            prefix = b""
+    stream.write(make_chunk(b"IDAT", struct.pack(">I", checksum)))
+    stream.write(make_chunk(b"IEND", b""))
+
+
+def _filtered(rows: np.ndarray, with_previous: bool, compression: int) -> bytes:
+    """PNG's filtered rows; the first of ``rows`` is the row above where ``with_previous``."""
+    pixel_bytes = rows.shape[2] * rows.itemsize
+    if rows.itemsize == 2:
+        rows = rows.astype(">u2")
+    plain = rows.reshape(rows.shape[0], -1).view(np.uint8)
+    above = plain[:-1] if with_previous else np.concatenate((np.zeros_like(plain[:1]), plain[:-1]))
+    current = plain[1:] if with_previous else plain
+    out = np.empty((current.shape[0], 1 + current.shape[1]), np.uint8)
+    if compression == 0:
+        out[:, 0], out[:, 1:] = 0, current
+        return out.tobytes()
+    left = np.zeros_like(current)
+    left[:, pixel_bytes:] = current[:, :-pixel_bytes]
+    # The mean without a carry: (a & b) + ((a ^ b) >> 1).
+    candidates = ((1, left), (2, above), (3, (left & above) + ((left ^ above) >> 1)))
+    best = np.full(current.shape[0], np.iinfo(np.int64).max)
+    for number, guess in candidates:
+        difference = current - guess
+        cost = np.abs(difference.view(np.int8)).view(np.uint8).sum(axis=1, dtype=np.int64)
+        better = cost < best
+        best[better] = cost[better]
+        out[better, 0] = number
+        out[better, 1:] = difference[better]
+    return out.tobytes()
+
+
+def tiff(
+    stream: BinaryIO, pixels: np.ndarray, mode: str, icc: Optional[bytes], exif: Optional[bytes], compression: int
+) -> None:
+    """Write a little-endian TIFF of any mode and depth, in deflated strips with horizontal prediction."""
+    height, width = pixels.shape[:2]
+    channels, depth = len(mode), pixels.dtype.itemsize * 8
+    parts = bands(height, width * channels * depth // 8)
+
+    def work(part: Tuple[int, int]) -> bytes:
+        rows = raster(pixels[part[0] : part[1]], mode)
+        if compression:
+            difference = rows.copy()
+            difference[:, 1:] -= rows[:, :-1]
+            rows = difference
+        raw = rows.astype(rows.dtype.newbyteorder("<"), copy=False).tobytes()
+        return zlib.compress(raw, compression) if compression else raw
+
+    stream.write(b"II*\0\0\0\0\0")
+    offsets: List[int] = []
+    sizes: List[int] = []
+    at = 8
+    with contextlib.closing(in_order(work, parts)) as results:
+        for packed in results:
+            padded = packed + b"\0" * (len(packed) % 2)
+            offsets.append(at)
+            sizes.append(len(packed))
+            at += len(padded)
+            if at > _CLASSIC_TIFF_LIMIT:
+                raise Refused("picture.format_limit", "TIFF holds no more than 4 GB; write PNG instead")
+            stream.write(padded)
+
+    def numbers(tag: int, *content: int, short: bool = False) -> Field:
+        return Field(tag, 3 if short else 4, struct.pack(f"<{len(content)}{'H' if short else 'I'}", *content))
+
+    fields = [numbers(256, width), numbers(257, height), numbers(258, *[depth] * channels, short=True)]
+    fields += [numbers(259, 8 if compression else 1, short=True), numbers(262, 2 if channels > 2 else 1, short=True)]
+    fields += [numbers(273, *offsets), numbers(274, 1, short=True), numbers(277, channels, short=True)]
+    fields += [numbers(278, parts[0][1]), numbers(279, *sizes), numbers(284, 1, short=True)]
+    fields += [numbers(317, 2, short=True)] if compression else []
+    fields += [numbers(338, 2, short=True)] if mode.endswith("A") else []
+    fields += [Field(34675, 7, icc)] if icc else []
+    fields += metadata.exif_to_fields(exif) if exif else ()
+    stream.write(metadata.pack_directory(tuple(fields), at))
+    stream.seek(4)
+    stream.write(struct.pack("<I", at))
+
+
+def jpeg(stream: BinaryIO, pixels: np.ndarray, icc: Optional[bytes], exif: Optional[bytes], quality: int) -> bool:
+    """Write an 8-bit grey or BGR picture as JPEG. Quality 90 and up keeps the colour at full resolution.
+
+    Returns:
+        Whether the EXIF block fitted (64 kB).
+    """
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if quality >= 90 and hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    body = _opencv(".jpg", pixels, options)
+    at = 2
+    if bytes(body[2:4]) == b"\xff\xe0":  # behind the JFIF segment
+        at += 2 + struct.unpack(">H", body[4:6])[0]
+    stream.write(body[:at])
+    fits = exif is None or len(exif) + 8 <= _SEGMENT
+    if exif and fits:
+        _segment(stream, b"\xe1", b"Exif\0\0" + exif)
+    if icc:
+        step = _SEGMENT - 14
+        pieces = [icc[start : start + step] for start in range(0, len(icc), step)]
+        for number, piece in enumerate(pieces, 1):
+            _segment(stream, b"\xe2", b"ICC_PROFILE\0" + bytes((number, len(pieces))) + piece)
+    stream.write(body[at:])
+    return fits
+
+
+def _segment(stream: BinaryIO, marker: bytes, body: bytes) -> None:
+    stream.write(b"\xff" + marker + struct.pack(">H", len(body) + 2) + body)
+
+
+def webp(
+    stream: BinaryIO, pixels: np.ndarray, mode: str, icc: Optional[bytes], exif: Optional[bytes], quality: int
+) -> None:
+    """Write an 8-bit picture as WebP; quality 100 is lossless. Grey is stored as RGB, as the format knows no grey."""
+    rows = raster(pixels, mode)
+    if mode.startswith("L"):
+        rows = np.concatenate((np.repeat(rows[:, :, :1], 3, axis=2), rows[:, :, 1:]), axis=2)
+    image = Image.fromarray(rows)
+    lossless = quality >= 100
+    buffer = io.BytesIO()
+    image.save(
+        buffer, "WEBP", quality=80 if lossless else quality, lossless=lossless, exact=True, icc_profile=icc or b"",
+        exif=exif or b"",
+    )  # fmt: skip
+    stream.write(buffer.getbuffer())
+
+
+def bmp(stream: BinaryIO, pixels: np.ndarray) -> None:
+    """Write an 8-bit grey or BGR picture as BMP."""
+    stream.write(_opencv(".bmp", pixels, []))
+
+
+def _opencv(suffix: str, pixels: np.ndarray, options: List[int]) -> memoryview:
+    try:
+        done, encoded = cv2.imencode(suffix, pixels, options)
+    except cv2.error as error:
+        detail = " ".join(str(error).split())[:200]
+        raise Refused("picture.encode", f"it cannot be encoded ({detail})") from error
+    if not done:
+        raise Refused("picture.encode", "it cannot be encoded")
+    return encoded.reshape(-1).data

@@ -1,0 +1,115 @@
+"""Find the pictures that a user names: files, folders and glob patterns. Needs the standard library only."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path, PurePath
+from typing import Iterator, List, Sequence, Set, Tuple
+
+from ..errors import InputError
+from .naming import PICTURE_SUFFIXES, PathLike, Source
+
+__all__ = ["list_pictures"]
+
+
+def list_pictures(
+    inputs: Sequence[PathLike], *, recursive: bool = False, exclude: Sequence[PathLike] = ()
+) -> List[Source]:
+    """The pictures behind ``inputs``, each once, in the order given; inside a folder or pattern sorted by code point.
+
+    A file is taken whatever its suffix. In folders and patterns only names with a picture suffix count, hidden names
+    (leading dot, so also our own unfinished files) do not. Entries that cannot be read (a dangling or circular link,
+    a folder named ``x.png``, a locked subfolder) are listed all the same, so that reading them names them.
+
+    Args:
+        recursive: Go into subfolders, through links too, each folder once.
+        exclude: Folders below an input that are not read, such as the output folder.
+
+    Raises:
+        InputError: An input does not exist, matches nothing, or is a folder that cannot be opened.
+    """
+    skipped = {os.path.realpath(folder) for folder in exclude}
+    found: List[Source] = []
+    seen: Set[str] = set()
+    for item in inputs:
+        for source in _expand(os.fspath(item), recursive, skipped):
+            key = os.path.normpath(os.path.normcase(source.path.absolute()))
+            if key not in seen:
+                seen.add(key)
+                found.append(source)
+    return found
+
+
+def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
+    try:
+        path = Path(item)
+        if item and path.is_dir():
+            yield from _walk(path, recursive, skipped)
+            return
+        if item and os.path.lexists(path):
+            yield Source(path, PurePath(path.name))
+            return
+    except OSError as error:
+        raise InputError(f"{item}: {error.strerror}.", code="input.unreadable", path=item) from error
+    except ValueError as error:  # a NUL character
+        raise InputError(f"{item!r} is not a path: {error}.", code="input.missing", path=item) from error
+    matches = sorted(_matches(item), key=lambda source: source.relative.parts) if glob.has_magic(item) else []
+    if not matches:
+        what = "matches no picture" if glob.has_magic(item) else "does not exist"
+        raise InputError(
+            f"{item!r} {what}. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
+            code="input.missing",
+            path=item,
+        )
+    yield from matches
+
+
+def _matches(pattern: str) -> Iterator[Source]:
+    parts = PurePath(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    root = PurePath(*parts[:fixed])
+    for match in glob.glob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
+        path = Path(match)
+        if _is_picture_name(path.name):
+            yield Source(path, path.relative_to(root))
+
+
+def _is_picture_name(name: str) -> bool:
+    return not name.startswith(".") and PurePath(name).suffix.lower() in PICTURE_SUFFIXES
+
+
+def _walk(root: Path, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
+    visited: Set[Tuple[int, int]] = set()
+    pending = [root]
+    sources: List[Source] = []
+    while pending:
+        folder = pending.pop()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            if folder == root:
+                raise InputError(
+                    f"The folder {root} cannot be opened: {error.strerror}.", code="input.unreadable", path=str(root)
+                ) from error
+            sources.append(Source(folder, folder.relative_to(root)))
+            continue
+        for entry in entries:
+            path = Path(entry.path)
+            if recursive and _is_folder(entry):
+                if not entry.name.startswith(".") and os.path.realpath(path) not in skipped:
+                    pending.append(path)
+            elif _is_picture_name(entry.name):
+                sources.append(Source(path, path.relative_to(root)))
+    yield from sorted(sources, key=lambda source: source.relative.parts)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a circular link
+        return False

@@ -1,0 +1,283 @@
+"""Which pictures to read and what their results are called. Needs the standard library only."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Dict, List, Optional, Sequence, Set, Union
+
+from ..errors import InputError, PictureError
+
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "WRITABLE",
+    "OutputPlan",
+    "Source",
+    "choose_extension",
+    "output_path",
+    "plan_outputs",
+    "possible_extensions",
+    "results_among",
+    "same_file",
+]
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+#: Suffix (lower case) of each format that can be written.
+WRITABLE: Dict[str, str] = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+#: Suffixes (lower case) by which a picture is recognised in a folder; its content decides how it is read.
+PICTURE_SUFFIXES = frozenset(WRITABLE) | {".dib", ".gif", ".avif", ".heic", ".heif"}
+
+_EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tiff"}
+_EXTENSIONS["bmp"] = ".bmp"
+#: What each format cannot hold: (alpha, 16 bit).
+_HOLDS = {"PNG": (True, True), "TIFF": (True, True), "WEBP": (True, False), "JPEG": (False, False)}
+_HOLDS["BMP"] = (False, False)
+_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"}
+_RESERVED |= {name + digit for name in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"}
+_LONGEST_NAME = 255
+_MODES = ("L", "LA", "RGB", "RGBA")
+_DEPTHS = (8, 16)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to read.
+
+    Attributes:
+        path: Where it lies.
+        relative: Its path under the folder that was given, or its name alone: the tree that the results keep.
+    """
+
+    path: Path
+    relative: PurePath
+
+
+def same_file(first: PathLike, second: PathLike) -> bool:
+    """Whether two paths name one file, through links and case; works for files that do not exist yet."""
+    try:
+        return Path(first).samefile(second)
+    except (OSError, ValueError):
+        return _real(first) == _real(second)
+
+
+def _real(path: PathLike) -> str:
+    try:
+        return os.path.normcase(os.path.realpath(path))
+    except (OSError, ValueError):
+        return os.path.normcase(Path(path).absolute())
+
+
+def choose_extension(requested: str, source_path: PathLike, mode: str, depth: int) -> str:
+    """The suffix of a result, with its dot.
+
+    ``auto`` keeps the source's own suffix as it is spelled, with two exceptions: pictures with alpha become ``.png``
+    (the original's rule), and so does what the source's format cannot hold or what cannot be written (GIF, AVIF).
+
+    Args:
+        requested: ``auto``, ``png``, ``jpg``, ``webp``, ``tiff`` or ``bmp``; a leading dot and capitals are taken too.
+        mode: ``L``, ``LA``, ``RGB`` or ``RGBA``.
+        depth: 8 or 16.
+
+    Raises:
+        InputError: ``requested`` is none of those.
+    """
+    wish = requested.lower().lstrip(".")
+    if wish in _EXTENSIONS:
+        return _EXTENSIONS[wish]
+    if wish != "auto":
+        allowed = ("auto", "png", "jpg", "webp", "tiff", "bmp")
+        raise InputError(
+            f"Unknown output format {requested!r}. Allowed: {', '.join(allowed)}.",
+            code="input.extension",
+            value=requested,
+            allowed=allowed,
+        )
+    suffix = PurePath(source_path).suffix
+    holds = _HOLDS.get(WRITABLE.get(suffix.lower(), ""))
+    if holds is None or mode.endswith("A") or (depth > 8 and not holds[1]):
+        return ".png"
+    return suffix
+
+
+def possible_extensions(requested: str, source_path: PathLike) -> Set[str]:
+    """Every suffix that :func:`choose_extension` may give a picture that is not read yet."""
+    return {choose_extension(requested, source_path, mode, depth) for mode in _MODES for depth in _DEPTHS}
+
+
+def output_path(
+    source: Source, output_dir: PathLike, suffix: str, extension: str, *, windows: bool = os.name == "nt"
+) -> Path:
+    """``<output_dir>/<the source's own tree>/<stem>_<suffix><extension>``, without ``_`` when the suffix is empty.
+
+    A stem that Windows reserves (CON, NUL, COM1 ...) gets ``_`` appended where ``windows`` is true.
+
+    Raises:
+        InputError: The suffix holds a path separator or a character that no file name takes.
+    """
+    forbidden = set('/\\\0<>:"|?*')
+    if forbidden & set(suffix):
+        raise InputError(
+            f'The suffix {suffix!r} cannot be part of a file name. Leave out / \\ < > : " | ? *',
+            code="input.suffix",
+            value=suffix,
+        )
+    stem = source.relative.stem + (f"_{suffix}" if suffix else "")
+    if windows and stem.split(".")[0].rstrip(" ").lower() in _RESERVED:
+        head, dot, tail = stem.partition(".")
+        stem = f"{head.rstrip(' ')}_{dot}{tail}"
+    return Path(output_dir) / source.relative.parent / (stem + extension)
+
+
+class OutputPlan:
+    """Who may write which name. Decided from the list of sources alone, so that a second run decides the same.
+
+    A name belongs to the source that keeps its suffix (``a.png`` before ``a.jpg`` for ``a_out.png``), else to the
+    first in the list; each other one is refused with an error naming both.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        output_dir: PathLike,
+        suffix: str = "out",
+        extension: str = "auto",
+        *,
+        case_sensitive: Optional[bool] = None,
+    ) -> None:
+        self._output_dir = Path(output_dir)
+        self._suffix = suffix
+        self._sensitive = _is_case_sensitive(self._output_dir) if case_sensitive is None else case_sensitive
+        self._folders: Dict[Path, str] = {}
+        self._owners: Dict[str, Source] = {}
+        self._inputs = {self._key(source.path): source for source in sources}
+        wishes = [(source, choose_extension(extension, source.path, "RGB", 8)) for source in sources]
+        # Those that keep their suffix come first: beside a.bmp, it is a.png that users expect to give a_out.png.
+        for source, wish in sorted(wishes, key=lambda pair: pair[0].path.suffix != pair[1]):
+            self._claim(source, wish)
+        if extension.lower().lstrip(".") == "auto":
+            # Alpha is known only once a picture is read; such a result goes to .png, so that name is kept for it.
+            for source in sources:
+                if WRITABLE.get(source.path.suffix.lower()) != "JPEG":
+                    self._claim(source, ".png")
+
+    def path(self, source: Source, extension: str) -> Path:
+        """Where the result of ``source`` goes.
+
+        Raises:
+            PictureError: The name belongs to another source, is an input itself, or is too long for a file system.
+        """
+        target = output_path(source, self._output_dir, self._suffix, extension)
+        owner = self._claim(source, extension)
+        if owner != source:
+            reason = f"{owner.path} has the same result name; rename one of the two"
+            raise _refusal(source, target, "picture.clash", reason, owner.path)
+        overwritten = self._inputs.get(self._key(target))
+        if overwritten is None and same_file(source.path, target):
+            overwritten = source
+        if overwritten is not None:
+            reason = f"the result would overwrite the input {overwritten.path}; give another folder or suffix"
+            raise _refusal(source, target, "picture.overwrites", reason, overwritten.path)
+        length = _name_length(target.name)
+        if length > _LONGEST_NAME:
+            reason = f"the result's name has {length} bytes, file systems take {_LONGEST_NAME}; shorten the name"
+            raise _refusal(source, target, "picture.name_length", reason, target)
+        return target
+
+    def clashes(self, extension: str) -> Dict[Source, PictureError]:
+        """The sources that are refused if every result had ``extension``, in no time and without reading them."""
+        found: Dict[Source, PictureError] = {}
+        for source in self._inputs.values():
+            try:
+                self.path(source, choose_extension(extension, source.path, "RGB", 8))
+            except PictureError as error:
+                found[source] = error
+        return found
+
+    def _claim(self, source: Source, extension: str) -> Source:
+        target = output_path(source, self._output_dir, self._suffix, extension)
+        return self._owners.setdefault(self._key(target), source)
+
+    def _key(self, path: Path) -> str:
+        parent = self._folders.get(path.parent)
+        if parent is None:
+            parent = self._folders[path.parent] = os.path.realpath(path.parent)
+        text = unicodedata.normalize("NFC", str(Path(parent, path.name)))
+        return text if self._sensitive else text.casefold()
+
+
+def results_among(sources: Sequence[Source], output_dir: PathLike, suffix: str, extension: str) -> Set[Source]:
+    """The sources that lie where the result of another one goes: a former run wrote into the folder that it read.
+
+    Without a suffix results cannot be told from pictures, and nothing is found.
+    """
+    found: Set[Source] = set()
+    if not suffix:
+        return found
+    named: Dict[str, List[Source]] = {}
+    for source in sources:
+        named.setdefault(source.path.name.casefold(), []).append(source)
+    for source in sources:
+        for wish in possible_extensions(extension, source.path):
+            target = output_path(source, output_dir, suffix, wish)
+            for other in named.get(target.name.casefold(), ()):
+                if other not in found and same_file(other.path, target):
+                    found.add(other)
+    return found
+
+
+def plan_outputs(
+    sources: Sequence[Source],
+    output_dir: PathLike,
+    suffix: str = "out",
+    extension: str = "auto",
+    *,
+    case_sensitive: Optional[bool] = None,
+) -> OutputPlan:
+    """Decide which source may write which name; see :class:`OutputPlan`.
+
+    Args:
+        extension: As in :func:`choose_extension`.
+        case_sensitive: Whether the output's file system tells ``a.png`` from ``A.png``; ``None``: find out.
+    """
+    return OutputPlan(sources, output_dir, suffix, extension, case_sensitive=case_sensitive)
+
+
+def _refusal(source: Source, target: Path, code: str, reason: str, other: Path) -> PictureError:
+    return PictureError(
+        f"{source.path} is not written to {target}: {reason}.",
+        code=code,
+        path=str(source.path),
+        reason=reason,
+        target=str(target),
+        other=str(other),
+    )
+
+
+def _name_length(name: str) -> int:
+    # Windows counts UTF-16 units, the others bytes.
+    if os.name == "nt":
+        return len(name.encode("utf-16-le", "surrogatepass")) // 2
+    return len(os.fsencode(name))
+
+
+def _is_case_sensitive(folder: Path) -> bool:
+    """Ask the file system: does the nearest existing folder answer to its name in the other case?"""
+    for candidate in [folder.absolute(), *folder.absolute().parents]:
+        swapped = candidate.with_name(candidate.name.swapcase()) if candidate.name else candidate
+        if candidate.exists() and swapped != candidate:
+            return not (swapped.exists() and same_file(candidate, swapped))
+    return not (os.name == "nt" or sys.platform == "darwin")

@@ -1,0 +1,14 @@
+"""A picture through a network: arrays in, enlarged arrays out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import lazy_door
+
+if TYPE_CHECKING:
+    from .upsampler import RealESRGANer, RunRecord
+
+__all__ = ["RealESRGANer", "RunRecord"]
+
+__getattr__, __dir__ = lazy_door(__name__, {"RealESRGANer": "upsampler", "RunRecord": "upsampler"})

@@ -1,0 +1,305 @@
+"""A plane of pixels through a plan of tiles, into a finished host array.
+
+Whole pictures live on the host; a device sees one tile. Each band that the network finishes is checked, reduced to the
+picture's own channels, quantised on the device and brought to the host before it is put into its place: a copy from a
+DirectML tensor into a view of a host tensor is lost without a word. On backends with asynchronous copies two bands are
+under way while the device works on the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Callable, Deque, List, Optional, Set, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import devices
+from ..errors import DeviceLostError, DeviceOutOfMemoryError, RealESRGANError, TileError, notice
+from . import tiling, transfer
+from .arrays import Plane
+from .precision import BLACK, Networks
+from .slowdown import Pace
+from .tiling import Canvas, Tile
+
+__all__ = ["FLOOR", "Job", "Outcome", "run"]
+
+logger = logging.getLogger(__name__)
+
+FLOOR = 32
+"""Smallest side of a tile that is tried after out-of-memory errors."""
+_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with a plane.
+
+    Attributes:
+        plane: The input.
+        canvas: Its geometry.
+        scale: The network's factor.
+        tile: Side of a tile, 0 for the whole picture.
+        pad: Padding of a tile.
+        fixed_shape: See :func:`realesrgan.inference.tiling.plan`.
+        pace: What is known of the device's pace, where a tile may become slow without an error.
+    """
+
+    plane: Plane
+    canvas: Canvas
+    scale: int
+    tile: int
+    pad: int
+    fixed_shape: bool = False
+    pace: Optional[Pace] = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went.
+
+    Attributes:
+        tiles: Tiles computed.
+        shape: Height and width of the largest written tile.
+        splits: How often a tile was split because memory ran out.
+        redone: Tiles computed again in FP32.
+        limit: The tile side that memory allowed, None if it never ran out and nothing became slow.
+    """
+
+    tiles: int = 0
+    shape: Tuple[int, int] = (0, 0)
+    splits: int = 0
+    redone: int = 0
+    limit: Optional[int] = None
+
+
+Progress = Callable[[int, int], None]
+
+
+def run(networks: Networks, job: Job, out: np.ndarray, progress: Optional[Progress] = None) -> Outcome:
+    """Compute every tile of a job into ``out``.
+
+    Args:
+        networks: The network in the precision in force.
+        job: Input and plan.
+        out: ``height*scale`` x ``width*scale``, x3 in BGR order for a colour plane; uint8, uint16, or float32 for the
+            network's plain output. May be a view.
+        progress: Called with the tiles done and the tiles planned after each tile.
+
+    Raises:
+        DeviceOutOfMemoryError: Not even a tile of :data:`FLOOR` fits.
+        DeviceLostError: The device is gone.
+        TileError: The network failed for another reason, or gave NaN in FP32.
+    """
+    return _Run(networks, job, out, progress).finish()
+
+
+@dataclass
+class _Flight:
+    """A tile that the device works on.
+
+    Attributes:
+        half: It is computed in FP16.
+        trial: It is computed in FP32 to learn whether black is right, FP16 still being in force.
+        black_input: All of its pixels are 0.
+        begun: When it was begun, in seconds.
+        health: Of each band, 1 if it holds NaN or infinity, and its brightest value; on the device.
+    """
+
+    tile: Tile
+    begun: float
+    half: bool
+    trial: bool
+    black_input: bool
+    health: List[Tensor]
+
+
+@dataclass
+class _Landing:
+    """A band on its way to the host. ``health`` comes with the last band of a tile."""
+
+    flight: _Flight
+    row: int
+    values: devices.Arrival
+    health: Optional[devices.Arrival]
+
+
+class _Run:
+    def __init__(self, networks: Networks, job: Job, out: np.ndarray, progress: Optional[Progress]) -> None:
+        self.networks = networks
+        self.job = job
+        self.out = out
+        self.progress = progress
+        self.device = networks.device
+        self.waiting: Deque[Tile] = deque(tiling.plan(job.canvas, job.tile, job.pad, fixed_shape=job.fixed_shape))
+        self.under_way: Deque[_Landing] = deque()
+        self.trials: Set[Tile] = set()
+        self.tried: Set[int] = set()
+        self.outcome = Outcome()
+        self.last_stood = 0.0
+
+    def finish(self) -> Outcome:
+        tile = self.waiting[0]
+        while self.waiting or self.under_way:
+            too_large = False
+            try:
+                if self.waiting:
+                    tile = self.waiting.popleft()
+                    self._cut_or_launch(tile)
+                else:
+                    self._land()
+            except Exception as error:  # noqa: BLE001 - backends raise plain Exception too
+                self._raise_unless_memory(tile, error)
+                too_large = True
+            if too_large:  # outside the handler, where the failed tile's tensors are gone
+                self._shrink(tile)
+        return self.outcome
+
+    def _cut_or_launch(self, tile: Tile) -> None:
+        limit = self.outcome.limit
+        if limit is not None and tile.side > limit:
+            self.waiting.extendleft(reversed(tiling.split(self.job.canvas, tile, limit, self.job.pad)))
+        else:
+            self._launch(tile)
+
+    def _launch(self, tile: Tile) -> None:
+        trial = tile in self.trials
+        network = self.networks.single() if trial else self.networks.current()
+        pixels = self.job.plane.crop(self.job.canvas, tile.read)
+        flight = _Flight(tile, time.perf_counter(), network.half, trial, not bool(pixels.any()), [])
+        x = transfer.to_device(self.job.plane, pixels, network)
+        previous: Optional[Tuple[int, Tensor]] = None
+        for band in network.bands(x, tile.write.relative_to(tile.read), self.job.scale):
+            if previous is not None:
+                self._take_off(flight, previous[0], previous[1], last=False)
+            flight.health.append(transfer.health(band.values))
+            previous = band.row, transfer.quantise(band.values, self.job.plane, self.out.dtype)
+        assert previous is not None
+        self._take_off(flight, previous[0], previous[1], last=True)
+
+    def _take_off(self, flight: _Flight, row: int, values: Tensor, last: bool) -> None:
+        health = devices.to_host(self.device, torch.cat(flight.health)) if last else None
+        self.under_way.append(_Landing(flight, row, devices.to_host(self.device, values), health))
+        while len(self.under_way) > (_IN_FLIGHT if self.device.capabilities.asynchronous else 0):
+            self._land()
+
+    def _land(self) -> None:
+        landing = self.under_way.popleft()
+        values = landing.values.wait().numpy()
+        target = landing.flight.tile.write.scaled(self.job.scale)
+        first = target.y0 + landing.row
+        with np.errstate(invalid="ignore"):  # NaN is judged below; numpy need not remark on it
+            self.out[first : first + values.shape[0], target.x0 : target.x1] = values
+        if landing.health is not None:
+            broken, brightest = landing.health.wait().reshape(-1, 2).amax(0).tolist()
+            self._judge(landing.flight, bool(broken), brightest)
+
+    def _judge(self, flight: _Flight, broken: bool, brightest: float) -> None:
+        """A tile whose last band has arrived stands, or is computed again in FP32."""
+        black = brightest <= BLACK and not flight.black_input
+        if flight.half and (broken or not self.networks.half):
+            self._leave_half("a tile came back with NaN or infinity")
+            self._again(flight.tile)
+        elif flight.half and black:
+            self.trials.add(flight.tile)
+            self._again(flight.tile)
+        elif broken:
+            raise TileError(
+                f"The network gave NaN or infinity for the tile at {_place(flight.tile)} in FP32. The weights or the "
+                "graphics driver are broken: fetch the weights again, update the driver, or use --device cpu.",
+                code="tile.nan",
+                tile=_place(flight.tile),
+            )
+        else:
+            if flight.trial and not black:
+                self._leave_half("a tile came back black")
+            self._stands(flight)
+
+    def _leave_half(self, reason: str) -> None:
+        if self.networks.half:
+            self.networks.fall_back(reason)
+
+    def _again(self, tile: Tile) -> None:
+        self.waiting.appendleft(tile)
+        self.outcome = replace(self.outcome, redone=self.outcome.redone + 1)
+
+    def _stands(self, flight: _Flight) -> None:
+        tile = flight.tile
+        height, width = self.outcome.shape
+        shape = max(height, tile.write.height), max(width, tile.write.width)
+        self.outcome = replace(self.outcome, tiles=self.outcome.tiles + 1, shape=shape)
+        if self.progress is not None:
+            ahead = len(self.waiting) + len({id(landing.flight) for landing in self.under_way})
+            self.progress(self.outcome.tiles, self.outcome.tiles + ahead)
+        self._keep_pace(flight)
+
+    def _keep_pace(self, flight: _Flight) -> None:
+        pace, now = self.job.pace, time.perf_counter()
+        # Tiles overlap where copies do: what counts is the time since the one before.
+        begun, self.last_stood = max(flight.begun, self.last_stood), now
+        read = flight.tile.read
+        if pace is None or not pace.dropped((read.height, read.width, flight.half), now - begun):
+            return
+        smaller = max(FLOOR, -(-flight.tile.side // 2))
+        if smaller < min(flight.tile.side, self.outcome.limit or flight.tile.side):
+            self.outcome = replace(self.outcome, limit=smaller)
+            pace.say(self.device.name, flight.tile.side, smaller)
+
+    def _raise_unless_memory(self, tile: Tile, error: Exception) -> None:
+        if isinstance(error, RealESRGANError):
+            raise error
+        kind = devices.classify(error)
+        if kind == "lost":
+            raise DeviceLostError(
+                f"{self.device.spec} ({self.device.name}) stopped answering while it worked on the tile at "
+                f"{_place(tile)}. This process cannot use it any more: start again with smaller "
+                "tiles (-t 256), or with --device cpu.",
+                device=self.device.spec,
+                name=self.device.name,
+            ) from error
+        if kind == "other":
+            reason = f"{type(error).__name__}: {error}"
+            raise TileError(
+                f"The network failed on the tile at {_place(tile)}: {reason}. Try --device cpu; "
+                "'python -m realesrgan doctor' checks the device.",
+                code="tile.failed",
+                tile=_place(tile),
+                reason=reason,
+            ) from error
+        self.tried.add(tile.side)
+        if tile.side <= FLOOR:
+            tried = tuple(sorted(self.tried, reverse=True))
+            raise DeviceOutOfMemoryError(
+                f"The memory of {self.device.spec} ({self.device.name}) does not suffice: tiles of "
+                f"{', '.join(map(str, tried))} pixels were tried, down to the smallest. Close other programs that "
+                "use the graphics card, or use --device cpu.",
+                device=self.device.spec,
+                name=self.device.name,
+                tried=tried,
+            ) from error
+
+    def _shrink(self, tile: Tile) -> None:
+        # What has arrived of this tile does not count; tiles before it stand.
+        self.under_way = deque(landing for landing in self.under_way if landing.flight.tile != tile)
+        limit = max(FLOOR, -(-tile.side // 2))
+        self.waiting.appendleft(tile)
+        self.outcome = replace(self.outcome, splits=self.outcome.splits + 1, limit=limit)
+        while self.under_way:
+            self._land()
+        devices.free(self.device)
+        notice(
+            logger,
+            "tile.smaller",
+            f"{self.device.name} ran out of memory at a tile of {tile.side} pixels: going on with {limit}.",
+            device=self.device.name,
+            tile=tile.side,
+            smaller=limit,
+        )
+
+
+def _place(tile: Tile) -> str:
+    return f"x {tile.write.x0}, y {tile.write.y0} ({tile.write.width}x{tile.write.height})"

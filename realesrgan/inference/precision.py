@@ -1,0 +1,245 @@
+"""The first-use check of a device, and the guard that leaves FP16 for FP32 where FP16 does not hold."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import zlib
+from typing import Optional
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import devices
+from ..errors import DeviceError, DeviceLostError, notice
+from .network import TileNetwork
+from .tiling import Box
+
+__all__ = ["BLACK", "HALF_MAX", "HALF_RMS", "SINGLE_MAX", "Networks", "check_device", "half_fault", "sample_texture"]
+
+logger = logging.getLogger(__name__)
+
+SINGLE_MAX = 0.5 / 255
+"""Largest difference between a device and the CPU in FP32 that is taken: half a level of 8 bit."""
+HALF_RMS = 1 / 255
+HALF_MAX = 24 / 255
+"""Root mean square and largest difference between FP16 and FP32 that are taken."""
+BLACK = 0.5 / 255
+"""A result whose brightest value is below this is black."""
+
+# 24x36 pixels of a photograph without restrictions that scikit-image ships, RGB, 6 bits a value.
+_TEXTURE_SHAPE = (24, 36, 3)
+_TEXTURE = (
+    "eNptlR2U80AUhgOBgUAgECgUCoVCYWGhsLCwUPhgYWGhUCgUCoFAIVAoFAqFQqBQKBQKgUKgUCgECoFAIBAIDAwMBArfvTP56+6ec8+cSZvOM+97"
+    "f5r4myw40tDjkc+SK0/uPItyRvP8wR+PXAQXAZ/knOUsy2mS05hnEJFc8ZGGeRbmacDjMw93/LpiZ5sex9T9oO6AbgeZOwi2VnxapVeX3o8McPEV"
+    "iSkQ05zneH6Jy2sil0QOUbJyWMsNR6LPwwO7rZlv09OE7j6p+7Z9616cUbh3kjMI3NPwxOILT4AY8BR+m/0m4mNJ5DTleD7okjKjvAy8cHLh4ZHf"
+    "XX5dMm9mm2TZ0Q9fg2A9i08LEJihwDMI5PGttpQ/q6uJOX5L09JVEc19FsLNeeTx+84yidXSLEPdvLTP9ud9N4+9VXbbNSwFYsizBM7k4vwqjz+I"
+    "nGbwWolIpMlijcVNwplBMIBoEKdF9v9erstxYentQEMQiESOlookMl6c/7erDGwXeYykwILIGOd0qhMMQwUiajSUZVc7fb8F62l8XKT+FpLIQmlp"
+    "gJamUiP7IbCGokYo1zTPUl5Kw7wzNtHVqYiZIQNkqnODbF5a/mx4L6oULaWSiJYGNZEXGpup5HmzXIWxCE0Fi0xL4tQoNCLRJFil8+/QtRNI4gWI"
+    "J5nEknjHc8rKqTrxV/EwjhWbSNZEOgmhSSgQMY9QM05b2w/718V3uHPi8ypDjR6LLmXZCGMhNUisu+NnCJnAklFJa+yJFGhD2bTJ8WtwXUHZLNLz"
+    "NrvtC43RDTsRU1n2oyge/vhl7ONRszQprWBJvTNRNlMTy8Y21GXP8MYft9U0OiwSKJvbkScxnMPiW1k8VSprmZWxCNIwwD2xVya1QKUsG1K3hklW"
+    "ffM4HgZrK/RcUAFy6P0MgcZGVyaJWLFSZlE/wBpraiWt4NYbIqJ0tcZp85a2ee3eD4c857G3iY5L7MfrngZHbBAklqlEmTFWYyNfT6znC9QFgxo1"
+    "YNltfd7RnX7Psy3ofd/6CsBYMXPSiwvewh8HZJPCaAV7k5uU+ROEFEU+guSm6mlVqzqqA5b70d9/v7rD3rpvrvstLJ7F6O5aMASS81rIPLHQL4o2"
+    "vhXH6mQsWHi+rohVfkieTNbUskdwtTuGP/sE1qJn2C0ccYsOcd+75+kwWE3CnQ3e4uSBWXf3aOhPy9+Oy9NqkFY+aqXSqpCEOvGhMm8b87aOA7yl"
+    "2RAim6uecfj34sMw31jRwYGcJhfXMvAFp2/Ko/4IrbHqTVdJpdfCmlGxLwQLN2CySZwO2Q66p9H71RnDnzK0jzf53H2+QAomPxBaA/H0ldJ0FZ3R"
+    "lFk1vUU4XUPKnJv6vEVWPXM3fBXFrAIIXp42rjppnPxbYKVr3CBa2PsAJWApChTG2ibunY6+6LfgDrNi9soUyDsrf/kp6kesIpWkRhfqROPrqtM1"
+    "7XatEaCLrrEedJyOJnD4TjUPJ883hxjpykhTR1pFlGWj1DOnWBVBxH4XZ4r21zGVy34LRtyyC2Lxf3n2PIFrJzVkyXXUzKNQV3SlAEniUxQTAHP0"
+    "H/8wM1g="
+)
+
+
+def sample_texture() -> Tensor:
+    """A small crop of a photograph, 1x3x24x36, float32, 0..1. Its sides differ, so that a swap of axes shows."""
+    raw = zlib.decompress(base64.b64decode(_TEXTURE))
+    pixels = np.frombuffer(raw, np.uint8).reshape(_TEXTURE_SHAPE).astype(np.float32) / np.float32(255)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
+
+
+def _run(network: TileNetwork, x: Tensor, scale: int) -> Tensor:
+    box = Box(0, 0, x.shape[2], x.shape[3])
+    x = x.to(network.dtype).to(network.device.torch_device)
+    bands = [band.values.cpu().float() for band in network.bands(x, box, scale)]
+    return torch.cat(bands, 2)
+
+
+def check_device(networks: Networks) -> None:
+    """Compare the device with the CPU on a small textured tile in FP32, reduced precision of matrix units off.
+
+    Raises:
+        DeviceError: The device fails, or is off by more than :data:`SINGLE_MAX`.
+    """
+    device = networks.device
+    if devices.is_host(device):
+        return
+    try:
+        with devices.full_precision(device):
+            result = _run(networks.single(), sample_texture(), networks.scale)
+    except Exception as error:
+        if not _from_backend(error):
+            raise
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        raise DeviceError(
+            f"{device.spec} ({device.name}) failed on a small test picture: {reason}. Update the graphics driver, or "
+            "use --device cpu.",
+            code="device.failed",
+            device=device.spec,
+            name=device.name,
+            reason=reason,
+        ) from error
+    expected = networks.reference()
+    difference = float((result - expected).abs().max()) if bool(torch.isfinite(result).all()) else float("nan")
+    if not difference <= SINGLE_MAX:
+        raise DeviceError(
+            f"{device.spec} ({device.name}) computes wrong pictures: a test tile is off by {difference * 255:.2f} "
+            f"levels of 255, allowed are {SINGLE_MAX * 255:.2f}. Update the graphics driver.",
+            code="device.wrong",
+            device=device.spec,
+            name=device.name,
+            difference=round(difference * 255, 2),
+        )
+
+
+def _from_backend(error: Exception) -> bool:
+    """Whether it is of the kinds that backends raise: RuntimeErrors, and in torch-directml plain Exceptions too.
+
+    Others, a TypeError say, are mistakes in a program and are not to be taken for a device's.
+    """
+    return isinstance(error, RuntimeError) or type(error) is Exception or devices.classify(error) != "other"
+
+
+def half_fault(result: Tensor, expected: Tensor) -> Optional[str]:
+    """What is wrong with an FP16 result beside the FP32 one, None if nothing is."""
+    if not bool(torch.isfinite(result).all()):
+        return "it gives NaN or infinity"
+    if float(result.max()) <= BLACK < float(expected.max()):
+        return "it gives black"
+    difference = (result - expected).abs()
+    rms, largest = float(difference.square().mean().sqrt()), float(difference.max())
+    if rms > HALF_RMS or largest > HALF_MAX:
+        return f"it is off by {largest * 255:.1f} levels of 255"
+    return None
+
+
+class Networks:
+    """One network on one device, in FP16 as long as that holds, in FP32 from the untouched weights after that.
+
+    Args:
+        module: The network, FP32, on the CPU. It stays there and is not changed where the device is another one.
+        device: Where to run.
+        scale: The network's factor.
+        band_rows: See :class:`realesrgan.inference.network.TileNetwork`.
+        compiled: See :class:`realesrgan.inference.network.TileNetwork`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        device: devices.Device,
+        scale: int,
+        *,
+        band_rows: Optional[int] = None,
+        compiled: bool = False,
+    ) -> None:
+        self.module = module
+        self.device = device
+        self.scale = scale
+        self.half = False
+        self._band_rows = band_rows
+        self._wants_compiling = compiled
+        self._compiled = False
+        self._single: Optional[TileNetwork] = None
+        self._half: Optional[TileNetwork] = None
+        self._expected: Optional[Tensor] = None
+
+    def current(self) -> TileNetwork:
+        """The network in the precision in force."""
+        if not self.half:
+            return self.single()
+        if self._half is None:
+            self._half = self._build(half=True)
+        return self._half
+
+    def single(self) -> TileNetwork:
+        """The network in FP32."""
+        if self._single is None:
+            self._single = self._build(half=False)
+        return self._single
+
+    def reference(self) -> Tensor:
+        """The test texture's result on the CPU in FP32."""
+        if self._expected is None:
+            cpu = devices.Device("cpu", 0, "cpu")
+            self._expected = _run(TileNetwork(self.module, cpu), sample_texture(), self.scale)
+        return self._expected
+
+    def choose(self, wish: Optional[bool]) -> None:
+        """Decide on the precision.
+
+        Args:
+            wish: True asks for FP16, False for FP32, None for what suits the device. FP16 is taken only if a self-test
+                of it passes; what speaks against it is said once.
+        """
+        capabilities = self.device.capabilities
+        if not (capabilities.prefers_half if wish is None else wish):
+            return
+        if not capabilities.half:
+            reason = "it is slower there and not complete"
+            self._say(f"FP16 is not used on the {self.device.label}: {reason}.", reason=reason)
+            return
+        try:
+            self.half = True
+            fault = half_fault(_run(self.current(), sample_texture(), self.scale), self.reference())
+        except Exception as error:
+            if not _from_backend(error):
+                raise
+            self._raise_if_lost(error)
+            fault = "it fails: " + " ".join(str(error).split())[:160]
+        if fault:
+            self.fall_back(fault)
+        else:
+            self._single = None
+            devices.free(self.device)
+
+    def compile(self) -> None:
+        """Compile the network, if that was asked for; where it fails, go on without and say so.
+
+        It comes after the checks, which would otherwise compile a precision that is not taken.
+        """
+        if not self._wants_compiling:
+            return
+        self._single = self._half = None
+        self._compiled = True
+        try:
+            # The compiler tunes its kernels for the size that it sees first.
+            repeats = 16 if self.device.capabilities.asynchronous else 2
+            _run(self.current(), sample_texture().repeat(1, 1, repeats, repeats), self.scale)
+        except Exception as error:  # noqa: BLE001 - the compiler fails in any way
+            self._raise_if_lost(error)
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            message = f"--compile has no effect: compiling failed ({reason})."
+            notice(logger, "compile.failed", message, device=self.device.name, reason=reason)
+            self._single = self._half = None
+            self._compiled = False
+
+    def _raise_if_lost(self, error: Exception) -> None:
+        if devices.classify(error) == "lost":
+            raise DeviceLostError(
+                f"{self.device.spec} ({self.device.name}) stopped answering while it was tested. This process cannot "
+                "use it any more: start again with --fp32, or with --device cpu.",
+                device=self.device.spec,
+                name=self.device.name,
+            ) from error
+
+    def fall_back(self, reason: str) -> None:
+        """Leave FP16 for good, and say why."""
+        self.half = False
+        self._half = None
+        devices.free(self.device)
+        self._say(f"FP16 does not hold on {self.device.name} ({reason}): going on in FP32.", reason=reason)
+
+    def _say(self, message: str, reason: str) -> None:
+        notice(logger, "precision.single", message, device=self.device.name, reason=reason)
+
+    def _build(self, half: bool) -> TileNetwork:
+        return TileNetwork(self.module, self.device, half=half, band_rows=self._band_rows, compiled=self._compiled)

@@ -1,0 +1,58 @@
+"""A crop on its way to the device, and a band on its way back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import devices
+from .arrays import Plane
+from .network import TileNetwork
+
+__all__ = ["health", "quantise", "to_device"]
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def to_device(plane: Plane, pixels: np.ndarray, network: TileNetwork) -> Tensor:
+    """A crop as 1x3xHxW RGB on the network's device, 0..1, in its precision."""
+    device = network.device
+    if device.capabilities.converts_uint8 and pixels.dtype == np.uint8:
+        x = devices.from_host(device, torch.from_numpy(pixels)).to(torch.float32) / plane.max_value
+        x = x.to(network.dtype)
+        return x[None, None].expand(1, 3, -1, -1) if plane.is_grey else x.permute(2, 0, 1)[None].flip(1)
+    unit = plane.unit(pixels)
+    unit = np.stack((unit, unit, unit)) if plane.is_grey else unit[:, :, ::-1].transpose(2, 0, 1)
+    host = torch.from_numpy(np.ascontiguousarray(unit[None])).to(network.dtype)
+    return host.to(device.torch_device)
+
+
+def health(values: Tensor) -> Tensor:
+    """1 if there is NaN or infinity, else 0, and the brightest value: two numbers on the device."""
+    broken = (1 - torch.isfinite(values).to(torch.float32)).amax().reshape(1)
+    return torch.cat((broken, values.amax().to(torch.float32).reshape(1)))
+
+
+def quantise(values: Tensor, plane: Plane, dtype: Any) -> Tensor:
+    """Bring 1x3xHxW RGB in 0..1 to HxWx3 BGR or HxW grey values of the result's type, rounded half to even.
+
+    For uint16 the rounded values stay floats, since not every backend has the type; numpy converts them when they are
+    put into the result. For float32 results nothing is clamped or rounded.
+    """
+    values = values.to(torch.float32)
+    if dtype != np.float32:
+        values = values.clamp(0, 1)  # each channel for itself, before the luma, as the original does
+    if plane.is_grey:
+        red, green, blue = _LUMA
+        values = values[:, 0:1] * red + values[:, 1:2] * green + values[:, 2:3] * blue
+    else:
+        values = values.flip(1)
+    if dtype != np.float32:
+        values = (values * plane.max_value).round_()
+        if dtype == np.uint8:
+            values = values.to(torch.uint8)
+    values = values[0, 0] if plane.is_grey else values[0].permute(1, 2, 0)
+    return values.contiguous()

@@ -1,0 +1,261 @@
+"""What ``realesrgan tune`` found: the tile and the precision that suit a device best, kept in a file of the user's.
+
+An entry counts only for the device, its driver, the PyTorch and the version of this package that it was measured with.
+torch is never imported here; the version is read from the package's metadata.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+
+from .. import __version__
+from ..errors import InputError, notice
+from ..files import atomic
+from ..weights import folders as places
+
+if TYPE_CHECKING:
+    from ..devices import Device
+    from .memory import Structure
+
+__all__ = ["VARIABLE", "Choice", "Entry", "forget", "location", "lookup", "say_used", "store", "structure_key"]
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "REALESRGAN_PROFILE"
+"""Environment variable: another file, or ``off``."""
+_FORMAT = 1
+_PRECISIONS = {"fp16": True, "fp32": False}
+_MEASURED_WITH = ("driver", "torch", "realesrgan")
+_SIDES = range(16, 8193)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to run a network on a device.
+
+    Attributes:
+        tile: Side of a tile without its padding.
+        half: Measured in FP16.
+        rate: Input pixels a second.
+    """
+
+    tile: int
+    half: bool
+    rate: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one network on one device. ``choices`` holds at most one for each precision."""
+
+    device: str
+    structure: str
+    driver: str
+    torch: str
+    realesrgan: str
+    choices: Mapping[str, Mapping[str, float]]
+
+
+def location() -> Optional[Path]:
+    """The file of the profile; None where it is switched off or there is no folder for it."""
+    named = os.environ.get(VARIABLE, "")
+    if named:
+        return None if named.lower() == "off" else Path(named)
+    base = places.user_folder("config")
+    return base / "profile.json" if base is not None else None
+
+
+def structure_key(structure: Structure) -> str:
+    """A few words by which networks of equal cost are known, for example ``rrdbnet x4 /1 64+32 16697987``."""
+    features = f"{structure.features}+{structure.growth}"
+    return f"{structure.kind} x{structure.scale} /{structure.shrink} {features} {structure.weights}"
+
+
+def torch_version() -> str:
+    """PyTorch's version from its metadata, or an empty string."""
+    try:
+        return metadata.version("torch") or ""
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Optional[Choice]:
+    """What was found best for a network on a device, None if nothing valid is known.
+
+    Args:
+        half: True or False: only what was measured in that precision; None: the quicker of both.
+
+    A profile that cannot be read or does not fit any more is ignored, and said so once.
+    """
+    path = location()
+    if path is None or not path.is_file():
+        return None
+    try:
+        entries = _read(path)
+    except (OSError, ValueError) as error:
+        _say_corrupt(str(path), " ".join(str(error).split())[:160] or type(error).__name__)
+        return None
+    entry = _find(entries, device, structure_key(structure))
+    if entry is None:
+        return None
+    changed = _what_changed(entry, device)
+    if changed:
+        _say_stale(device.name, changed)
+        return None
+    choices = [
+        Choice(int(found["tile"]), _PRECISIONS[name], float(found["rate"])) for name, found in entry.choices.items()
+    ]
+    fitting = [choice for choice in choices if half is None or choice.half == half]
+    return max(fitting, key=lambda choice: choice.rate, default=None)
+
+
+def _find(entries: List[Entry], device: Device, key: str) -> Optional[Entry]:
+    name = _device_key(device)
+    return next((entry for entry in entries if (entry.device, entry.structure) == (name, key)), None)
+
+
+def _device_key(device: Device) -> str:
+    """The backend and the name, without the index, which changes when a card is added."""
+    return f"{device.backend} {device.name}"
+
+
+def _what_changed(entry: Entry, device: Device) -> str:
+    now = {"driver": device.driver, "torch": torch_version(), "realesrgan": __version__}
+    then = asdict(entry)
+    for name in _MEASURED_WITH:
+        if then[name] != now[name]:
+            return f"it was measured with {name} {then[name] or 'unknown'}, now it is {now[name] or 'unknown'}"
+    return ""
+
+
+@functools.lru_cache(maxsize=None)
+def _say_corrupt(path: str, reason: str) -> None:
+    notice(
+        logger,
+        "profile.corrupt",
+        f"The profile {path} cannot be read ({reason}) and is ignored. 'realesrgan tune' writes it anew.",
+        path=path,
+        reason=reason,
+    )
+
+
+@functools.lru_cache(maxsize=None)
+def _say_stale(device: str, reason: str) -> None:
+    notice(
+        logger,
+        "profile.stale",
+        f"The tuned profile of {device} is not used: {reason}. Run 'realesrgan tune' again.",
+        device=device,
+        reason=reason,
+    )
+
+
+@functools.lru_cache(maxsize=None)
+def say_used(device: Device, choice: Choice) -> None:
+    """Tell the user, once, that a run follows the profile."""
+    precision = "FP16" if choice.half else "FP32"
+    notice(
+        logger,
+        "profile.used",
+        f"Tiles of {choice.tile} pixels in {precision}, as 'realesrgan tune' found best for {device.name}.",
+        level=logging.INFO,
+        device=device.name,
+        tile=choice.tile,
+        precision=precision,
+    )
+
+
+def store(device: Device, structure: Structure, choices: List[Choice]) -> Path:
+    """Keep what was measured, in place of what was known of this network on this device.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: There is no file to write to.
+        OSError: It cannot be written.
+    """
+    path = location()
+    if path is None:
+        raise InputError(
+            f"There is no place for the profile: {VARIABLE} is 'off', or there is no home folder.",
+            code="profile.nowhere",
+            variable=VARIABLE,
+        )
+    entry = Entry(
+        device=_device_key(device),
+        structure=structure_key(structure),
+        driver=device.driver,
+        torch=torch_version(),
+        realesrgan=__version__,
+        choices={
+            "fp16" if choice.half else "fp32": {"tile": choice.tile, "rate": round(choice.rate, 1)}
+            for choice in choices
+        },
+    )
+    try:
+        entries = _read(path) if path.is_file() else []
+    except (OSError, ValueError):
+        entries = []  # lookup() has said so, or will
+    kept = [old for old in entries if (old.device, old.structure) != (entry.device, entry.structure)]
+    document = {"format": _FORMAT, "entries": [asdict(each) for each in [*kept, entry]]}
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    atomic.write_atomically(path, lambda stream: stream.write(text.encode("utf-8")))
+    return path
+
+
+def forget() -> Optional[Path]:
+    """Remove the profile; gives the file that was there, or None.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    path = location()
+    if path is None or not path.is_file():
+        return None
+    path.unlink()
+    return path
+
+
+def _read(path: Path) -> List[Entry]:
+    """The entries of a profile.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not a profile.
+    """
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(document, dict) or not isinstance(document.get("entries"), list):
+        raise ValueError("it holds no entries")
+    if document.get("format") != _FORMAT:
+        raise ValueError(f"its format is {document.get('format')!r}, not {_FORMAT}")
+    return [_entry(values) for values in document["entries"]]
+
+
+def _entry(values: Any) -> Entry:
+    fields = ("device", "structure", *_MEASURED_WITH)
+    if not isinstance(values, dict) or not all(isinstance(values.get(name), str) for name in fields):
+        raise ValueError("an entry lacks one of " + ", ".join(fields))
+    choices = values.get("choices")
+    if not isinstance(choices, dict):
+        raise ValueError("an entry has no choices")
+    return Entry(**{name: values[name] for name in fields}, choices=dict(map(_checked, choices.items())))
+
+
+def _checked(item: Any) -> Any:
+    """One precision's choice; sizes that nobody can have measured are refused."""
+    name, found = item
+    numbers: Dict[str, Any] = found if isinstance(found, dict) else {}
+    tile, rate = numbers.get("tile"), numbers.get("rate")
+    if name not in _PRECISIONS or type(tile) is not int or tile not in _SIDES:
+        raise ValueError(f"{name!r} has the tile {tile!r}")
+    if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 < rate < float("inf"):
+        raise ValueError(f"{name!r} has the rate {rate!r}")
+    return name, {"tile": tile, "rate": float(rate)}

@@ -1,0 +1,193 @@
+"""``realesrgan doctor``: what this machine can do, what is missing, and the next step.
+
+Runs where neither torch nor numpy can be imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from realesrgan.cli import messages
+from realesrgan.files import atomic
+from realesrgan.tools.doctor import checks
+from realesrgan.tools.doctor import text as doctor_text
+from realesrgan.tools.doctor.facts import gather
+from realesrgan.tools.doctor.private import Scrubber
+
+__all__ = ["BROKEN", "LIMITS", "READY", "diagnose", "main", "report"]
+
+READY, LIMITS, BROKEN = 0, 1, 2
+_MARKS = {checks.NOTE: "-", checks.LIMIT: "!", checks.PROBLEM: "X"}
+_VERDICTS = {READY: "ready", LIMITS: "limits", BROKEN: "broken"}
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command; gives 0 where all is ready, 1 with limits, 2 where nothing works."""
+    options = _parser().parse_args(argv)
+    lang = options.lang or messages.system_language()
+    facts = gather(options.device)
+    findings = checks.judge(facts)
+    if options.json:
+        # ASCII, so that any console and any pipe takes it.
+        print(json.dumps(report(facts, findings), indent=1))
+    else:
+        print("\n".join(_lines(facts, findings, lang)))
+    status = diagnose(facts, findings)
+    if options.report is None:
+        return status
+    try:
+        _write(options.report, report(facts, findings))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        print(doctor_text.line("unwritable", lang, path=options.report, reason=reason))
+        return BROKEN
+    if not options.json:
+        print(doctor_text.line("written", lang, path=options.report))
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="realesrgan doctor",
+        description="Says what this machine can do, what is missing, and the next step.",
+        epilog="Exit status: 0 ready, 1 works with limits, 2 does not work.",
+    )
+    parser.add_argument(
+        "--device", help="examine this device: directml, dml:1, cuda, cpu ... (default: a run's choice)"
+    )
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the JSON to a file, to be sent to somebody")
+    parser.add_argument("--lang", choices=messages.LANGUAGES, help="language (default: the system's)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show more of the library's own lines")
+    return parser
+
+
+def diagnose(facts: Mapping[str, Any], findings: List[checks.Finding]) -> int:
+    """The exit status: :data:`READY`, :data:`LIMITS` or :data:`BROKEN`."""
+    gravest = max((finding.severity for finding in findings), default=checks.NOTE)
+    if gravest == checks.PROBLEM or checks.working(facts) is None:
+        return BROKEN
+    return LIMITS if gravest == checks.LIMIT else READY
+
+
+def report(facts: Mapping[str, Any], findings: List[checks.Finding]) -> Dict[str, Any]:
+    """What ``--json`` and ``--report`` give, without anything private."""
+    status = diagnose(facts, findings)
+    listed = [
+        {
+            "code": finding.code,
+            "severity": ("note", "limit", "problem")[finding.severity],
+            "text": doctor_text.finding(finding.code, "en", finding.fields)[0],
+            "next": doctor_text.finding(finding.code, "en", finding.fields)[1],
+        }
+        for finding in findings
+    ]
+    document = {"verdict": _VERDICTS[status], "status": status, "findings": listed, "facts": dict(facts)}
+    scrubbed: Dict[str, Any] = Scrubber().value(document)
+    return scrubbed
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    atomic.write_atomically(path, lambda stream: stream.write(text.encode("utf-8")))
+
+
+def _lines(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> List[str]:
+    rows = [*_about_machine(facts), *_about_devices(facts), *_about_files(facts)]
+    width = max(len(label) for label, _ in rows)
+    lines = [f"{label:{width}}  {text}" for label, text in rows]
+    lines.append("")
+    for finding in findings:
+        what, step = doctor_text.finding(finding.code, lang, finding.fields)
+        lines.append(f"{_MARKS[finding.severity]} {what}")
+        lines.append(f"  {doctor_text.line('next', lang, step=step)}")
+    lines.append("")
+    lines.append(_verdict(facts, findings, lang))
+    return lines
+
+
+def _verdict(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> str:
+    status, taken = diagnose(facts, findings), checks.working(facts)
+    if status == BROKEN or taken is None:
+        return doctor_text.line("broken", lang)
+    name = next((each["name"] for each in facts["devices"]["list"] if each["spec"] == taken["device"]), "")
+    precision = "FP32, FP16" if (taken.get("fp16") or {}).get("ok") else "FP32"
+    return doctor_text.line(_VERDICTS[status], lang, device=taken["device"], name=name, precision=precision)
+
+
+Row = Tuple[str, str]
+
+
+def _about_machine(facts: Mapping[str, Any]) -> List[Row]:
+    system, python = facts["system"], facts["python"]
+    build = f" build {system['build']}" if system["build"] else ""
+    memory = f", {_gigabytes(system['memory'])}" if system["memory"] else ""
+    wsl = " (WSL)" if system["wsl"] else ""
+    rows = [
+        ("realesrgan", facts["version"]),
+        ("system", f"{system['name']} {system['release']}{build}{wsl}, {system['machine']}{memory}"),
+        ("Python", f"{python['version']}, {python['bits']} bit{', own environment' if python['environment'] else ''}"),
+    ]
+    for name, result in facts["imports"].items():
+        if result["ok"]:
+            extra = f" (CUDA {result['cuda']})" if result.get("cuda") else ""
+            adapters = f", {result['adapters']} adapters" if "adapters" in result else ""
+            version = result["version"] or facts["packages"].get(name.replace("_", "-")) or ""
+            rows.append((f"import {name}", f"ok, {version}{extra}{adapters}".replace("ok, ,", "ok,")))
+        elif result["error"] == "missing":
+            rows.append((f"import {name}", "not installed"))
+        else:
+            rows.append((f"import {name}", " ".join(filter(None, (result["error"], result.get("reason"))))))
+    if facts["ended"]:
+        rows.append((facts["ended"]["step"], f"the process ended, status {facts['ended']['status']}"))
+    return rows
+
+
+def _about_devices(facts: Mapping[str, Any]) -> List[Row]:
+    rows = [("adapter", _card(each)) for each in facts["adapters"]]
+    rows += [("nvidia-smi", _card(each)) for each in facts["nvidia"] or ()]
+    listing = facts["devices"] or {"list": [], "notes": []}
+    rows += [(each["spec"], _card(each)) for each in listing["list"]]
+    rows += [(f"no {each['backend']}", each["reason"]) for each in listing["notes"]]
+    for test in facts["tests"]:
+        if not test["ok"]:
+            rows.append(("test", f"failed: {test['reason']}"))
+            continue
+        half = test.get("fp16") or {}
+        parts = [f"{test['device']} with {test['model']} ({test['weights']})", f"FP32 {_result(test['fp32'])}"]
+        parts.append(f"FP16 {_result(half)}" if half.get("ok") else "FP16 not used")
+        rows.append(("test picture", ", ".join(parts)))
+    return rows
+
+
+def _result(run: Mapping[str, Any]) -> str:
+    return f"off by {run['largest']} of 255 at most, {run['seconds'] * 1000:.0f} ms"
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    parts = [card["name"]]
+    if card["memory"]:
+        parts.append(_gigabytes(card["memory"]))
+    if card["driver"]:
+        parts.append(f"driver {card['driver']}")
+    parts += [word for word in ("integrated", "software") if card.get(word)]
+    return ", ".join(parts)
+
+
+def _about_files(facts: Mapping[str, Any]) -> List[Row]:
+    rows = []
+    for entry in facts["weights"]:
+        if entry["listed"]:
+            where = f"at hand: {entry['place']}" if entry["source"] else "downloaded when first used"
+            rows.append((entry["name"], where))
+    rows += [(f"disk, {each['what']}", f"{_gigabytes(each['free'])} free") for each in facts["disk"]]
+    if facts["profile"]["there"]:
+        rows.append(("profile", "tuned"))
+    return rows
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 2**30:.1f} GB"

