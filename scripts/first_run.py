@@ -71,11 +71,16 @@ def upscale(python, rest):
     return 0
 
 
+def environment_folder(named=None):
+    """The environment's folder: the one that is named, else $REALESRGAN_VENV, else .venv here."""
+    # Not resolved: a link to a folder on another disk is wanted as it is written.
+    return Path(os.path.abspath(named or os.environ.get("REALESRGAN_VENV") or str(ROOT / ".venv")))
+
+
 def main(argv=None):
     options, rest = parse(argv)
     windows = os.name == "nt"
-    # Not resolved: a link to a folder on another disk is wanted as it is written.
-    venv = Path(os.path.abspath(options.venv or os.environ.get("REALESRGAN_VENV") or str(ROOT / ".venv")))
+    venv = environment_folder(options.venv)
     try:
         version = environment.make_venv(venv, windows, options.python, options.fresh)
         if options.train and not OLDEST_TRAIN <= version[:2] <= NEWEST_TRAIN:
