@@ -63,7 +63,7 @@ def language():
     """Of the system: an index of the texts."""
     sys.path.insert(0, str(ROOT))
     try:
-        from realesrgan.messages import system_language
+        from realesrgan.cli.messages import system_language
     except (ImportError, SyntaxError):  # too old a Python
         return 0
     return 1 if system_language() == "ko" else 0
