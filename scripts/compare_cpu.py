@@ -41,7 +41,7 @@ def prepare(folder: Path, kind: str) -> None:
     """The network's weights in the forms that the candidates read."""
     import torch
 
-    from realesrgan.tools.benchmark_cells import network
+    from realesrgan.tools.benchmark import network
 
     module, source = network(MODEL, "auto")
     torch.save({"params_ema": module.state_dict()}, folder / "weights.pth")
@@ -109,7 +109,7 @@ def _tile(folder: Path, side: int) -> Callable[[], Any]:
     from realesrgan import devices
     from realesrgan.inference.network import TileNetwork
     from realesrgan.inference.tiling import Box
-    from realesrgan.tools.benchmark_cells import network
+    from realesrgan.tools.benchmark import network
 
     device = devices.resolve("cpu")
     runner, x = TileNetwork(network(MODEL, "auto")[0], device), torch.rand(1, 3, side, side)

@@ -58,7 +58,7 @@ def measure(case: Case) -> Dict[str, float]:
     """One case, in this process; sizes in bytes."""
     from realesrgan import RealESRGANer, devices
     from realesrgan.inference import memory
-    from realesrgan.tools.benchmark_cells import network
+    from realesrgan.tools.benchmark import network
     from realesrgan.tools.made_pictures import textured
 
     module, source = network(str(case["model"]), "auto")
