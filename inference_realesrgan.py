@@ -5,7 +5,7 @@
 
 import sys
 
-from realesrgan.cli.commands import main
+from realesrgan.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

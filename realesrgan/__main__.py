@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from realesrgan.cli.commands import main
+from realesrgan.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -202,7 +202,7 @@ def test_without_torch_a_run_says_what_to_install(tmp_path):
 
 STAND_IN = (
     "import sys\n"
-    "from realesrgan import cli, cli_run\n"
+    "from realesrgan.cli import commands as cli, run as cli_run\n"
     "from tests.support.nearest import Nearest\n"
     "cli._need_libraries = lambda: None\n"
     "cli_run.build_upscaler = lambda *_: Nearest()\n"

@@ -86,7 +86,7 @@ def test_every_notice_is_in_the_table():
 
 def test_every_fault_of_a_weight_file_is_in_the_table():
     """``expected`` and ``found`` are named in both languages where the error has them."""
-    own = {"checkpoints.py", "download.py", "weights.py", "ncnn_weights.py"}
+    own = {"checkpoints.py", "download.py", "loading.py", "ncnn.py"}
     arguments = {"weights.from", "weights.dni", "weights.mix_count"}
     codes = {code: fields for code, fields, where in uses() if where.split(":")[0] in own}
     assert len(codes) > 20
