@@ -128,7 +128,7 @@ _MOVED = {
         "worker_child=isolated_child"
     ),
     "batch": "batch_plan=plan batch_steps=steps batch_types=options launcher=torchrun monitor pipeline=stages report",
-    "weights": "checkpoints convert download fetching=fetch ncnn_weights=ncnn places=folders transport zoo",
+    "weights": "checkpoints convert download=fetch fetching=fetch ncnn_weights=ncnn places=folders transport=fetch zoo",
     "faces": "face_checks=checks face_networks=networks face_weights=weights",
     "cli": (
         "cli_console=console cli_options=options cli_run=run cli_show=show messages messages_faces "
@@ -137,6 +137,7 @@ _MOVED = {
     "models": "compat",
     "backends": "windows",
     "archs:archs": "limits=structure",
+    "data:data": "paired_dataset=realesrgan_paired_dataset",
     "tools:tools.doctor": "doctor_text=text doctor_text_devices=text_devices facts checks private probe reference",
     "tools:tools.tune": "measure",
     "tools:tools.stability": "corpus drift faults long_run repeated rounds vitals",

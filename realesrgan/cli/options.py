@@ -103,7 +103,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _models() -> str:
     width = max(map(len, zoo.names()))
-    return "\n".join(f"  {name:{width}}  {zoo.MODELS[name].description_en}" for name in zoo.names())
+    return "\n".join(f"  {name:{width}}  {zoo.MODELS[name].description}" for name in zoo.names())
 
 
 def build_parser(prog: str = "realesrgan") -> _Parser:

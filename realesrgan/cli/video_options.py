@@ -68,7 +68,7 @@ def parse(arguments: Sequence[str], prog: str = "realesrgan video") -> argparse.
         SystemExit: Wrong usage (status 2), or ``--help`` or ``--version`` (status 0).
     """
     width = max(map(len, zoo.names()))
-    models = "\n".join(f"  {name:{width}}  {zoo.MODELS[name].description_en}" for name in zoo.names())
+    models = "\n".join(f"  {name:{width}}  {zoo.MODELS[name].description}" for name in zoo.names())
     parser = _Parser(
         prog=prog,
         description="Enlarge videos with Real-ESRGAN: every frame, its sound, its time.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
 from ..errors import InputError, WeightsError, notice
 from ..weights import checkpoints
 from ..weights import folders as places
-from ..weights.download import Progress, download, sha256_of
+from ..weights.fetch import Progress, download, sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor

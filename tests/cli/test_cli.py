@@ -148,7 +148,7 @@ def test_an_unknown_model_lists_all_and_the_nearest(capsys):
     error = capsys.readouterr().err
     assert "Did you mean RealESRGAN_x4plus?" in error
     for name in zoo.names():
-        assert re.search(rf"{name} +{re.escape(zoo.MODELS[name].description_en)}", error)
+        assert re.search(rf"{name} +{re.escape(zoo.MODELS[name].description)}", error)
 
 
 @pytest.mark.parametrize("text", ["RealESRGAN_x4plus.pth", "realesrgan_X4PLUS", "RealESRGAN_x4plus"])

@@ -86,8 +86,8 @@ def test_every_notice_is_in_the_table():
 
 def test_every_fault_of_a_weight_file_is_in_the_table():
     """``expected`` and ``found`` are named in both languages where the error has them."""
-    own = {"checkpoints.py", "download.py", "loading.py", "ncnn.py"}
-    arguments = {"weights.from", "weights.dni", "weights.mix_count"}
+    own = {"checkpoints.py", "fetch.py", "loading.py", "ncnn.py"}
+    arguments = {"weights.from", "weights.dni", "weights.mix_count", "weights.destination"}
     codes = {code: fields for code, fields, where in uses() if where.split(":")[0] in own}
     assert len(codes) > 20
     for code in set(codes) - arguments:

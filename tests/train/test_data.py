@@ -21,8 +21,8 @@ from realesrgan.errors import InputError, PictureError  # noqa: E402
 from realesrgan.models.registration import import_basicsr  # noqa: E402
 
 import_basicsr()
-from realesrgan.data.paired_dataset import RealESRGANPairedDataset  # noqa: E402
 from realesrgan.data.realesrgan_dataset import RealESRGANDataset  # noqa: E402
+from realesrgan.data.realesrgan_paired_dataset import RealESRGANPairedDataset  # noqa: E402
 from realesrgan.models.pool import PairPool  # noqa: E402
 
 

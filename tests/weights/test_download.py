@@ -13,9 +13,8 @@ import pytest
 from support.http_server import Answer, Server
 
 from realesrgan.errors import WeightsError
-from realesrgan.weights import download as module
-from realesrgan.weights import transport
-from realesrgan.weights.download import download
+from realesrgan.weights import fetch as module
+from realesrgan.weights.fetch import download
 
 BODY = os.urandom(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -79,7 +78,7 @@ def test_truncated_is_resumed(server: Server, tmp_path: Path) -> None:
 
 
 def test_a_stalled_connection_is_resumed(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.2)
     server.answers = [Answer(cut=100_000, stall=True)]
     target = download(server.url + "model.pth", tmp_path / "model.pth", sha256=SHA256)
     assert target.read_bytes() == BODY
@@ -89,7 +88,7 @@ def test_a_stalled_connection_is_resumed(server: Server, tmp_path: Path, monkeyp
 def test_a_connection_left_open_is_not_waited_for(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.5)
     server.answers = [Answer(stall=True)]
     assert download(server.url + "model.pth", tmp_path / "model.pth", sha256=SHA256).read_bytes() == BODY
     assert len(server.requests) == 1
@@ -162,7 +161,7 @@ def test_a_server_error_after_the_first_byte_is_tried_again(server: Server, tmp_
 
 
 def test_silent(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.2)
     server.answers = [Answer(silent=True)]
     assert fails(server.url, tmp_path).code == "weights.unreachable"
     assert len(server.requests) == 1
@@ -179,7 +178,7 @@ def test_not_reachable_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
             raise AssertionError("tried again")
 
         with monkeypatch.context() as patch:
-            patch.setattr(transport, "open_url", never)
+            patch.setattr(module, "open_url", never)
             assert fails(url, tmp_path, patient=False).fields["reason"] == first.fields["reason"]
             with pytest.raises(AssertionError):
                 download(url + "model.pth", tmp_path / "model.pth")
@@ -205,7 +204,7 @@ def test_connecting_is_bounded_as_a_whole(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError("released")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.1)
     error = fails("http://weights.invalid/", tmp_path)
     assert error.code == "weights.unreachable"
     assert "0.1 s" in str(error)

@@ -11,6 +11,7 @@ from support import tiny_zoo
 from support.http_server import Server
 from support.tiny_zoo import TinyZoo
 
+from realesrgan import RealESRGANer
 from realesrgan.errors import InputError, WeightsError
 from realesrgan.weights import loading as weights
 
@@ -80,3 +81,17 @@ def test_load_mixed(tiny: TinyZoo, tmp_path: Path) -> None:
     second.write_bytes(tiny_zoo.saved(tiny_zoo.network(5, num_conv=2).state_dict()))
     with pytest.raises(WeightsError, match="same network"):
         weights.load_mixed([first, second], [0.5, 0.5])
+
+
+def test_the_methods_that_scripts_call(tiny: TinyZoo, tmp_path: Path) -> None:
+    paths = [tiny.put(tmp_path, name) for name in ("general", "wdn")]
+    upsampler = RealESRGANer(2, str(paths[0]), device="cpu")
+    states = [torch.load(path, weights_only=True) for path in paths]
+    for pair in (paths, states, [state["params"] for state in states]):
+        mixed = upsampler.dni(pair[0], pair[1], [0.25, 0.75], key="params", loc="cpu")
+        assert list(mixed) == ["params"]
+        for name, value in mixed["params"].items():
+            expected = 0.25 * tiny.state("general")[name] + 0.75 * tiny.state("wdn")[name]
+            torch.testing.assert_close(value, expected)
+    with pytest.raises(InputError):
+        upsampler.dni(paths[0], paths[1], [1])

@@ -35,7 +35,7 @@ def test_the_names_users_know() -> None:
 def test_entries_are_complete(spec: zoo.ModelSpec) -> None:
     assert spec.file_name == f"{spec.name}.pth"
     assert len(spec.sha256) == 64 and set(spec.sha256) <= set("0123456789abcdef")
-    assert spec.description_en and spec.description_ko
+    assert spec.description
     assert not spec.partner or not zoo.MODELS[spec.partner].listed
     network: Any = zoo.build(spec)
     assert not network.training

