@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Callable, List, Mapping, Tuple
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def lazy_door(package: str, table: Mapping[str, str]) -> Tuple[Callable[[str], object], Callable[[], List[str]]]:

@@ -27,11 +27,11 @@ class Slow(StopRun):
     """A Python that was asked something did not answer in time."""
 
 
-def say(text="", stream=None):
+def say(text="", stream=None, end="\n"):
     """Print, whatever the console's encoding can hold: what it cannot is escaped."""
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "ascii"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, end=end)
     stream.flush()
 
 

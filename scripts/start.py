@@ -91,7 +91,7 @@ def dropped(line):
 
 def ask(question):
     """What the user types; an empty string at the end of the input."""
-    print(question, end="", flush=True)
+    say(question, end="")
     try:
         return input().strip()
     except EOFError:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 import pytest
 
 import realesrgan
-from realesrgan import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "realesrgan"
@@ -136,35 +136,31 @@ def requirement_lines(name: str) -> List[str]:
 
 
 @pytest.fixture(scope="module")
-def setup_arguments() -> dict[str, object]:
-    """What setup.py hands to setuptools."""
-    code = (
-        "import json, sys, types\n"
-        "taken = {}\n"
-        "fake = types.ModuleType('setuptools')\n"
-        "fake.setup = lambda **words: taken.update(words)\n"
-        "fake.find_packages = lambda **words: words['include']\n"
-        "sys.modules['setuptools'] = fake\n"
-        "import runpy; runpy.run_path('setup.py')\n"
-        "print(json.dumps(taken))\n"
-    )
-    import json
-
-    # A Korean console's encoding must not matter for reading our UTF-8 files.
-    done = python("-X", "utf8=0", code=code)
-    assert done.returncode == 0, done.stderr
-    taken = json.loads(done.stdout)
-    assert isinstance(taken, dict)
-    return taken
+def pyproject() -> Dict[str, Any]:
+    """pyproject.toml, parsed."""
+    try:
+        import tomllib
+    except ImportError:  # before Python 3.11; pytest itself brings the other one
+        import tomli as tomllib
+    parsed: Dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return parsed
 
 
-def test_setup_agrees_with_the_requirements(setup_arguments: dict[str, object]) -> None:
-    assert setup_arguments["install_requires"] == requirement_lines("requirements.txt")
-    extras = setup_arguments["extras_require"]
-    assert isinstance(extras, dict)
+def test_the_package_asks_for_what_the_requirements_say(pyproject: Dict[str, Any]) -> None:
+    assert pyproject["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+    extras = pyproject["project"]["optional-dependencies"]
     assert set(extras) >= {"directml", "face", "train", "dev", "video"}
     assert extras["train"] == requirement_lines("requirements-train.txt")
+    assert extras["dev"] == requirement_lines("requirements-dev.txt")
+    assert set(extras["face"]) <= set(extras["train"])
     assert {re.split(r"[=<>; ]", line)[0] for line in extras["face"]} >= {"gfpgan", "facexlib", "basicsr"}
+    assert set(extras["video"]) <= set(extras["dev"])
+
+
+def test_pre_commit_has_the_same_ruff() -> None:
+    pinned = next(line for line in requirement_lines("requirements-dev.txt") if line.startswith("ruff=="))
+    version = re.split(r"[=; ]+", pinned)[1]
+    assert f"rev: v{version} #" in (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
 
 
 def test_inference_requires_no_training_package() -> None:
@@ -173,11 +169,24 @@ def test_inference_requires_no_training_package() -> None:
     assert names.isdisjoint({"basicsr", "gfpgan", "facexlib", "torchvision"})
 
 
-def test_setup_has_the_version_and_the_console_script(setup_arguments: dict[str, object]) -> None:
-    assert setup_arguments["version"] == __version__ == realesrgan.__version__
-    assert re.fullmatch(r"\d+\.\d+\.\d+(\.\w+)?", __version__)
-    assert setup_arguments["entry_points"] == {"console_scripts": ["realesrgan = realesrgan.cli.commands:main"]}
-    assert setup_arguments["python_requires"] == ">=3.8"
+def test_the_version_and_the_console_script(pyproject: Dict[str, Any]) -> None:
+    project = pyproject["project"]
+    assert pyproject["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "realesrgan.__version__"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.\w+)?", realesrgan.__version__)
+    # setuptools reads the number without running the package; that needs a plain text in the file.
+    assert f'__version__ = "{realesrgan.__version__}"' in (PACKAGE / "__init__.py").read_text(encoding="utf-8")
+    module, function = project["scripts"]["realesrgan"].split(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    assert project["requires-python"] == ">=3.8"
+    for minor in range(8, 15):
+        assert f"Programming Language :: Python :: 3.{minor}" in project["classifiers"]
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.fullmatch(rf"{re.escape(realesrgan.__version__)} \(\d{{4}}-\d\d-\d\d\)", headings[0])
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ \(\d{4}-\d\d-\d\d\)", heading) for heading in headings)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.txt")), ids=lambda path: path.name)
