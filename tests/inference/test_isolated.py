@@ -260,7 +260,7 @@ def test_the_parent_imports_neither_torch_nor_torch_directml(tmp_path: Path) -> 
     program.write_text(
         "import sys\n"
         "import numpy as np\n"
-        "from realesrgan import worker\n"
+        "from realesrgan.inference import isolated as worker\n"
         "if __name__ == '__main__':\n"
         "    settings = worker.Settings(factory='support.mortal:build')\n"
         "    assert worker.isolates(None, 'dml')\n"
@@ -279,7 +279,7 @@ def test_the_parent_imports_neither_torch_nor_torch_directml(tmp_path: Path) -> 
 WAITING = """
 import sys
 import numpy as np
-from realesrgan import worker
+from realesrgan.inference import isolated as worker
 if __name__ == '__main__':
     settings = worker.Settings(factory='support.mortal:build')
     upsampler = worker.IsolatedUpsampler(settings=settings, log=sys.argv[1], orders=('hang',))

