@@ -56,8 +56,8 @@ _PICTURE: Dict[str, Dict[str, str]] = {
         "ko": "{path}: {format} 그림은 다음을 설치하면 읽을 수 있습니다: {package}.",
     },
     "picture.unsupported": {
-        "en": "{path}: its pixels are of a kind that is not supported; save it as 16 bit.",
-        "ko": "{path}: 지원하지 않는 픽셀 형식입니다(32비트 또는 부동소수점). 16비트로 저장하십시오.",
+        "en": "{path}: its pixels are of a kind that is not supported ({kind}); save it as 16 bit.",
+        "ko": "{path}: 지원하지 않는 픽셀 형식입니다({kind}). 16비트로 저장하십시오.",
     },
     "picture.too_large": {
         "en": "{path}: {width}x{height} is more than {limit} pixels; raise --max-pixels to read it.",
@@ -114,6 +114,14 @@ _NOTE: Dict[str, Dict[str, str]] = {
     "note.depth": {
         "en": "{format} holds 8 bit: the 16-bit values were rounded",
         "ko": "{format}은(는) 8비트만 담을 수 있어 16비트 값을 반올림했습니다",
+    },
+    "note.deep": {
+        "en": "its 32-bit values were rounded to 16 bit",
+        "ko": "32비트 값을 16비트로 반올림했습니다",
+    },
+    "note.float": {
+        "en": "its floating-point values were stored as 16 bit, {white} as white",
+        "ko": "부동소수점 값을 {white}을(를) 흰색으로 하여 16비트로 저장했습니다",
     },
     "note.alpha": {
         "en": "{format} holds no alpha: the picture was laid onto white",

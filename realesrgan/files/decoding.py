@@ -6,8 +6,14 @@ Pillow decodes whatever it can hold, because it treats a truncated file as an er
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import io
-from typing import Callable, Optional, Tuple
+import struct
+import sys
+import threading
+import warnings
+from typing import Callable, ContextManager, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -23,13 +29,12 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from . import formats, metadata
+from . import metadata
 from . import png as png_file
 from . import tiff as tiff_file
-from .decoder_settings import any_size
 from .picture import Decoded, Note, Refused, check_size, unsupported
 
-__all__ = ["decode"]
+__all__ = ["any_size", "decode", "quiet"]
 
 #: Pixels of a picture that are converted at a time, so that a large one is not held several times over.
 _BAND = 1 << 21
@@ -42,15 +47,15 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     Raises:
         Refused: With the reason. Decoders' own errors of any kind come through: they mean damage.
     """
-    kind = formats.recognise(data)
+    kind = recognise(data)
     if kind == "PNG":
         return _decode_png(data, max_pixels)
     if kind == "TIFF":
         return _decode_tiff(data, max_pixels)
     if kind == "WEBP":
-        formats.check_webp(data, max_pixels)
+        check_webp(data, max_pixels)
     if kind == "JPEG":
-        formats.check_jpeg(data)
+        check_jpeg(data)
     image = _open(data, kind)
     check_size(image.width, image.height, max_pixels)
     decoded = _decode_image(image, kind)
@@ -124,24 +129,42 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Decoded:
     check_size(*tiff.tile_size, max_pixels)
     if tiff.unusual is not None:
         raise unsupported(tiff.unusual)
-    with any_size():
-        if tiff.deep_channels:
-            planes = [_grey16(_open(view, "TIFF")) for view in tiff.grey_views()]
-            decoded = tiff_file.assemble(tiff, planes)
-        else:
+    if tiff.deep:
+        decoded = tiff_file.assemble(tiff, [_by_opencv(view, tiff.notes) for view in tiff.views()])
+    else:
+        with any_size():
             image = _open(tiff.plain(), "TIFF")
             check_size(image.width, image.height, max_pixels)
             decoded = _decode_image(image, "TIFF", tiff.icc)
-            tiff_file.correct_grey(tiff, decoded)
+        if tiff.bits == {12} and decoded.pixels.dtype == np.uint16:  # Pillow leaves them in the lower bits
+            decoded.pixels = (decoded.pixels << 4) | (decoded.pixels >> 8)
     decoded.icc = tiff.icc if decoded.icc is None else decoded.icc
     decoded.exif, decoded.orientation = tiff.exif, tiff.orientation
     decoded.notes.extend(tiff.notes)
     return decoded
 
 
-def _grey16(image: Image.Image) -> np.ndarray:
-    image.load()
-    return np.asarray(image)
+def _by_opencv(data: bytes, notes: List[Note]) -> np.ndarray:
+    """Pixels as OpenCV gives them; 32 bit and floating point become uint16, with a note."""
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise Refused("picture.damaged", "the file is damaged (its pixels cannot be decoded)")
+    if pixels.itemsize <= 2:
+        return pixels
+    if pixels.dtype.kind != "f":
+        notes.append(Note("note.deep", "its 32-bit values were rounded to 16 bit"))
+        return (pixels.view(np.uint32) >> 16).astype(np.uint16)
+    colors = 3 if pixels.ndim == 3 else 1  # the others are alpha, whose range is 0 to 1
+    color = pixels[..., :3] if colors == 3 else pixels
+    white = max(1.0, float(np.max(color, where=np.isfinite(color), initial=0.0)))
+    text = f"its floating-point values were stored as 16 bit, {white:g} as white"
+    notes.append(Note("note.float", text, white=f"{white:g}"))
+    out = np.empty(pixels.shape, np.uint16)
+    for number, row in enumerate(pixels):  # row by row: the products need more room
+        scaled = np.nan_to_num(row.astype(np.float64), posinf=white, neginf=0.0).reshape(len(row), -1)
+        scaled[:, :colors] /= white
+        out[number] = np.rint(np.clip(scaled, 0.0, 1.0) * 65535).reshape(row.shape)
+    return out
 
 
 def _decode_image(image: Image.Image, kind: str, icc: Optional[bytes] = None) -> Decoded:
@@ -216,3 +239,153 @@ def _to_array(image: Image.Image, mode: str, convert: Optional[Convert]) -> np.n
         else:
             cv2.cvtColor(array, cv2.COLOR_RGB2BGR if mode == "RGB" else cv2.COLOR_RGBA2BGRA, dst=out[top:bottom])
     return out
+
+
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"}
+_BRANDS.update(dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"))
+
+
+def recognise(data: bytes) -> str:
+    """The format's name.
+
+    Raises:
+        Refused: It is none that is read.
+    """
+    if data.startswith(png_file.SIGNATURE):
+        return "PNG"
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if data[:2] == b"BM":
+        return "BMP"
+    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
+        return _BRANDS[data[8:12]]
+    what = "it is text, not a picture" if _is_text(data[:512]) else "its content is of no known picture format"
+    raise Refused("picture.format", f"{what} (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF and HEIC are read)")
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+
+
+def check_webp(data: bytes, max_pixels: int) -> None:
+    """Check length and size from the header, because Pillow reserves the whole canvas when it opens a WebP file."""
+    (length,) = struct.unpack_from("<I", data, 4)
+    if length + 8 > len(data) or len(data) < 30:
+        raise Refused("picture.truncated", f"the file is truncated ({len(data)} of {length + 8} bytes)")
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        width = 1 + int.from_bytes(data[24:27], "little")
+        height = 1 + int.from_bytes(data[27:30], "little")
+    elif chunk == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
+    check_size(width, height, max_pixels)
+
+
+def check_jpeg(data: bytes) -> None:
+    """Refuse a file without an end, such as a download whose space was reserved and stayed zero.
+
+    Decoders make grey of zeros and find nothing wrong. The end is looked for behind the header, because the thumbnail
+    in there has one of its own.
+    """
+    at = 2
+    while data[at : at + 1] == b"\xff" and at + 4 <= len(data):
+        marker = data[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+            continue
+        if marker == 0xDA:
+            if data.find(b"\xff\xd9", at) < 0:
+                raise Refused("picture.truncated", "the file is truncated (its end is missing)")
+            return
+        at += 2 if 0xD0 <= marker <= 0xD8 or marker == 1 else 2 + struct.unpack_from(">H", data, at + 2)[0]
+    # A header that cannot be followed is for the decoder to refuse.
+
+
+class _Shared:
+    """A change to the whole process that threads share: the first in makes it, the last out undoes it."""
+
+    def __init__(self, change: Callable[[], ContextManager[None]]) -> None:
+        self._change = change
+        self._lock = threading.Lock()
+        self._undo = contextlib.ExitStack()
+        self.users = 0
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            if self.users == 0:
+                self._undo.enter_context(self._change())
+            self.users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.users -= 1
+                if self.users == 0:
+                    self._undo.close()
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+        # Pillow gives some warnings in its caller's name.
+        warnings.filterwarnings("ignore", module=r"realesrgan\.files\.decoding$")
+        yield
+
+
+@contextlib.contextmanager
+def _decoders() -> Iterator[None]:
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
+    getter, setter = getattr(cv2, "getLogLevel", None), getattr(cv2, "setLogLevel", None)
+    level = getter() if getter else 0
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    if getter and setter:
+        setter(0)
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
+        if getter and setter:
+            setter(level)
+
+
+@contextlib.contextmanager
+def _no_limit() -> Iterator[None]:
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+_shared_decoders = _Shared(_decoders)
+_shared_warnings = _Shared(_no_warnings)
+
+#: Lift Pillow's own pixel limit, where ours has been checked before.
+any_size = _Shared(_no_limit)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Pillow's warnings out of ``-W error``, OpenCV's remarks off the console, and Pillow strict about truncation.
+
+    The lines that libtiff itself prints about some damaged files cannot be switched off through Pillow.
+    """
+    # Newer Pythons can keep the filters of warnings per thread; then each thread needs its own change.
+    own = getattr(sys.flags, "context_aware_warnings", 0)
+    with _shared_decoders(), _no_warnings() if own else _shared_warnings():
+        yield

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import zlib
-from typing import BinaryIO, List, Optional, Tuple
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, Callable, Deque, Generator, List, Optional, Tuple, TypeVar
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from . import metadata
-from .deflate import bands, best_strategy, in_order, raster
 from .metadata import Field
 from .picture import Refused
 from .png import SIGNATURE, make_chunk
@@ -23,6 +25,12 @@ __all__ = ["bmp", "jpeg", "png", "tiff", "webp"]
 _PNG_COLOR = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}
 _CLASSIC_TIFF_LIMIT = (1 << 32) - (1 << 24)
 _SEGMENT = 65533
+#: Bytes of pixels that are compressed at a time.
+BAND_BYTES = 1 << 20
+_SAMPLE = 1 << 15
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def png(
@@ -38,20 +46,20 @@ def png(
         stream.write(make_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc, 9)))
     if exif:
         stream.write(make_chunk(b"eXIf", exif))
-    parts = bands(height, width * channels * depth // 8)
+    parts = _bands(height, width * channels * depth // 8)
 
     def work(part: Tuple[int, int]) -> Tuple[bytes, bytes]:
         top, bottom = part
         rows = raster(pixels[max(0, top - 1) : bottom], mode)
         raw = _filtered(rows, top > 0, compression)
-        packer = zlib.compressobj(compression, zlib.DEFLATED, -15, 9, best_strategy(raw, compression))
+        packer = zlib.compressobj(compression, zlib.DEFLATED, -15, 9, _best_strategy(raw, compression))
         last = bottom == height
         return raw, packer.compress(raw) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
 
     checksum = 1
     prefix = b"\x78\x5e"
     # Closed here, not by the garbage collector, so that no thread outlives a write that failed.
-    with contextlib.closing(in_order(work, parts)) as results:
+    with contextlib.closing(_in_order(work, parts)) as results:
         for raw, packed in results:
             checksum = zlib.adler32(raw, checksum)
             stream.write(make_chunk(b"IDAT", prefix + packed))
@@ -93,7 +101,7 @@ def tiff(
     """Write a little-endian TIFF of any mode and depth, in deflated strips with horizontal prediction."""
     height, width = pixels.shape[:2]
     channels, depth = len(mode), pixels.dtype.itemsize * 8
-    parts = bands(height, width * channels * depth // 8)
+    parts = _bands(height, width * channels * depth // 8)
 
     def work(part: Tuple[int, int]) -> bytes:
         rows = raster(pixels[part[0] : part[1]], mode)
@@ -108,7 +116,7 @@ def tiff(
     offsets: List[int] = []
     sizes: List[int] = []
     at = 8
-    with contextlib.closing(in_order(work, parts)) as results:
+    with contextlib.closing(_in_order(work, parts)) as results:
         for packed in results:
             padded = packed + b"\0" * (len(packed) % 2)
             offsets.append(at)
@@ -195,3 +203,63 @@ def _opencv(suffix: str, pixels: np.ndarray, options: List[int]) -> memoryview:
     if not done:
         raise Refused("picture.encode", "it cannot be encoded")
     return encoded.reshape(-1).data
+
+
+def _bands(height: int, row_bytes: int) -> List[Tuple[int, int]]:
+    """Split rows into bands ``(top, bottom)`` of about a megabyte."""
+    rows = max(1, BAND_BYTES // max(1, row_bytes))
+    return [(top, min(height, top + rows)) for top in range(0, height, rows)]
+
+
+def _in_order(work: Callable[[T], U], items: List[T]) -> Generator[U, None, None]:
+    """``map`` by threads (zlib and numpy let go of the interpreter), never more than a few results ahead."""
+    threads = min(8, os.cpu_count() or 1, len(items))
+    if threads < 2:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
+        pending: Deque[Future[U]] = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) > threads + 1:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def raster(pixels: np.ndarray, mode: str) -> np.ndarray:
+    """Rows in the order of a file: HxWxC with grey, grey+alpha, RGB or RGBA; contiguous; depth unchanged."""
+    if mode == "L":
+        return np.ascontiguousarray(_grey(pixels))[:, :, None]
+    if mode == "LA":
+        return np.dstack((_grey(pixels), pixels[:, :, 3]))
+    if mode == "RGB":
+        code = cv2.COLOR_BGRA2RGB if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        return cv2.cvtColor(pixels, code)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 2:
+        return pixels
+    blue, green, red = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
+    if np.array_equal(blue, green) and np.array_equal(green, red):
+        return blue
+    return cv2.cvtColor(np.ascontiguousarray(pixels[:, :, :3]), cv2.COLOR_BGR2GRAY)
+
+
+def _best_strategy(raw: bytes, level: int) -> int:
+    """zlib's strategy for these bytes: run lengths alone win on photographs, in size and in time."""
+    middle = len(raw) // 2
+    sample = raw[max(0, middle - _SAMPLE) : middle + _SAMPLE]
+    if level == 0 or len(sample) < 1024:
+        return zlib.Z_DEFAULT_STRATEGY
+    sizes = []
+    for strategy in (zlib.Z_RLE, zlib.Z_DEFAULT_STRATEGY):
+        worker = zlib.compressobj(level, zlib.DEFLATED, -15, 9, strategy)
+        sizes.append((len(worker.compress(sample)) + len(worker.flush()), strategy))
+    return min(sizes, key=lambda pair: pair[0])[1]

@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from . import metadata
-from .decoder_settings import quiet
-from .decoding import decode
+from .decoding import decode, quiet
 from .naming import PathLike
 from .picture import MAX_PIXELS, Decoded, Note, PictureFile, Refused, failure, os_failure
 

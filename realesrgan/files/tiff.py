@@ -11,7 +11,7 @@ from . import metadata
 from .metadata import Entry
 from .picture import Decoded, Note, Refused
 
-__all__ = ["Tiff", "assemble", "correct_grey", "parse"]
+__all__ = ["Tiff", "assemble", "parse"]
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, SAMPLES, STRIP_COUNTS, PLANAR, PREDICTOR = 273, 277, 279, 284, 317
@@ -31,6 +31,7 @@ class Tiff:
         self.samples = self.number(SAMPLES, 1)
         self.planar = self.number(PLANAR, 1)
         self.bits = set(self.numbers(BITS) or (1,))
+        self.formats = set(self.numbers(SAMPLE_FORMAT)) - {4} or {1}
         self.extra = self.numbers(EXTRA)
         self.notes: List[Note] = []
         if any(self.data[link : link + (8 if self.header.big else 4)]):
@@ -50,18 +51,20 @@ class Tiff:
         return (self.number(TILE_WIDTH, 1), self.number(TILE_HEIGHT, 1))
 
     @property
-    def deep_channels(self) -> bool:
-        """Whether it has several unsigned 16-bit channels, grey or RGB, which Pillow cannot hold."""
-        plain = set(self.numbers(SAMPLE_FORMAT)) <= {1}
-        return self.bits == {16} and plain and (self.photometric, self.samples) in _DEEP
+    def deep(self) -> bool:
+        """Whether OpenCV decodes it: grey or RGB of 16 bit and more, which Pillow cannot hold, or only in part."""
+        kind = (self.formats, self.bits)
+        whole = self.planar == 1 and self.samples in (1, 3, 4)
+        return (self.photometric, self.samples) in _DEEP and kind in (_DEPTHS if whole else _DEPTHS[:1])
 
     @property
     def unusual(self) -> Optional[str]:
-        """What its samples are if they are not whole numbers of 16 bit or less, else None."""
-        formats = set(self.numbers(SAMPLE_FORMAT))
-        if formats & {3, 6}:
+        """What its samples are if neither Pillow nor OpenCV gives their values, else None."""
+        if self.deep:
+            return None
+        if self.formats & {3, 5, 6}:
             return "floating point"
-        return f"{max(self.bits)} bit" if max(self.bits) > 16 else None
+        return "signed" if 2 in self.formats else f"{max(self.bits)} bit" if max(self.bits) > 16 else None
 
     @property
     def icc(self) -> Optional[bytes]:
@@ -86,11 +89,13 @@ class Tiff:
         self._drop(view, doubtful)
         return bytes(view)
 
-    def grey_views(self) -> List[bytes]:
-        """The file dressed up as grey 16-bit pictures that hold all its samples.
+    def views(self) -> List[bytes]:
+        """Files that OpenCV decodes to all the samples: this one, or dressed up as grey pictures.
 
-        Interleaved channels become one picture that is wider by their number, separate planes one picture each.
+        Two or five interleaved channels become one picture that is wider by their number, separate planes one each.
         """
+        if self.planar == 1 and self.samples in (1, 3, 4):
+            return [self.plain()]
         if self.planar == 1:
             return [self._grey_view(self.samples, 0, 1)]
         return [self._grey_view(1, plane, self.samples) for plane in range(self.samples)]
@@ -137,8 +142,10 @@ class Tiff:
         view[start : start + len(block)] = block
 
 
-#: (photometric, samples) of 16-bit pictures: grey with an extra channel, RGB with none, one or two of them.
-_DEEP = {(0, 2), (1, 2), (2, 3), (2, 4), (2, 5)}
+#: (photometric, samples) of pictures that OpenCV decodes: grey or RGB, alone or with further channels.
+_DEEP = {(0, 1), (1, 1), (0, 2), (1, 2), (2, 3), (2, 4), (2, 5)}
+#: (sample formats, bits): unsigned or floating.
+_DEPTHS = (({1}, {16}), ({1}, {32}), ({3}, {32}), ({3}, {64}))
 
 
 def parse(data: bytes) -> Tiff:
@@ -154,28 +161,26 @@ def parse(data: bytes) -> Tiff:
 
 
 def assemble(tiff: Tiff, planes: List[np.ndarray]) -> Decoded:
-    """Put the samples of :meth:`Tiff.grey_views` together as BGR or BGRA uint16."""
-    arrays = [plane.astype(np.uint16) for plane in planes]
-    if len(arrays) == 1:
-        if tiff.number(PREDICTOR, 1) == 2 and tiff.number(COMPRESSION, 1) != 1:
-            _redo_prediction(arrays[0], tiff.samples, tiff.number(TILE_WIDTH, tiff.width))
-        samples = arrays[0].reshape(tiff.height, tiff.width, tiff.samples)
-    else:
-        samples = np.dstack(arrays)
+    """Put the uint16 samples of :meth:`Tiff.views` together as grey, BGR or BGRA."""
     colors = 3 if tiff.photometric == 2 else 1
-    color = samples[:, :, :colors][:, :, ::-1]
-    if tiff.photometric == 0:
-        color = ~color
-    has_alpha = tiff.samples > colors and (tiff.extra[:1] or (2,))[0] != _UNSPECIFIED
-    if not has_alpha:
-        return Decoded(
-            np.ascontiguousarray(color if colors == 3 else color[:, :, 0]), "RGB" if colors == 3 else "L", "TIFF"
-        )
+    if len(planes) > 1:
+        samples = np.dstack(planes[colors - 1 :: -1] + planes[colors:])
+    elif planes[0].size == tiff.width * tiff.height * tiff.samples and planes[0].shape[1] == tiff.width:
+        samples = planes[0].reshape(tiff.height, tiff.width, tiff.samples)
+    else:
+        if tiff.number(PREDICTOR, 1) == 2 and tiff.number(COMPRESSION, 1) != 1:
+            _redo_prediction(planes[0], tiff.samples, tiff.number(TILE_WIDTH, tiff.width))
+        samples = planes[0].reshape(tiff.height, tiff.width, tiff.samples)
+        samples = samples[:, :, [*reversed(range(colors)), *range(colors, tiff.samples)]]
+    color = ~samples[:, :, :colors] if tiff.photometric == 0 else samples[:, :, :colors]
+    mode = "RGB" if colors == 3 else "L"
+    if tiff.samples == colors or (tiff.extra[:1] or (2,))[0] == _UNSPECIFIED:
+        return Decoded(np.ascontiguousarray(color if colors == 3 else color[:, :, 0]), mode, "TIFF")
     alpha = samples[:, :, colors]
     pixels = np.dstack((np.broadcast_to(color, (*alpha.shape, 3)), alpha))
     if tiff.extra[:1] == (_ASSOCIATED,):
         _divide_by_alpha(pixels)
-    return Decoded(pixels, "RGBA" if colors == 3 else "LA", "TIFF")
+    return Decoded(pixels, mode + "A", "TIFF")
 
 
 def _redo_prediction(array: np.ndarray, samples: int, tile_width: int) -> None:
@@ -192,13 +197,3 @@ def _divide_by_alpha(pixels: np.ndarray) -> None:
     for row in pixels:  # row by row: the products need 32 bit
         alpha = np.maximum(row[:, 3:], 1).astype(np.uint32)
         row[:, :3] = np.minimum((row[:, :3].astype(np.uint32) * 65535 + alpha // 2) // alpha, 65535)
-
-
-def correct_grey(tiff: Tiff, decoded: Decoded) -> None:
-    """What Pillow leaves to its caller in 16-bit grey: white as zero, and 12 bit in the lower bits."""
-    if decoded.pixels.dtype != np.uint16:
-        return
-    if tiff.bits == {12}:
-        decoded.pixels = (decoded.pixels << 4) | (decoded.pixels >> 8)
-    if tiff.photometric == 0:
-        decoded.pixels = ~decoded.pixels

@@ -12,7 +12,7 @@ import numpy as np
 from . import encoding as encoders
 from . import metadata
 from .atomic import write_atomically
-from .decoder_settings import quiet
+from .decoding import quiet
 from .naming import WRITABLE, PathLike
 from .picture import Note, Refused, failure, os_failure
 

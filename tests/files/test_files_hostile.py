@@ -20,7 +20,7 @@ from support.picture_samples import bound_by_permissions, by_opencv, exif_block,
 
 from realesrgan import files
 from realesrgan.errors import PictureError
-from realesrgan.files import decoder_settings, picture
+from realesrgan.files import decoding, picture
 from realesrgan.files import reading as reader
 
 
@@ -293,7 +293,7 @@ def test_settings_of_the_process_are_left_alone_by_many_threads(tmp_path: Path) 
         thread.join()
     assert warnings.filters == before
     assert getattr(cv2, "getLogLevel", int)() == level
-    assert decoder_settings.any_size.users == 0
+    assert decoding.any_size.users == 0
     assert limit == Image.MAX_IMAGE_PIXELS
 
 

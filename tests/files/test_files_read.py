@@ -330,13 +330,37 @@ def test_exif_of_imagemagick(tmp_path: Path) -> None:
     assert found.exif is not None
 
 
-@pytest.mark.parametrize(
-    ("dtype", "says"), [(np.float32, "floating point"), (np.float64, "floating point"), (np.uint32, "32 bit")]
-)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint32])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_floating_point_and_32_bit_tiff_become_16_bit(tmp_path: Path, dtype: type, channels: int) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    deep = pattern(9, 8, channels, depth=16)
+    stored = deep.astype(dtype) * 65537 if dtype == np.uint32 else (deep / 65535).astype(dtype)
+    extra = ["unassalpha"] if channels == 4 else None
+    tifffile.imwrite(
+        tmp_path / "a.tif", stored, photometric="rgb" if channels > 1 else "minisblack", extrasamples=extra
+    )
+    found = files.read(tmp_path / "a.tif")
+    expected = deep if channels == 1 else deep[..., BGR_ORDER[channels]]
+    check(found, expected, MODES[channels], "TIFF")
+    assert [note.code for note in found.notes] == ["note.deep" if dtype == np.uint32 else "note.float"]
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_bright_floating_point_keeps_its_range(tmp_path: Path, shape: tuple) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    values = np.linspace(0, 8, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    values[0, 0], values[0, 1], values[0, 2] = np.nan, -3, np.inf
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb" if len(shape) == 3 else "minisblack")
+    found = files.read(tmp_path / "a.tif")
+    assert found.notes[0].fields == {"white": "8"}
+    expected = np.rint(np.clip(np.nan_to_num(values.astype(float), posinf=8), 0, 8) / 8 * 65535)
+    assert np.array_equal(found.pixels, expected if len(shape) == 2 else expected[..., ::-1])
+
+
+@pytest.mark.parametrize(("dtype", "says"), [(np.int16, "signed"), (np.uint64, "64 bit"), (np.float16, "floating")])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_floating_point_and_32_bit_are_refused_not_guessed(
-    tmp_path: Path, dtype: type, says: str, channels: int
-) -> None:
+def test_other_depths_of_tiff_are_refused_not_guessed(tmp_path: Path, dtype: type, says: str, channels: int) -> None:
     tifffile = pytest.importorskip("tifffile")
     pixels = pattern(9, 8, channels).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb" if channels == 3 else "minisblack")

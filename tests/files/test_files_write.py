@@ -31,7 +31,7 @@ from support.picture_samples import (
 from realesrgan import files
 from realesrgan.errors import PictureError
 from realesrgan.files import atomic
-from realesrgan.files import deflate as packing
+from realesrgan.files import encoding as packing
 
 
 def opencv(path: Path) -> np.ndarray:
