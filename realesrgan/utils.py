@@ -120,14 +120,17 @@ def __getattr__(name: str) -> Any:
 _MOVED = {
     "files": (
         "alpha atomic decoder_settings=decoding decoders=decoding encoders=encoding formats=decoding listing metadata "
-        "naming packing=encoding picture png_file=png reader=reading tiff_file=tiff writer=writing"
+        "naming packing=encoding picture pipeline=threads png_file=png reader=reading tiff_file=tiff writer=writing"
     ),
     "inference": (
         "assemble child engine image=arrays memory network pace=slowdown planes=cpu_rrdb precision "
         "profile=tuned stages steps tiling transfer upsampler winograd worker=isolated "
         "worker_child=isolated_child"
     ),
-    "batch": "batch_plan=plan batch_steps=steps batch_types=options launcher=torchrun monitor pipeline=stages report",
+    "video:video": (
+        "problems=pyav inputs=source folder=source remarks=run rotation=join segments=encoding ledger=journal"
+    ),
+    "batch": "batch_plan=plan batch_steps=steps batch_types=options launcher=torchrun monitor report",
     "weights": "checkpoints convert download=fetch fetching=fetch ncnn_weights=ncnn places=folders transport=fetch zoo",
     "faces": "face_checks=checks face_networks=networks face_weights=weights",
     "cli": (

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple, Union
 
+import psutil
+
 if TYPE_CHECKING:
     from ..devices import Device
 
-__all__ = ["Monitor", "PictureUse", "Sample", "peak_resident", "resident"]
+__all__ = ["Monitor", "PictureUse", "Sample", "handles", "peak_resident", "resident", "threads"]
 
 # Samples kept; when there are more, every other one goes and sampling slows down by half. A day fits.
 _KEPT = 1 << 16
@@ -22,86 +24,44 @@ _UNKNOWN = "unknown"
 _STATUS = Path("/proc/self/status")
 
 
-def resident() -> Optional[int]:
-    """Bytes of main memory that this process holds now, None if the system does not tell."""
-    return _process_memory()[0]
+def resident() -> int:
+    """Bytes of main memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def peak_resident() -> Optional[int]:
     """The most bytes of main memory that this process ever held, None if the system does not tell."""
-    return _process_memory()[1]
-
-
-def _process_memory() -> Tuple[Optional[int], Optional[int]]:
-    if os.name == "nt":
-        return _windows_memory()
-    return _linux_memory() if _STATUS.exists() else _other_memory()
-
-
-def _linux_memory() -> Tuple[Optional[int], Optional[int]]:
-    values: Dict[str, int] = {}
+    told = getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
+    if told is not None:
+        return int(told)
     try:
-        with _STATUS.open("rb") as lines:
-            for line in lines:
-                name, _, rest = line.partition(b":")
-                if name in (b"VmRSS", b"VmHWM"):
-                    values[name.decode()] = int(rest.split()[0]) * 1024
-    except (OSError, ValueError, IndexError):
-        return None, None
-    return values.get("VmRSS"), values.get("VmHWM")
-
-
-def _windows_memory() -> Tuple[Optional[int], Optional[int]]:
-    import ctypes
-
-    class Counters(ctypes.Structure):
-        """PROCESS_MEMORY_COUNTERS."""
-
-        _fields_ = [
-            ("cb", ctypes.c_uint32),
-            ("PageFaultCount", ctypes.c_uint32),
-            ("PeakWorkingSetSize", ctypes.c_size_t),
-            ("WorkingSetSize", ctypes.c_size_t),
-            ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
-            ("PagefileUsage", ctypes.c_size_t),
-            ("PeakPagefileUsage", ctypes.c_size_t),
-        ]
-
-    try:
-        kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
-        # The handle is a pointer: without these types it would be cut to 32 bits.
-        kernel.GetCurrentProcess.restype = ctypes.c_void_p
-        query = kernel.K32GetProcessMemoryInfo
-        query.argtypes = [ctypes.c_void_p, ctypes.POINTER(Counters), ctypes.c_uint32]
-        counters = Counters()
-        counters.cb = ctypes.sizeof(counters)
-        if not query(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.cb):
-            return None, None
-    except (AttributeError, OSError):
-        return None, None
-    return int(counters.WorkingSetSize), int(counters.PeakWorkingSetSize)
-
-
-def _other_memory() -> Tuple[Optional[int], Optional[int]]:
+        # Not getrusage on Linux: there it begins with the peak of the process that started this one.
+        for line in _STATUS.read_bytes().splitlines():
+            if line.startswith(b"VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     try:
         import resource
     except ImportError:
-        return None, None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    peak = int(peak) if sys.platform == "darwin" else int(peak) * 1024
-    try:
-        import psutil
-    except ImportError:
-        return None, peak
-    return int(psutil.Process().memory_info().rss), peak
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def handles() -> int:
+    """Open file descriptors, on Windows handles of any kind, of this process."""
+    process = psutil.Process()
+    return int(process.num_handles() if sys.platform == "win32" else process.num_fds())
+
+
+def threads() -> int:
+    """Threads of this process, by the system's count."""
+    return int(psutil.Process().num_threads())
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Memory at one moment. ``seconds`` since the start of the run; bytes, None where nobody tells."""
+    """Memory at one moment. ``seconds`` since the start of the run; bytes, None where unknown."""
 
     seconds: float
     resident: Optional[int]
@@ -257,7 +217,7 @@ class Monitor:
         return "\n".join(line.rstrip() for line in text)
 
     def write_csv(self, path: Union[str, os.PathLike[str]]) -> None:
-        """Every sample: seconds, resident bytes, device bytes (empty where nobody tells).
+        """Every sample: seconds, resident bytes, device bytes (empty where unknown).
 
         Raises:
             OSError: The file cannot be written.

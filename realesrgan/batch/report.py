@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from ..errors import InputError
+from ..files import jsonl
 
 __all__ = [
     "DONE",
@@ -72,10 +73,9 @@ class Record:
     error_text: Optional[str] = None
     finished: Optional[str] = None
 
-    def to_line(self) -> str:
-        """One line of JSON, without what is not known, ending in a line feed."""
-        known = {name: value for name, value in asdict(self).items() if value is not None and value != ()}
-        return json.dumps(known, ensure_ascii=False, separators=(",", ":")) + "\n"
+    def to_mapping(self) -> Dict[str, Any]:
+        """Plain values by name, without what is not known."""
+        return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Record:
@@ -121,9 +121,7 @@ def digest(options: Mapping[str, Any]) -> str:
 
 
 class ReportWriter:
-    """Appends records to a file; each line is on its way to the disk before :meth:`write` returns.
-
-    A torn last line (a killed run) is closed with a line feed first, so that the next record stands alone.
+    """Appends records to a file; each is with the system before :meth:`write` returns.
 
     Args:
         path: The report. Its folder is made if needed.
@@ -137,12 +135,7 @@ class ReportWriter:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            torn = append and _is_torn(self.path)
-            mode = "a" if append else "w"
-            # Unbuffered: on a full disk nothing is left over that closing would fail to write once more.
-            self._file = self.path.open(mode + "b", buffering=0)
-            if torn:
-                self._file.write(b"\n")
+            self._lines = jsonl.LineWriter(self.path, append=append)
         except OSError as error:
             reason = str(error.strerror or error)
             raise InputError(
@@ -158,31 +151,21 @@ class ReportWriter:
         Raises:
             OSError: The disk's own error.
         """
-        # Lone surrogates (names that are not valid UTF-8 on Linux) must not end a run at its report.
-        left = memoryview(record.to_line().encode("utf-8", "backslashreplace"))
-        while left:
-            left = left[self._file.write(left) :]
+        self._lines.write(record.to_mapping())
 
     def close(self) -> None:
-        self._file.close()
+        """Close the file.
+
+        Raises:
+            OSError: The disk's own error.
+        """
+        self._lines.close()
 
     def __enter__(self) -> ReportWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def _is_torn(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            if file.tell() == 0:
-                return False
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    except FileNotFoundError:
-        return False
 
 
 def load(path: PathLike) -> List[Record]:
@@ -194,14 +177,11 @@ def load(path: PathLike) -> List[Record]:
     records: List[Record] = []
     damaged = 0
     try:
-        with Path(path).open(encoding="utf-8", errors="replace", newline="\n") as file:
-            for line in file:
-                if not line.strip():
-                    continue
-                try:
-                    records.append(Record.from_mapping(json.loads(line)))
-                except (ValueError, TypeError, AttributeError):
-                    damaged += 1
+        for values in jsonl.read(Path(path)):
+            try:
+                records.append(Record.from_mapping(values or {}))
+            except (ValueError, TypeError):
+                damaged += 1
     except FileNotFoundError:
         return []
     except OSError as error:

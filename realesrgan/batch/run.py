@@ -15,9 +15,8 @@ import numpy as np
 
 from .. import files
 from ..errors import DeviceLostError, RealESRGANError, notice
-from ..files import naming
+from ..files import naming, threads
 from . import report
-from . import stages as pipeline
 from . import steps as batch_steps
 from .options import BatchOptions, BatchResult, Event, Upscaler
 from .plan import CHECK, SKIP, Job, check_output_folder, left_out, plan, share
@@ -65,7 +64,7 @@ def run(
     return _Batch(sources, upscaler, options, on_event, former or {}, writer, monitor).run()
 
 
-_Writing = pipeline.WriteBehind[_Submitted, batch_steps.Enhanced, batch_steps.Written]
+_Writing = threads.WriteBehind[_Submitted, batch_steps.Enhanced, batch_steps.Written]
 
 
 class _Batch:
@@ -100,8 +99,8 @@ class _Batch:
         sources = [source for source in sources if source not in results]
         self.jobs = plan(share(sources, *options.shard), options, former)
         self.described = upscaler.describe()
-        self.readers = options.readers or pipeline.default_readers()
-        self.writers = options.writers or pipeline.default_writers()
+        self.readers = options.readers or threads.default_readers()
+        self.writers = options.writers or threads.default_writers()
         self.result = BatchResult(len(self.jobs), writers=self.writers)
         # Settled pictures wait here until all before them are settled, so that reports come in order.
         self.settled: Dict[int, Tuple[report.Record, Optional[BaseException]]] = {}
@@ -111,13 +110,13 @@ class _Batch:
         start = time.perf_counter()
         to_read = [job for job in self.jobs if job.action != SKIP]
         pending = iter(self.jobs)
-        reading: pipeline.ReadAhead[Job, batch_steps.Loaded] = pipeline.ReadAhead(
+        reading: threads.ReadAhead[Job, batch_steps.Loaded] = threads.ReadAhead(
             to_read,
             lambda job: batch_steps.read(job, self.options),
             size_of=lambda loaded: loaded.nbytes,
             workers=self.readers,
         )
-        writing: _Writing = pipeline.WriteBehind(
+        writing: _Writing = threads.WriteBehind(
             lambda item: batch_steps.write(item, self.options), workers=self.writers
         )
         with writing, reading:
@@ -144,7 +143,7 @@ class _Batch:
     def _take(
         self,
         job: Job,
-        outcome: pipeline.Outcome[Job, batch_steps.Loaded],
+        outcome: threads.Outcome[Job, batch_steps.Loaded],
         writing: _Writing,
     ) -> None:
         """A picture that was read: through the device, and on to the writer."""
@@ -202,7 +201,7 @@ class _Batch:
                 self.monitor.end(name)
         return pixels, mode, seconds
 
-    def _collect(self, outcomes: Iterable[pipeline.Outcome[_Submitted, batch_steps.Written]]) -> None:
+    def _collect(self, outcomes: Iterable[threads.Outcome[_Submitted, batch_steps.Written]]) -> None:
         """Pictures whose writing has ended, well or not."""
         for outcome in outcomes:
             self.result.write_seconds += outcome.seconds

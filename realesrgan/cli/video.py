@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
 
 from ..errors import InputError, RealESRGANError
-from ..video import inputs
 from . import messages
 from . import options as cli_options
 from .console import Console, prepare_streams
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     import argparse
 
     from ..video.run import VideoOptions, VideoResult
+    from ..video.source import Task
 
 __all__ = ["main"]
 
@@ -112,12 +112,12 @@ class _Console(Console):
 def _run(options: argparse.Namespace, console: _Console) -> int:
     for code in former_flags(options):
         console.say(code)
-    from ..video import pyav
+    from ..video import pyav, source
 
     pyav.load()
     if not options.model_path:
         options.model_name = cli_options.model_name(options.model_name or DEFAULT_MODEL)
-    tasks = inputs.find_tasks(options.input)
+    tasks = source.find_tasks(options.input)
     from .run import build_upscaler, upscaler_arguments
 
     arguments = upscaler_arguments(options, os.environ)
@@ -140,9 +140,9 @@ def _plain(value: Any) -> Any:
 
 
 def _all(
-    tasks: List[inputs.Task], upsampler: Any, identity: Dict[str, Any], options: argparse.Namespace, console: _Console
+    tasks: List[Task], upsampler: Any, identity: Dict[str, Any], options: argparse.Namespace, console: _Console
 ) -> int:
-    from ..video.ledger import Ledger
+    from ..video.journal import Ledger
 
     settings = _settings(options, identity)
     ledger = Ledger(options.output) if len(tasks) > 1 else None
@@ -186,12 +186,13 @@ def _settings(options: argparse.Namespace, identity: Dict[str, Any]) -> VideoOpt
 
 
 def _one(
-    task: inputs.Task, upsampler: Any, settings: VideoOptions, ledger: Any, taken: Dict[Path, Path],
+    task: Task, upsampler: Any, settings: VideoOptions, ledger: Any, taken: Dict[Path, Path],
     options: argparse.Namespace, console: _Console,
 ) -> int:  # fmt: skip
     from ..video import run
+    from ..video.source import open_source
 
-    source = inputs.open_source(task, settings.fps)
+    source = open_source(task, settings.fps)
     if task.pictures:
         settings = run.VideoOptions(**{**settings.__dict__, "fps": None})  # the source has the rate already
     form = run.plan(source, settings)

@@ -7,9 +7,7 @@ import io
 import os
 import struct
 import zlib
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, Callable, Deque, Generator, List, Optional, Tuple, TypeVar
+from typing import BinaryIO, Callable, Generator, List, Optional, Tuple, TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +17,7 @@ from . import metadata
 from .metadata import Field
 from .picture import Refused
 from .png import SIGNATURE, make_chunk
+from .threads import ReadAhead
 
 __all__ = ["bmp", "jpeg", "png", "tiff", "webp"]
 
@@ -217,18 +216,9 @@ def _in_order(work: Callable[[T], U], items: List[T]) -> Generator[U, None, None
     if threads < 2:
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="encode") as pool:
-        pending: Deque[Future[U]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > threads + 1:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    with ReadAhead(items, work, workers=threads, ahead=threads + 2) as results:
+        for outcome in results:
+            yield outcome.result()
 
 
 def raster(pixels: np.ndarray, mode: str) -> np.ndarray:

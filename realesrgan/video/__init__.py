@@ -7,6 +7,13 @@ the segments and the file's other streams together, and ``run`` leads one video 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from .. import lazy_door
+
+if TYPE_CHECKING:
+    from .pyav import VideoError
+
 __all__ = ["VideoError"]
 
-from .problems import VideoError
+__getattr__, __dir__ = lazy_door(__name__, {"VideoError": "pyav"})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import struct
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -13,11 +15,10 @@ from . import pyav
 from .encoding import CONTAINERS, Format
 from .journal import Segment
 from .probe import VideoInfo, open_video
-from .problems import VideoError, disk_error, reason_of
-from .rotation import rotated_template
+from .pyav import VideoError, disk_error, reason_of
 from .streams import TECHNICAL, add_chapters, add_streams
 
-__all__ = ["join"]
+__all__ = ["join", "patch_matrix"]
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def _write(path: Path, packets: _Packets, info: VideoInfo, form: Format, part: b
     name = CONTAINERS[form.container]
     source = open_video(info.path) if info.index >= 0 else None
     try:
-        with open_video(packets.first()) as plain, _open(path, name, source, form) as out, rotated_template(
+        with open_video(packets.first()) as plain, _open(path, name, source, form) as out, _rotated_template(
             packets.folder, plain.streams.video[0], info.rotation
         ) as template:
             # A template made from another container frames its header differently from the packets.
@@ -286,3 +287,52 @@ def _merge(mux: _Muxer, video: Iterator[Any], stream: Any, others: Iterator[Tupl
     while other is not None:
         mux(other[1])
         other = next(others, None)
+
+
+# PyAV cannot set a display matrix (rotated phone videos). But it copies what the stream has that serves as a template,
+# so a small MOV file is made of the first packet, the matrix is written into its track header, and that file's stream
+# becomes the template.
+
+
+@contextlib.contextmanager
+def _rotated_template(folder: Path, plain: Any, matrix: Optional[bytes]) -> Iterator[Any]:
+    """A stream like ``plain`` that has the display matrix (36 bytes), or ``plain`` itself if there is none to set."""
+    if matrix is None or len(matrix) != 36:
+        yield plain
+        return
+    path = folder / "template.mov"
+    try:
+        _one_packet(path, plain)
+        patched = patch_matrix(path, matrix)
+    except (*pyav.FILE_ERRORS, TypeError) as error:
+        logger.debug("no template with a display matrix: %s", error)
+        patched = False
+    if not patched:
+        notice(logger, "video.rotation", "The rotation of the video cannot be carried: turn the result yourself.")
+        yield plain
+        return
+    with open_video(path) as container:
+        yield container.streams.video[0]
+
+
+def _one_packet(path: Path, plain: Any) -> None:
+    with pyav.load().open(str(path), "w", format="mov") as out:
+        stream = pyav.add_copy(out, plain)
+        packet = next(packet for packet in plain.container.demux(plain) if packet.size)
+        packet.pts = packet.dts = 0
+        packet.stream = stream
+        out.mux(packet)
+
+
+def patch_matrix(path: Path, matrix: bytes) -> bool:
+    """Write a display matrix into the first track header of a QuickTime file; False if there is no track header."""
+    data = bytearray(path.read_bytes())
+    place = data.find(b"tkhd", max(data.rfind(b"moov"), 0))
+    if place < 0:
+        return False
+    # After the type: version and flags, two times, track, reserved, duration (4 or 8 bytes each), reserved 8, layer 2,
+    # group 2, volume 2, reserved 2.
+    start = place + 4 + 4 + (32 if data[place + 4] == 1 else 20) + 16
+    data[start : start + 36] = struct.pack(">9i", *struct.unpack("=9i", matrix))
+    path.write_bytes(data)
+    return True

@@ -1,4 +1,4 @@
-"""What is finished of a video: a folder of segments and one line of JSON for each.
+"""What is finished: of a video a folder of segments and one line of JSON for each, of a folder of videos a list.
 
 A segment counts once its line stands in the journal, and its line is written once its file is whole and on the disk. So
 a run may die at any moment: the next one finds whole segments and computes the rest.
@@ -6,6 +6,7 @@ a run may die at any moment: the next one finds whole segments and computes the 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from ..errors import notice
-from .problems import VideoError, disk_error
+from ..files import jsonl
+from .pyav import VideoError, disk_error
 
-__all__ = ["Journal", "Segment"]
+__all__ = ["Journal", "Ledger", "Segment"]
 
 logger = logging.getLogger(__name__)
 
 _NAME = "journal.jsonl"
+_LEDGER = ".realesrgan-videos.jsonl"
 
 
 @dataclass(frozen=True)
@@ -93,21 +96,16 @@ class Journal:
         return self.folder / _NAME
 
     def _read(self) -> List[Dict[str, Any]]:
+        lines: List[Dict[str, Any]] = []
         try:
-            text = self.path.read_text(encoding="utf-8", errors="replace")
+            for line in jsonl.read(self.path):
+                if line is None:
+                    break
+                lines.append(line)
         except FileNotFoundError:
-            return []
+            pass
         except OSError as error:
             raise _unwritable(self.path, error) from error
-        lines = []
-        for line in text.splitlines():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                break
-            if not isinstance(value, dict):
-                break
-            lines.append(value)
         return lines
 
     def _compare(self, former: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -148,18 +146,17 @@ class Journal:
             lines.append({"total": self.total})
         fresh = self.path.with_name(_NAME + ".new")
         try:
-            self._write(fresh, "w", lines)
+            self._write(fresh, lines, append=False)
             os.replace(fresh, self.path)
         except OSError as error:
             raise disk_error(error, self.path) or _unwritable(self.path, error) from error
 
     @staticmethod
-    def _write(path: Path, mode: str, lines: List[Mapping[str, Any]]) -> None:
-        with path.open(mode, encoding="utf-8", newline="\n") as file:
+    def _write(path: Path, lines: List[Mapping[str, Any]], *, append: bool) -> None:
+        with jsonl.LineWriter(path, append=append) as file:
             for line in lines:
-                file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+                file.write(line)
+            file.sync()
 
     def add(self, segment: Segment) -> None:
         """Note a segment whose file is on the disk."""
@@ -173,7 +170,7 @@ class Journal:
 
     def _append(self, line: Mapping[str, Any]) -> None:
         try:
-            self._write(self.path, "a", [line])
+            self._write(self.path, [line], append=True)
         except OSError as error:
             raise disk_error(error, self.path) or _unwritable(self.path, error) from error
 
@@ -208,3 +205,34 @@ def _unwritable(path: Path, error: OSError) -> VideoError:
         path=str(path),
         reason=str(error.strerror or error),
     )
+
+
+class Ledger:
+    """Which videos of a folder are done, so that a second run leaves them out: a file in the output folder.
+
+    It is a convenience: where it cannot be read or written, videos are made again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _LEDGER
+
+    def has(self, target: Path, identity: Mapping[str, Any]) -> bool:
+        """Whether ``target`` is there as it was made from this input with these options."""
+        try:
+            return _entry(target, identity) in jsonl.read(self._path)
+        except OSError:
+            return False
+
+    def add(self, target: Path, identity: Mapping[str, Any]) -> None:
+        """Note that ``target`` is done."""
+        try:
+            with jsonl.LineWriter(self._path) as file:
+                file.write(_entry(target, identity))
+        except OSError as error:
+            logger.debug("%s cannot be written: %s", self._path, error)
+
+
+def _entry(target: Path, identity: Mapping[str, Any]) -> Dict[str, Any]:
+    text = json.dumps(identity, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"output": target.name, "size": target.stat().st_size, "identity": digest}

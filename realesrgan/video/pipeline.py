@@ -6,21 +6,19 @@ of finished segments. Each holds its own bounded queue, so memory does not depen
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, TypeVar
+from functools import partial
+from itertools import repeat, takewhile
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
-from .encoding import Format
-from .flow import Channel, Group, Stopped
+from ..files.threads import Outcome, ReadAhead, WriteBehind
+from .encoding import Format, SegmentFile, check_frames
 from .journal import Journal, Segment
 from .pixels import FromPixels
-from .segments import SegmentFile, check_frames
 from .source import Shot
 
 __all__ = ["STAGES", "Work", "enlarge"]
-
-logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -85,129 +83,166 @@ def enlarge(work: Work, shots: Iterator[Shot], step: int) -> None:
     Raises:
         The first error of any stage. What was enlarged before it is kept.
     """
-    group = Group()
-    frames, pixels = group.channel(_ROOM_DECODED), group.channel(_ROOM)
-    results, ready = group.channel(_ROOM), group.channel(_ROOM)
-    written: Channel[Segment] = Channel(1)  # not the group's: what is on the disk is checked whatever fails
-    feeder = _Feeder(work, shots, frames)
-    writer = _Writer(work, step, written)
-    from_pixels = FromPixels(work.form.width, work.form.height, work.form.pix_fmt, work.form.colour, work.form.sar)
-    group.start("decode", feeder.run)
-    group.map("to-pixels", lambda item: _converted(work, "to_pixels", item, work.to_pixels), frames, pixels)
-    group.map("from-pixels", lambda item: _converted(work, "from_pixels", item, from_pixels), results, ready)
-    group.start("encode", lambda: writer.run(ready))
-    group.start("check", lambda: _check(work, written))
+    feeder = _Feeder(work, shots)
+    output = _Output(work, step)
     error: Optional[BaseException] = None
     try:
-        _network(work, pixels, results)
-    except Stopped:
-        pass  # a stage failed; join() says why
+        with ReadAhead(repeat(None), feeder, ahead=_ROOM_DECODED) as decoding:
+            decoded = takewhile(lambda outcome: outcome.error or outcome.value, decoding)
+            with ReadAhead(decoded, _stage(work, "to_pixels", work.to_pixels), ahead=_ROOM) as pixels:
+                _network(work, pixels, output)
     except KeyboardInterrupt:
         work.interrupted = True
     except BaseException as failure:  # noqa: BLE001 - raised again once what is done is on the disk
         error = failure
-    frames.stop()
-    pixels.stop()
-    results.end()
     try:
-        group.join()
-    except BaseException:
-        group.end()
-        writer.abandon()
-        raise
+        output.end()
+    except BaseException as failure:  # noqa: BLE001 - the first error is the one to tell
+        raise error or failure from None
     if error is not None:
         raise error
     if not work.interrupted and feeder.total is not None:
         work.journal.end(feeder.total)
 
 
-def _network(work: Work, pixels: Channel[_Item], results: Channel[_Item]) -> None:
+def _network(work: Work, pixels: Iterable[Outcome[Any, _Item]], output: _Output) -> None:
     finished = len(work.journal.done())
     alpha = {"alpha_upsampler": work.alpha_upsampler} if work.form.alpha else {}
-    for item in pixels:
-        result = None
+    for outcome in pixels:
+        item, result = outcome.result(), None
         if item.value is None:
             work.repeated += 1
         else:
             result, _ = work.timed("network", work.upsampler.enhance, item.value, outscale=work.outscale, **alpha)
             work.computed += 1
-        results.put(_Item(item.shot, result))
+        output.put(_Item(item.shot, result))
         finished += 1
         if work.progress is not None:
             work.progress(finished, work.likely)
 
 
-def _converted(work: Work, stage: str, item: _Item, convert: Callable[[Any], Any]) -> _Item:
-    return item if item.value is None else _Item(item.shot, work.timed(stage, convert, item.value))
+def _stage(work: Work, name: str, convert: Callable[[Any], Any]) -> Callable[[Outcome[Any, Any]], _Item]:
+    """A stage that turns the value of each item into another; an error of the stage before it goes on through it."""
 
+    def run(outcome: Outcome[Any, Any]) -> _Item:
+        item: _Item = outcome.result()
+        return item if item.value is None else _Item(item.shot, work.timed(name, convert, item.value))
 
-def _check(work: Work, written: Channel[Segment]) -> None:
-    """Decode what was encoded: only segments that give all of their frames count."""
-    try:
-        for segment in written:
-            work.timed("check", check_frames, work.journal.folder / segment.name, len(segment.pts))
-            work.journal.add(segment)
-    except BaseException:
-        written.stop()
-        raise
+    return run
 
 
 class _Feeder:
-    """Sends the frames that are not finished on their way; those that repeat the one before without a picture."""
+    """Gives the frames that are not finished, then None; those that repeat the one before without a picture."""
 
-    def __init__(self, work: Work, shots: Iterator[Shot], frames: Channel[_Item]) -> None:
-        self._work, self._shots, self._frames = work, shots, frames
-        self._done = work.journal.done()
+    def __init__(self, work: Work, shots: Iterator[Shot]) -> None:
+        self._work = work
+        self._items = self._wanted(shots, work.journal.done())
         self.total: Optional[int] = None
 
-    def run(self) -> None:
+    def __call__(self, _: None) -> Optional[_Item]:
+        return self._work.timed("decode", next, self._items, None)
+
+    def _wanted(self, shots: Iterator[Shot], done: Set[int]) -> Iterator[_Item]:
         before = -2
-        last = max(self._done, default=-1)
-        while True:
-            shot = self._work.timed("decode", next, self._shots, None)
-            if shot is None:
-                break
+        last = max(done, default=-1)
+        for shot in shots:
             last = max(last, shot.index)
-            if shot.index in self._done:
-                continue
-            repeats = shot.same and before == shot.index - 1
-            self._frames.put(_Item(shot, None if repeats else shot.picture))
-            before = shot.index
+            if shot.index not in done:
+                repeats = shot.same and before == shot.index - 1
+                yield _Item(shot, None if repeats else shot.picture)
+                before = shot.index
         self.total = last + 1
-        self._frames.end()
+
+
+class _Output:
+    """The stages behind the network, each in a thread: results to frames, frames to segments, the check of segments."""
+
+    def __init__(self, work: Work, step: int) -> None:
+        form = work.form
+        convert = FromPixels(form.width, form.height, form.pix_fmt, form.colour, form.sar)
+        stage = _stage(work, "from_pixels", convert)
+        self._writer = _Writer(work, step)
+        self._converting = WriteBehind[None, Any, _Item](stage, workers=1, behind=_ROOM)
+        self._encoding = WriteBehind[None, Any, Optional[Segment]](self._writer, workers=1, behind=_ROOM)
+        self._checking = WriteBehind[None, Segment, None](partial(_check, work), workers=1, behind=_ROOM)
+
+    def put(self, item: _Item) -> None:
+        """Hand over a result; waits while the stages are behind.
+
+        Raises:
+            The first error of a stage.
+        """
+        self._converting.submit(None, Outcome(None, item, None, 0.0))
+        for outcome in self._converting.finished():
+            self._encoding.submit(None, outcome)
+        self._check(self._encoding.finished())
+        for checked in self._checking.finished():
+            checked.result()
+
+    def _check(self, outcomes: List[Outcome[None, Optional[Segment]]]) -> None:
+        for outcome in outcomes:
+            segment = outcome.result()
+            if segment is not None:
+                self._checking.submit(None, segment)
+
+    def end(self) -> None:
+        """Finish the last segment, also where a stage failed: what is encoded so far is worth keeping.
+
+        Raises:
+            The first error of a stage.
+        """
+        with self._checking, self._encoding, self._converting:
+            for outcome in self._converting.drain():
+                self._encoding.submit(None, outcome)
+            self._encoding.submit(None, None)
+            error: Optional[BaseException] = None
+            for encoded in self._encoding.drain():
+                error = error or encoded.error
+                if encoded.value is not None:
+                    self._checking.submit(None, encoded.value)
+            for checked in self._checking.drain():
+                error = error or checked.error
+            self._writer.abandon()
+        if error is not None:
+            raise error
+
+
+def _check(work: Work, segment: Segment) -> None:
+    """Decode what was encoded: only a segment that gives all of its frames counts."""
+    work.timed("check", check_frames, work.journal.folder / segment.name, len(segment.pts))
+    work.journal.add(segment)
 
 
 class _Writer:
-    """Encodes what comes in segments, and hands each on once it is on the disk."""
+    """Encodes frames in segments. Called with each frame's outcome, and with None at the end; gives whole segments."""
 
-    def __init__(self, work: Work, step: int, written: Channel[Segment]) -> None:
-        self._work, self._step, self._written = work, step, written
+    def __init__(self, work: Work, step: int) -> None:
+        self._work, self._step = work, step
         self._file: Optional[SegmentFile] = None
         self._shots: List[Tuple[int, int, str]] = []
         self._repeated = 0
         self._last: Optional[Shot] = None
         self._begun = 0.0
         self._frame: Any = None
-        self._broken = False
+        self._ended = False  # a frame is missing: none after it is written
+        self._broken = False  # the file of the segment is of no use
 
-    def run(self, ready: Channel[_Item]) -> None:
-        """The stage."""
-        try:
-            for item in ready:
-                self._take(item)
-        finally:
-            # Also where another stage failed: what is encoded so far is worth keeping.
-            try:
-                if self._last is not None and self._file is not None and not self._broken:
-                    self._finish(self._step)
-            finally:
-                self._written.end()
-
-    def _take(self, item: _Item) -> None:
-        shot = item.shot
+    def __call__(self, outcome: Optional[Outcome[Any, _Item]]) -> Optional[Segment]:
+        if outcome is None:
+            return None if self._file is None or self._broken else self._finish(self._step)
+        if self._ended:
+            return None
+        self._ended = True
+        item = outcome.result()
         self._broken = True
+        segment = self._write(item)
+        self._ended = self._broken = False
+        return segment
+
+    def _write(self, item: _Item) -> Optional[Segment]:
+        shot, segment = item.shot, None
         if self._last is not None and self._is_full(shot):
-            self._finish(shot.pts - self._last.pts if shot.index == self._last.index + 1 else self._step)
+            segment = self._finish(shot.pts - self._last.pts if shot.index == self._last.index + 1 else self._step)
         if self._file is None:
             path = self._work.journal.folder / f"{shot.index:08d}.nut"
             self._file, self._begun = SegmentFile(path, self._work.form), time.perf_counter()
@@ -218,7 +253,7 @@ class _Writer:
         self._work.timed("encode", self._file.add, self._frame, shot.pts)
         self._shots.append((shot.index, shot.pts, shot.concealed))
         self._last = shot
-        self._broken = False
+        return segment
 
     def _is_full(self, shot: Shot) -> bool:
         assert self._last is not None
@@ -228,21 +263,20 @@ class _Writer:
             or time.perf_counter() - self._begun > self._work.segment_seconds
         )
 
-    def _finish(self, last: int) -> None:
+    def _finish(self, last: int) -> Segment:
         assert self._file is not None and self._last is not None
         pts, size = self._work.timed("encode", self._file.finish)
-        self._written.put(
-            Segment(
-                first=self._shots[0][0],
-                pts=pts,
-                last=last,
-                size=size,
-                anchor=self._last.anchor(),
-                repeated=self._repeated,
-                concealed=[entry for entry in self._shots if entry[2]],
-            )
+        segment = Segment(
+            first=self._shots[0][0],
+            pts=pts,
+            last=last,
+            size=size,
+            anchor=self._last.anchor(),
+            repeated=self._repeated,
+            concealed=[entry for entry in self._shots if entry[2]],
         )
         self._file, self._shots, self._repeated = None, [], 0
+        return segment
 
     def abandon(self) -> None:
         """Leave no unfinished file."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import pyav
 from .probe import Colour
-from .problems import VideoError
+from .pyav import VideoError
 
 __all__ = ["FromPixels", "ToPixels", "checksum", "matrix_name", "same_picture"]
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..errors import notice
 from . import pyav
-from .problems import VideoError, reason_of
+from .pyav import VideoError, reason_of
 
 __all__ = ["Colour", "Note", "VideoInfo", "is_cover", "open_video", "probe", "say_interlaced", "video_stream"]
 

@@ -1,27 +1,30 @@
-"""The only module that imports PyAV, and what differs between its versions."""
+"""The only module that imports PyAV: what differs between its versions, and what its errors say."""
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import warnings
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
-from ..errors import notice
-from .problems import VideoError
+from ..errors import RealESRGANError, notice
 
 __all__ = [
     "FILE_ERRORS",
     "FULL_RANGE",
     "LIMITED_RANGE",
     "UNKNOWN",
+    "VideoError",
     "add_copy",
     "can_encode",
+    "disk_error",
     "get_chapters",
     "load",
     "open_input",
+    "reason_of",
     "say_without_chapters",
     "set_chapters",
     "set_time_base",
@@ -37,6 +40,34 @@ FILE_ERRORS = (OSError, ValueError, EOFError, RuntimeError, LookupError)
 #: FFmpeg's numbers for "not said", and for the two ranges of values.
 UNKNOWN = 2
 LIMITED_RANGE, FULL_RANGE = 1, 2
+_DISK = {errno.ENOSPC, errno.EFBIG, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+class VideoError(RealESRGANError):
+    """A video cannot be read or written. ``fields`` as the code's sentence names them."""
+
+    default_code = "video"
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error of PyAV or of the system says, in one line."""
+    told = getattr(error, "strerror", None)
+    if isinstance(told, str) and told:
+        return told
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def disk_error(error: BaseException, path: Any) -> Optional[VideoError]:
+    """The error to raise if ``error`` means that the disk takes no more, else None."""
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return VideoError(
+            f"{path} cannot be written: {reason_of(error)}. What is finished is kept: make room on the disk and start "
+            "the same command again; it goes on from there.",
+            code="video.disk",
+            path=str(path),
+            reason=reason_of(error),
+        )
+    return None
 
 
 def load() -> Any:

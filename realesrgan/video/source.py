@@ -1,4 +1,4 @@
-"""The frames of an input, in order, each with a time stamp: of a video, or of a folder of pictures."""
+"""What ``-i`` names, and its frames in order, each with a time stamp: of a video, or of a folder of pictures."""
 
 from __future__ import annotations
 
@@ -6,20 +6,48 @@ import heapq
 import logging
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Iterable, Iterator, List, Optional, Tuple
+from pathlib import Path, PurePath
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-from ..errors import notice
+import cv2
+import numpy as np
+
+from .. import files
+from ..errors import InputError, PictureError, notice
+from ..files import listing
+from ..files.naming import Source, output_path, same_file
 from . import pyav
 from .pixels import checksum, same_picture
-from .probe import VideoInfo, open_video, say_interlaced
-from .problems import reason_of
+from .probe import Colour, VideoInfo, open_video, probe, say_interlaced
+from .pyav import VideoError, reason_of
 
-__all__ = ["DAMAGED", "REPEATED", "Anchor", "Shot", "VideoSource", "mark_repeats", "resample"]
+__all__ = [
+    "DAMAGED",
+    "REPEATED",
+    "VIDEO_SUFFIXES",
+    "Anchor",
+    "FolderSource",
+    "Shot",
+    "Task",
+    "VideoSource",
+    "find_tasks",
+    "mark_repeats",
+    "open_source",
+    "resample",
+]
 
 logger = logging.getLogger(__name__)
 
 #: Kinds of concealment: the frame before is shown again; the decoder filled in what was unreadable.
 REPEATED, DAMAGED = "repeated", "damaged"
+#: By which a video is recognised in a folder; a file that is named itself is taken whatever its suffix.
+VIDEO_SUFFIXES = frozenset(
+    "." + name
+    for names in ("mp4 m4v mov mkv webm avi flv f4v wmv asf", "ts m2ts mts mpg mpeg vob ogv 3gp mxf")
+    for name in names.split()
+)
+#: The original's rate for a folder of frames.
+FOLDER_RATE = Fraction(24)
 
 
 @dataclass(frozen=True)
@@ -212,6 +240,182 @@ class VideoSource:
                 told=f"{told:.1f}",
                 seen=f"{seen:.1f}",
             )
+
+
+class FolderSource:
+    """The pictures of a folder, one frame each, by name.
+
+    Rule for damage: in the place of a picture that cannot be read the one before is shown again (at the start: the
+    first readable one).
+
+    Args:
+        folder: Stands for the input in messages.
+        paths: The pictures, in order.
+        rate: Frames a second.
+
+    Raises:
+        VideoError: None of them can be read.
+    """
+
+    step = 1
+
+    def __init__(self, folder: Path, paths: Sequence[Path], rate: Fraction) -> None:
+        self._paths = list(paths)
+        first = next(filter(lambda pixels: pixels is not None, map(self._read, self._paths)), None)
+        if first is None:
+            raise VideoError(
+                f"{folder}: none of its {len(self._paths)} pictures can be read.",
+                code="video.unreadable",
+                path=str(folder),
+                reason="no picture can be read",
+            )
+        unknown = pyav.UNKNOWN
+        alpha = first.ndim == 3 and first.shape[2] == 4
+        self.info = VideoInfo(
+            path=folder,
+            index=-1,
+            width=int(first.shape[1]),
+            height=int(first.shape[0]),
+            time_base=1 / rate,
+            rate=rate,
+            frames=len(self._paths),
+            duration=float(len(self._paths) / rate),
+            pix_fmt="bgra" if alpha else "bgr24",
+            depth=16 if first.dtype == np.uint16 else 8,
+            alpha=alpha,
+            is_rgb=True,
+            colour=Colour(0, pyav.FULL_RANGE, unknown, unknown),
+            assumed=False,
+            sar=Fraction(1),
+            rotation=None,
+            interlaced=False,
+        )
+
+    def _read(self, path: Path) -> Optional[np.ndarray]:
+        try:
+            return files.read(path).pixels
+        except PictureError as error:
+            notice(logger, error.code, str(error), **error.fields)
+            return None
+
+    def shots(self, anchor: Optional[Anchor] = None) -> Iterator[Shot]:
+        """The frames, all or those after ``anchor``.
+
+        Raises:
+            VideoError: A picture has another size than the first.
+        """
+        start = 0 if anchor is None else anchor.index + 1
+        before: Optional[np.ndarray] = None
+        waiting: List[int] = []
+        for index in range(start, len(self._paths)):
+            pixels = self._read(self._paths[index])
+            if pixels is None and before is None:
+                waiting.append(index)
+                continue
+            concealed = REPEATED if pixels is None else ""
+            picture = before if pixels is None else self._fit(pixels, self._paths[index])
+            for early in waiting:
+                yield Shot(early, early, early, picture, REPEATED)
+            waiting = []
+            before = picture
+            yield Shot(index, index, index, picture, concealed)
+
+    def _fit(self, pixels: np.ndarray, path: Path) -> np.ndarray:
+        info = self.info
+        if pixels.shape[:2] != (info.height, info.width):
+            raise VideoError(
+                f"{path} has {pixels.shape[1]}x{pixels.shape[0]} pixels, the pictures before it {info.width}x"
+                f"{info.height}: the frames of a video have one size.",
+                code="video.frame_size",
+                path=str(path),
+                size=f"{pixels.shape[1]}x{pixels.shape[0]}",
+                first=f"{info.width}x{info.height}",
+            )
+        if info.depth == 8 and pixels.dtype == np.uint16:
+            pixels = (pixels / 257.0).round().astype(np.uint8)
+        elif info.depth == 16 and pixels.dtype == np.uint8:
+            pixels = pixels.astype(np.uint16) * 257
+        if pixels.ndim == 2:
+            pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
+        if pixels.shape[2] == 3 and info.alpha:
+            pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA))
+        return pixels if info.alpha or pixels.shape[2] == 3 else np.ascontiguousarray(pixels[:, :, :3])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One video to make: of a file, or of the pictures of a folder."""
+
+    path: Path
+    pictures: Tuple[Path, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The result's name before its suffix."""
+        return self.path.resolve().name if self.pictures else self.path.stem
+
+    def target(self, output: Path, suffix: str, container: str) -> Path:
+        """Where the result goes.
+
+        Raises:
+            InputError: It would overwrite the input, or the suffix cannot be part of a name.
+        """
+        stand_in = Source(self.path, PurePath(self.name + ".video"))
+        target = output_path(stand_in, output, suffix, f".{container}")
+        if same_file(self.path, target):
+            raise InputError(
+                f"The result would overwrite the input {self.path}: give another folder with -o, or a --suffix.",
+                code="video.overwrites",
+                path=str(self.path),
+            )
+        return target
+
+
+def find_tasks(path: Path) -> List[Task]:
+    """What there is to do, by name.
+
+    Raises:
+        InputError: There is no such file or folder, or nothing in it.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(
+                f"{str(path)!r} does not exist. Give a video, a folder of frames or a folder of videos with -i.",
+                code="video.missing",
+                path=str(path),
+            )
+        return [Task(path)]
+    videos = sorted(
+        entry for entry in path.iterdir() if entry.suffix.lower() in VIDEO_SUFFIXES and not entry.name.startswith(".")
+    )
+    pictures = [source.path for source in listing.list_pictures([path])]
+    if videos and pictures:
+        notice(
+            logger,
+            "video.mixed",
+            f"{path} holds {len(videos)} videos and {len(pictures)} pictures: the videos are taken.",
+            path=str(path),
+            videos=len(videos),
+            pictures=len(pictures),
+        )
+    if videos:
+        return [Task(video) for video in videos]
+    if pictures:
+        return [Task(path, tuple(pictures))]
+    raise InputError(
+        f"There is neither a video nor a picture in the folder {path}.", code="video.empty_folder", path=str(path)
+    )
+
+
+def open_source(task: Task, fps: Optional[Fraction]) -> Any:
+    """The frames of a task; a folder of pictures has the rate ``fps``.
+
+    Raises:
+        VideoError: It cannot be read.
+    """
+    if task.pictures:
+        return FolderSource(task.path, task.pictures, fps or FOLDER_RATE)
+    return VideoSource(probe(task.path))
 
 
 def mark_repeats(shots: Iterable[Shot], compare: bool) -> Iterator[Shot]:

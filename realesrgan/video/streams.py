@@ -15,7 +15,7 @@ from ..errors import notice
 from . import pyav
 from .encoding import CONTAINERS, Format
 from .probe import VideoInfo, is_cover, open_video
-from .problems import reason_of
+from .pyav import reason_of
 
 __all__ = ["KEPT", "TECHNICAL", "Refusal", "add_chapters", "add_streams", "refusals", "say_what_is_left_out"]
 

@@ -28,17 +28,11 @@ def test_resident_memory_follows_what_is_held():
     del block
 
 
-def test_resident_memory_agrees_with_psutil():
-    psutil = pytest.importorskip("psutil")
-    assert abs(monitor.resident() - psutil.Process().memory_info().rss) < 16 * MB
-
-
 @pytest.mark.skipif(os.name == "nt", reason="the resource module is there on POSIX only")
 def test_systems_without_proc_are_answered_too(monkeypatch, tmp_path):
     expected = monitor.peak_resident()
     monkeypatch.setattr(monitor, "_STATUS", tmp_path / "none")
     assert abs(monitor.peak_resident() - expected) < 16 * MB
-    assert monitor.resident() is None or monitor.resident() > MB
 
 
 def test_a_peak_between_two_samples_is_seen():

@@ -35,7 +35,7 @@ from clips import (
 
 from realesrgan import RealESRGANer
 from realesrgan.errors import InputError
-from realesrgan.video import rotation
+from realesrgan.video import join
 from realesrgan.video.probe import probe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,7 +236,7 @@ def test_codecs(tmp_path, enlarge, upsampler, drawings, codec, container, pix_fm
 def test_rotation(tmp_path, enlarge, upsampler, drawings):
     matrix = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], np.int32)
     clip = write(tmp_path / "in.mov", drawings[:2])
-    assert rotation.patch_matrix(clip, matrix.tobytes())
+    assert join.patch_matrix(clip, matrix.tobytes())
     _, target = enlarge(clip, upsampler)
     found = np.frombuffer(probe(target).rotation, np.int32)
     assert found[[0, 1, 3, 4]].tolist() == matrix[[0, 1, 3, 4]].tolist()

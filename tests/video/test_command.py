@@ -14,7 +14,7 @@ from clips import Nearest, decode, picture, pictures, times, write
 
 from realesrgan.cli import video as video_cli
 from realesrgan.cli import video_options
-from realesrgan.video import inputs
+from realesrgan.video import source
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "inputs" / "clip.mp4"
@@ -197,8 +197,8 @@ def test_ctrl_c_ends_with_its_status(tmp_path, command):
 
 
 def test_a_tasks_name_is_that_of_the_original():
-    assert inputs.Task(Path("a/film.old.mkv")).target(Path("r"), "out", "mp4") == Path("r/film.old_out.mp4")
-    assert inputs.Task(Path("a/film.mkv")).target(Path("r"), "", "mkv") == Path("r/film.mkv")
+    assert source.Task(Path("a/film.old.mkv")).target(Path("r"), "out", "mp4") == Path("r/film.old_out.mp4")
+    assert source.Task(Path("a/film.mkv")).target(Path("r"), "", "mkv") == Path("r/film.mkv")
 
 
 def test_messages_are_said_once_beneath_the_main_command(tmp_path, command, capsys):

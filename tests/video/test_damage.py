@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from clips import Nearest, damaged_copy, decode, picture, pictures, times, write
 
-from realesrgan.video.problems import VideoError
+from realesrgan.video.pyav import VideoError
 
 FRAMES = [picture(number) for number in range(36)]
 

@@ -10,7 +10,7 @@ import pytest
 from clips import Nearest, decode, packets, picture, pictures, planes_of, times, to_yuv, write, yuv_frame
 
 from realesrgan.errors import InputError
-from realesrgan.video import rotation
+from realesrgan.video import join
 from realesrgan.video.probe import probe
 
 QUARTER = np.array([0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30], np.int32).tobytes()  # turned by 90 degrees
@@ -79,7 +79,7 @@ def test_fps_resamples(tmp_path, enlarge, rate, count):
 @pytest.mark.parametrize("container", ["mp4", "mkv"])
 def test_rotation_is_carried(tmp_path, enlarge, container):
     clip = write(tmp_path / "in.mov", FRAMES[:5])
-    assert rotation.patch_matrix(clip, QUARTER)
+    assert join.patch_matrix(clip, QUARTER)
     assert probe(clip).rotation == QUARTER, "the clip is turned"
     _, target = enlarge(clip, encoder={"container": container})
     found = np.frombuffer(probe(target).rotation, np.int32)

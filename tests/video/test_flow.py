@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from clips import Nearest, packets, picture, write
 
-from realesrgan.video import flow
-
 FRAMES = [picture(number) for number in range(36)]
 
 
@@ -41,62 +39,51 @@ class TestRepeats:
 
 class TestBounds:
     def test_a_slow_encoder_holds_the_others_back(self, tmp_path, enlarge, monkeypatch):
-        from realesrgan.video import segments
+        from realesrgan.video import encoding
 
         clip = write(tmp_path / "in.mp4", FRAMES)
         written = []
         ahead = []
-        real = segments.SegmentFile.add
+        real = encoding.SegmentFile.add
 
         def slow(self, frame, pts):
             time.sleep(0.02)
             written.append(pts)
             real(self, frame, pts)
 
-        monkeypatch.setattr(segments.SegmentFile, "add", slow)
+        monkeypatch.setattr(encoding.SegmentFile, "add", slow)
         enlarge(clip, Nearest(lambda count: ahead.append(count - len(written))))
         assert max(ahead) <= 8
         assert len(written) == 36
 
-    def test_a_channel_holds_no_more_than_its_room(self):
-        group = flow.Group()
-        channel = group.channel(2)
-        sent = []
+    @pytest.mark.parametrize("stage", ["decode", "to_pixels", "network", "from_pixels", "encode", "check"])
+    def test_an_error_of_any_stage_ends_all_and_keeps_what_was_before_it(self, stage, tmp_path, enlarge, monkeypatch):
+        from realesrgan.video import pipeline
 
-        def send():
-            for number in range(10):
-                channel.put(number)
-                sent.append(number)
-            channel.end()
+        clip = write(tmp_path / "in.mp4", FRAMES)
+        real = pipeline.Work.timed
+        calls = []
 
-        group.start("send", send)
-        deadline = time.monotonic() + 10
-        while len(sent) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.05)
-        assert sent == [0, 1]
-        assert list(channel) == list(range(10))
-        group.join()
+        def fail(self, name, function, *arguments, **options):
+            if name == stage:
+                calls.append(name)
+                if len(calls) == (2 if stage == "check" else 20):
+                    raise ArithmeticError(stage)
+            return real(self, name, function, *arguments, **options)
 
-    def test_the_first_error_ends_all(self):
-        group = flow.Group()
-        first, second = group.channel(1), group.channel(1)
+        monkeypatch.setattr(pipeline.Work, "timed", fail)
         before = threading.active_count()
-
-        def fail(item):
-            raise ValueError(f"item {item}")
-
-        def feed():
-            for number in range(1000):
-                first.put(number)
-
-        group.start("feed", feed)
-        group.map("fail", fail, first, second)
-        with pytest.raises(flow.Stopped):
-            list(second)
-        with pytest.raises(ValueError, match="item 0"):
-            group.join()
-        assert threading.active_count() <= before
+        with pytest.raises(ArithmeticError, match=stage):
+            enlarge(clip, segment=6)
+        assert threading.active_count() == before
+        parts = tmp_path / ".result.mp4.parts"
+        assert not list(parts.glob("*.partial"))
+        monkeypatch.undo()
+        upsampler = Nearest()
+        result, target = enlarge(clip, upsampler, segment=6)
+        assert upsampler.seen == 36 - result.resumed
+        assert result.resumed >= 6, "what was checked before the error is not computed again"
+        assert len(packets(target, "video")) == 36
 
 
 # Bytes that a pixel takes in each plane.

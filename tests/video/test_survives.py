@@ -16,7 +16,7 @@ from clips import Nearest, decode, packets, picture, pictures, times, write
 
 from realesrgan.errors import TileError
 from realesrgan.video.journal import Journal, Segment
-from realesrgan.video.problems import VideoError
+from realesrgan.video.pyav import VideoError
 from realesrgan.video.run import part_path, parts_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -258,7 +258,7 @@ def test_a_full_disk_stops_cleanly(tmp_path, enlarge):
     setup = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))"
     running = child(tmp_path, clip, target, setup=setup)
     _, errors = running.communicate(timeout=60)
-    assert b"video.problems.VideoError" in errors and b"make room on the disk" in errors, errors.decode()
+    assert b"video.pyav.VideoError" in errors and b"make room on the disk" in errors, errors.decode()
     assert not target.exists()
     assert not list(tmp_path.rglob("*.partial"))
     result, target = enlarge(clip, segment=6)
