@@ -23,7 +23,7 @@ from .console import Console
 from .options import DEFAULT_DENOISE
 from .show import Show, introduce, show_monitor, summary
 
-__all__ = ["build_upscaler", "continuing_flag", "download_models", "upscale"]
+__all__ = ["batch_settings", "build_upscaler", "continuing_flag", "download_models", "upscale", "upscaler_arguments"]
 
 REPORT_NAME = "report.jsonl"
 _FACE_PACKAGES = ("gfpgan", "facexlib")
@@ -61,7 +61,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
         console.warn("cli.nothing", inputs=options.input)
         return 1 if missing else 2
     shard = options.shard or _torchrun_shard(os.environ)
-    settings = _batch_settings(options, shard)
+    settings = batch_settings(options, shard)
     arguments = upscaler_arguments(options, os.environ)
     if options.denoise_strength not in (None, 1) and arguments["dni_weight"] is None:
         console.warn("cli.denoise")
@@ -212,7 +212,8 @@ def _load(make: Callable[..., Any], arguments: Dict[str, Any], console: Console)
         console.close_bars()
 
 
-def _batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
+def batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
+    """The flags that say how a batch is done, as :class:`~realesrgan.batch.options.BatchOptions`."""
     from ..batch.run import BatchOptions
 
     return BatchOptions(

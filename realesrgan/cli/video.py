@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import InputError, RealESRGANError
 from . import messages
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..video.run import VideoOptions, VideoResult
     from ..video.source import Task
 
-__all__ = ["main"]
+__all__ = ["VideoConsole", "enlarge", "main", "only_preview"]
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -48,10 +48,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         options = parse(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as end:  # argparse
         return end.code if isinstance(end.code, int) else (OK if end.code is None else USAGE)
-    console = _Console(options.lang or messages.system_language(), options.verbose)
+    console = VideoConsole(options.lang or messages.system_language(), options.verbose)
     with _alone(), console:
         try:
-            return _run(options, console)
+            return enlarge(options, console)
         except RealESRGANError as error:
             console.error(error)
             return USAGE if isinstance(error, InputError) or error.code in _USAGE_CODES else FAILED
@@ -77,7 +77,7 @@ def _alone() -> Iterator[None]:
             logger.addHandler(handler)
 
 
-class _Console(Console):
+class VideoConsole(Console):
     """Also shows how far a video is."""
 
     _begun = _quiet_since = 0.0
@@ -109,30 +109,57 @@ class _Console(Console):
         self.say("video.progress", name=name, done=done, total=total or "?", rate=f"{rate:.2f}", left=left)
 
 
-def _run(options: argparse.Namespace, console: _Console) -> int:
+@contextlib.contextmanager
+def _ready(options: argparse.Namespace, console: Console) -> Iterator[Tuple[List[Task], Any, Dict[str, Any]]]:
+    """What there is to do, what enlarges, and its arguments."""
+    from ..video import pyav, source
+    from .run import build_upscaler, upscaler_arguments
+
     for code in former_flags(options):
         console.say(code)
-    from ..video import pyav, source
-
     pyav.load()
     if not options.model_path:
         options.model_name = cli_options.model_name(options.model_name or DEFAULT_MODEL)
     tasks = source.find_tasks(options.input)
-    from .run import build_upscaler, upscaler_arguments
-
     arguments = upscaler_arguments(options, os.environ)
     upsampler = build_upscaler(arguments, options, console)
     try:
+        yield tasks, upsampler, arguments
+    finally:
+        close = getattr(upsampler, "close", None)
+        if close is not None:
+            close()
+
+
+def enlarge(options: argparse.Namespace, console: VideoConsole) -> int:
+    """Enlarge what ``-i`` names; gives the exit status.
+
+    Raises:
+        RealESRGANError: Nothing could be begun, or the only video failed.
+    """
+    with _ready(options, console) as (tasks, upsampler, arguments):
         described = upsampler.describe()
         console.say("video.device", name=described.get("name"), device=described.get("device"),
                     precision=str(described.get("precision")).upper(), model=described.get("model"))  # fmt: skip
         identity = {"model": arguments["model_path"], "mix": arguments["dni_weight"], "faces": options.face_enhance}
         identity.update({name: described.get(name) for name in ("precision", "tile_pad", "weights_source")})
         return _all(tasks, upsampler, {key: _plain(value) for key, value in identity.items()}, options, console)
-    finally:
-        close = getattr(upsampler, "close", None)
-        if close is not None:
-            close()
+
+
+def only_preview(options: argparse.Namespace, console: Console) -> List[Path]:
+    """Write ``--preview`` frames of the first video before and after, and enlarge nothing else.
+
+    Raises:
+        RealESRGANError: The video cannot be read, or a frame cannot be enlarged.
+    """
+    from ..video import run, source
+
+    with _ready(options, console) as (tasks, upsampler, _):
+        settings = _settings(options, {})
+        opened = source.open_source(tasks[0], settings.fps)
+        form = run.plan(opened, settings)
+        target = tasks[0].target(options.output, options.suffix, form.container)
+        return _preview(opened, upsampler, form, target, options, console)
 
 
 def _plain(value: Any) -> Any:
@@ -140,7 +167,11 @@ def _plain(value: Any) -> Any:
 
 
 def _all(
-    tasks: List[Task], upsampler: Any, identity: Dict[str, Any], options: argparse.Namespace, console: _Console
+    tasks: List[Task],
+    upsampler: Any,
+    identity: Dict[str, Any],
+    options: argparse.Namespace,
+    console: VideoConsole,
 ) -> int:
     from ..video.journal import Ledger
 
@@ -187,7 +218,7 @@ def _settings(options: argparse.Namespace, identity: Dict[str, Any]) -> VideoOpt
 
 def _one(
     task: Task, upsampler: Any, settings: VideoOptions, ledger: Any, taken: Dict[Path, Path],
-    options: argparse.Namespace, console: _Console,
+    options: argparse.Namespace, console: VideoConsole,
 ) -> int:  # fmt: skip
     from ..video import run
     from ..video.source import open_source
@@ -229,7 +260,9 @@ def _one(
     return OK
 
 
-def _preview(source: Any, upsampler: Any, form: Any, target: Path, options: Any, console: Console) -> None:
+def _preview(
+    source: Any, upsampler: Any, form: Any, target: Path, options: argparse.Namespace, console: Console
+) -> List[Path]:
     from ..video import run
     from ..video.preview import preview
 
@@ -238,6 +271,7 @@ def _preview(source: Any, upsampler: Any, form: Any, target: Path, options: Any,
     count = preview(source, upsampler, run.to_pixels(source.info, form), options.outscale, paths)
     for path in paths[:count]:
         console.say("video.preview", path=path)
+    return paths[:count]
 
 
 def _report(result: VideoResult, target: Path, console: Console) -> None:

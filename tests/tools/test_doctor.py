@@ -215,7 +215,7 @@ def test_findings(name: str) -> None:
     assert {finding.code: finding.severity for finding in findings} == expected
     assert doctor.diagnose(found, findings) == status
     for lang in ("en", "ko"):
-        text = "\n".join(doctor._lines(found, findings, lang))
+        text = "\n".join(doctor.lines(found, findings, lang))
         assert "{" not in text
         assert text.splitlines()[-1].startswith(("READY", "WORKS", "DOES NOT", "준비", "제한", "아직")), text
 
@@ -236,9 +236,9 @@ def test_both_languages_name_the_same_things(code: str) -> None:
     assert re.search("[가-힣]", doctor_text.FINDINGS[code]["ko"][0])
 
 
-@pytest.mark.parametrize("name", ["doctor", "facts", "checks", "doctor_text", "doctor_text_devices", "private"])
+@pytest.mark.parametrize("name", ["command", "facts", "checks", "text", "text_devices", "private"])
 def test_the_doctors_modules_import_no_library(name: str) -> None:
-    tree = ast.parse((ROOT / "realesrgan" / "tools" / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "realesrgan" / "tools" / "doctor" / f"{name}.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -17,7 +17,7 @@ from realesrgan.tools.doctor import text as doctor_text
 from realesrgan.tools.doctor.facts import gather
 from realesrgan.tools.doctor.private import Scrubber
 
-__all__ = ["BROKEN", "LIMITS", "READY", "diagnose", "main", "report"]
+__all__ = ["BROKEN", "LIMITS", "READY", "diagnose", "lines", "main", "report", "verdict"]
 
 READY, LIMITS, BROKEN = 0, 1, 2
 _MARKS = {checks.NOTE: "-", checks.LIMIT: "!", checks.PROBLEM: "X"}
@@ -34,7 +34,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         # ASCII, so that any console and any pipe takes it.
         print(json.dumps(report(facts, findings), indent=1))
     else:
-        print("\n".join(_lines(facts, findings, lang)))
+        print("\n".join(lines(facts, findings, lang)))
     status = diagnose(facts, findings)
     if options.report is None:
         return status
@@ -95,21 +95,23 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
     atomic.write_atomically(path, lambda stream: stream.write(text.encode("utf-8")))
 
 
-def _lines(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> List[str]:
+def lines(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> List[str]:
+    """What is printed: the facts as a table, each finding with its next step, the verdict."""
     rows = [*_about_machine(facts), *_about_devices(facts), *_about_files(facts)]
     width = max(len(label) for label, _ in rows)
-    lines = [f"{label:{width}}  {text}" for label, text in rows]
-    lines.append("")
+    said = [f"{label:{width}}  {text}" for label, text in rows]
+    said.append("")
     for finding in findings:
         what, step = doctor_text.finding(finding.code, lang, finding.fields)
-        lines.append(f"{_MARKS[finding.severity]} {what}")
-        lines.append(f"  {doctor_text.line('next', lang, step=step)}")
-    lines.append("")
-    lines.append(_verdict(facts, findings, lang))
-    return lines
+        said.append(f"{_MARKS[finding.severity]} {what}")
+        said.append(f"  {doctor_text.line('next', lang, step=step)}")
+    said.append("")
+    said.append(verdict(facts, findings, lang))
+    return said
 
 
-def _verdict(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> str:
+def verdict(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> str:
+    """One sentence: ready, ready with limits, or not working."""
     status, taken = diagnose(facts, findings), checks.working(facts)
     if status == BROKEN or taken is None:
         return doctor_text.line("broken", lang)
