@@ -100,7 +100,7 @@ def test_install_is_idempotent_and_uninstall_undoes_it(monkeypatch: pytest.Monke
 
 
 def test_importing_the_package_installs_it() -> None:
-    code = "import sys, realesrgan; print("realesrgan.models.compat" in [type(f).__module__ for f in sys.meta_path])"
+    code = "import sys, realesrgan; print('realesrgan.models.compat' in [type(f).__module__ for f in sys.meta_path])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
 
