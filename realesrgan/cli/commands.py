@@ -11,7 +11,7 @@ import importlib
 import sys
 from typing import Dict, List, Optional, Sequence
 
-from ..errors import DeviceError, InputError, RealESRGANError
+from ..errors import DeviceError, InputError, RealESRGANError, one_line
 from . import messages
 from . import options as cli_options
 from .console import Console, prepare_streams
@@ -66,8 +66,13 @@ def _command(name: str, arguments: List[str]) -> int:
         try:
             module = importlib.import_module(_COMMANDS[name])
         except (ImportError, OSError) as error:
-            missing = getattr(error, "name", None) or str(error)
-            console.warn("cli.command_missing", command=name, missing=missing)
+            console.warn(
+                "cli.command_missing",
+                "'{command}' needs {missing}, which cannot be imported here. Install it with: python -m pip install "
+                "{missing}",
+                command=name,
+                missing=getattr(error, "name", None) or one_line(error),
+            )
             console.line(f"    {type(error).__name__}: {error}", problem=True) if console.verbose else None
             return FAILED
         status: int = module.main(arguments)
@@ -93,8 +98,9 @@ def _upscale(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             console.close_bars()
             from .run import continuing_flag
+            from .show import say_interrupted
 
-            console.warn("cli.interrupted", flag=continuing_flag(options))
+            say_interrupted(continuing_flag(options), console)
             return INTERRUPTED
         except Exception as error:  # noqa: BLE001 - a mistake of ours: one line, and the trace with --verbose
             console.error(error)
@@ -116,12 +122,11 @@ def _need_libraries() -> None:
         try:
             importlib.import_module(name)
         except (ImportError, OSError) as error:
-            reason = " ".join(str(error).split())
             raise RealESRGANError(
-                f"{name} cannot be imported: {reason}. Install it with: python -m pip install {package}. "
+                f"{name} cannot be imported: {one_line(error)}. Install it with: python -m pip install {package}. "
                 "'python -m realesrgan doctor' says more.",
                 code="cli.library",
                 library=name,
                 package=package,
-                reason=reason,
+                reason=error,
             ) from error

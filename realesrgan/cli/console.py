@@ -6,12 +6,14 @@ import logging
 import os
 import sys
 import traceback
-from typing import IO, Any, Optional, Set, Tuple
+from typing import IO, Any, Optional, Set, Tuple, Union
 
-from ..errors import RealESRGANError
+from ..errors import Phrase, RealESRGANError
 from . import messages
 
-__all__ = ["Console", "prepare_streams"]
+__all__ = ["Console", "as_sentence", "can_show", "prepare_streams"]
+
+Sentence = Union[RealESRGANError, Phrase]
 
 
 def prepare_streams() -> None:
@@ -52,13 +54,22 @@ class Console:
         logger.removeHandler(self._handler)
         logger.setLevel(self._level)
 
-    def say(self, code: str, **fields: Any) -> None:
-        """A line of the table, to standard output."""
-        self.line(messages.say(code, self.lang, **fields))
+    def say(self, code: str, template: str, **fields: Any) -> None:
+        """A sentence to standard output: its code, its English text with the fields in braces, and the fields."""
+        self.show(messages.phrase(code, template, **fields))
 
-    def warn(self, code: str, **fields: Any) -> None:
-        """A line of the table, to standard error."""
-        self.line(messages.say(code, self.lang, **fields), problem=True)
+    def warn(self, code: str, template: str, **fields: Any) -> None:
+        """As :meth:`say`, to standard error."""
+        self.show(messages.phrase(code, template, **fields), problem=True)
+
+    def show(self, sentence: Sentence, *, problem: bool = False) -> None:
+        """An error or a phrase in the reader's language; in English where the stream's encoding lacks the language."""
+        self.line(self._words(sentence, problem), problem=problem)
+
+    def _words(self, sentence: Sentence, problem: bool) -> str:
+        text = messages.render(sentence, self.lang)
+        fits = self.lang == "en" or can_show(text, sys.stderr if problem else sys.stdout)
+        return text if fits else messages.render(sentence, "en")
 
     def line(self, text: str, *, problem: bool = False) -> None:
         """A line of text. A reader that went away (``| head``) is no error."""
@@ -76,21 +87,16 @@ class Console:
         except (BrokenPipeError, ValueError):
             pass
 
-    def once(self, text: str, *, problem: bool) -> None:
-        """A line that is not said a second time."""
+    def once(self, sentence: Sentence, *, problem: bool) -> None:
+        """A sentence that is not said a second time."""
+        text = self._words(sentence, problem)
         if text not in self._said:
             self._said.add(text)
             self.line(text, problem=problem)
 
-    def sentence(self, error: BaseException) -> str:
-        """An error in words."""
-        if isinstance(error, RealESRGANError):
-            return messages.render(error, self.lang)
-        return messages.say("cli.unexpected", self.lang, kind=type(error).__name__, reason=one_line(error))
-
-    def error(self, error: BaseException, text: str = "") -> None:
-        """An error's sentence, or ``text`` in its place; with ``verbose`` also where it came from."""
-        self.line(text or self.sentence(error), problem=True)
+    def error(self, error: BaseException, sentence: Optional[Phrase] = None) -> None:
+        """What an error says, or ``sentence`` in its place; with ``verbose`` also where it came from."""
+        self.show(sentence or as_sentence(error), problem=True)
         if self.verbose:
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
             self.line(trace.rstrip(), problem=True)
@@ -100,7 +106,7 @@ class Console:
         if not self.has_bars or total < 2:
             return
         if self._files is None:
-            self._files = self._bar(total, 0, messages.say("cli.bar_files", self.lang))
+            self._files = self._bar(total, 0, self._words(Phrase("cli.bar_files", "pictures"), problem=True))
         self._files.update(done - self._files.n)
 
     def tiles_bar(self, name: str, done: int, total: int) -> None:
@@ -150,8 +156,8 @@ class _Handler(logging.Handler):
         is_notice = hasattr(record, "notice_code")
         if not (is_notice or record.levelno >= logging.WARNING or self._console.verbose):
             return
-        text = messages.render_record(record, self._console.lang)
-        self._console.once(text, problem=record.levelno >= logging.WARNING or not is_notice)
+        problem = record.levelno >= logging.WARNING or not is_notice
+        self._console.once(messages.of_record(record), problem=problem)
         if record.exc_info and self._console.verbose:
             self._console.line("".join(traceback.format_exception(*_trace(record))).rstrip(), problem=True)
 
@@ -169,6 +175,24 @@ def _is_terminal(stream: Optional[IO[str]]) -> bool:
         return False
 
 
-def one_line(error: BaseException) -> str:
-    """An error's text without line breaks."""
-    return " ".join(str(error).split())
+def as_sentence(error: BaseException) -> Sentence:
+    """An error in words; one that is not ours is a mistake of the program."""
+    if isinstance(error, RealESRGANError):
+        return error
+    return messages.phrase(
+        "cli.unexpected",
+        "Unexpected error: {kind}: {reason}. -v shows where it came from.",
+        kind=type(error).__name__,
+        reason=error,
+    )
+
+
+def can_show(text: str, stream: Optional[IO[str]]) -> bool:
+    """Whether every character of the text exists in the encoding of the stream."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    except LookupError:
+        pass
+    return True

@@ -1,7 +1,7 @@
-"""What a user reads, in English and Korean, by code: the command line's own lines, notices and errors.
+"""A sentence in the language of the reader, from its code, its English text and its fields.
 
-English errors and notices carry their own sentence; the table holds the Korean one beside an English one with the same
-fields, so that both can be said from the fields alone.
+The English text is written where the sentence is raised or said; the Korean one stands in :mod:`realesrgan.cli.ko`.
+Control characters and line feeds of a value (a file name, a key, a text of a file) are shown as escapes.
 """
 
 from __future__ import annotations
@@ -9,61 +9,59 @@ from __future__ import annotations
 import locale
 import logging
 import os
-import string
 import sys
-from types import MappingProxyType
-from typing import Any, FrozenSet, Mapping
+from typing import Any, Mapping, Union
 
-from ..errors import RealESRGANError
-from .messages_table import TABLE
+from ..errors import Lines, Phrase, RealESRGANError, as_field, visible
+from .ko import KOREAN
 
-__all__ = ["LANGUAGES", "MESSAGES", "fields_of", "render", "render_record", "say", "system_language"]
+__all__ = ["LANGUAGES", "of_record", "phrase", "render", "system_language"]
 
 LANGUAGES = ("en", "ko")
-MESSAGES: Mapping[str, Mapping[str, str]] = MappingProxyType(TABLE)
 
 _KOREAN_PRIMARY_LANGUAGE = 0x12  # the low ten bits of a Windows language identifier
 
 
-def say(code: str, lang: str, **fields: Any) -> str:
-    """The sentence of ``code``.
+def phrase(code: str, template: str, /, **fields: Any) -> Phrase:
+    """A sentence of the command line's own, in English and ready to be rendered.
 
-    Raises:
-        KeyError: No such code, or a field of the sentence is missing (a mistake in the program).
+    Args:
+        template: The English sentence with its fields in braces.
     """
-    return MESSAGES[code][lang].format(**{name: _plain(value) for name, value in fields.items()})
+    shown = {name: _shown(as_field(value), "en") for name, value in fields.items()}
+    return Phrase(code, template.format(**shown), **fields)
 
 
-def render(error: RealESRGANError, lang: str) -> str:
-    """An error's sentence; its own English one where the table has none or a field is missing."""
-    return _translate(error.code, error.fields, str(error), lang)
+def render(sentence: Union[RealESRGANError, Phrase], lang: str) -> str:
+    """An error or a phrase in words; in English where there is no Korean sentence or a field of it is missing."""
+    return _translate(sentence.code, sentence.fields, str(sentence), lang)
 
 
-def render_record(record: logging.LogRecord, lang: str) -> str:
-    """A log record's sentence, translated if it is a notice (see :func:`realesrgan.errors.notice`)."""
-    message = record.getMessage()
-    code = getattr(record, "notice_code", None)
-    return message if code is None else _translate(code, getattr(record, "notice_fields", {}), message, lang)
+def of_record(record: logging.LogRecord) -> Phrase:
+    """A log record's sentence: a notice (see :func:`realesrgan.errors.notice`), or a line that has no translation."""
+    code = getattr(record, "notice_code", "")
+    return Phrase(code, record.getMessage(), **getattr(record, "notice_fields", {}))
 
 
 def _translate(code: str, fields: Mapping[str, Any], english: str, lang: str) -> str:
-    if lang == "en" or code not in MESSAGES:
+    if lang == "en" or code not in KOREAN:
         return english
+    shown = {name: _shown(value, lang) for name, value in fields.items()}
     try:
-        return say(code, lang, **fields)
+        return KOREAN[code].format(**{"text": english, **shown})
     except (KeyError, IndexError, ValueError):
         return english
 
 
-def _plain(value: Any) -> str:
+def _shown(value: Any, lang: str) -> str:
+    """A field as a part of a sentence."""
+    if isinstance(value, Phrase):
+        if lang == "en":
+            return str(value)
+        return render(value, lang).rstrip(".") if value.code in KOREAN else f"“{value}”"
     if isinstance(value, (tuple, list)):
-        return ", ".join(str(item) for item in value)
-    return str(value)
-
-
-def fields_of(template: str) -> FrozenSet[str]:
-    """The names of the fields of a sentence."""
-    return frozenset(name for _, name, _, _ in string.Formatter().parse(template) if name)
+        return ", ".join(_shown(item, lang) for item in value)
+    return str(value) if isinstance(value, Lines) else visible(str(value))
 
 
 def system_language(environment: Mapping[str, str] = os.environ) -> str:

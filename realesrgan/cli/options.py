@@ -11,7 +11,7 @@ from typing import Any, Callable, List, NoReturn, Sequence
 
 from .. import __version__
 from ..batch.plan import parse_shard
-from ..errors import InputError
+from ..errors import InputError, Lines
 from ..weights import zoo
 
 __all__ = ["DEFAULT_DENOISE", "build_parser", "model_name", "parse"]
@@ -244,5 +244,5 @@ def model_name(text: str) -> str:
         code="model.choose",
         name=text,
         nearest=nearest,
-        models=_models(),
+        models=Lines(_models().splitlines()),
     )

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..batch import report
 from ..batch import torchrun as launcher
-from ..errors import InputError, RealESRGANError
+from ..errors import InputError, Phrase, RealESRGANError, as_field, one_line
 from ..files import listing
 from ..files.naming import Source
 from ..weights import zoo
@@ -41,7 +41,7 @@ def download_models(options: argparse.Namespace, console: Console) -> int:
         if isinstance(result, RealESRGANError):
             console.error(result)
         else:
-            console.say("cli.downloaded", name=name, path=result)
+            console.say("cli.downloaded", "{name}: {path}", name=name, path=result)
     return 1 if any(isinstance(result, RealESRGANError) for result in results.values()) else 0
 
 
@@ -58,13 +58,20 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
 
     sources, missing = _sources(options, console)
     if not sources:
-        console.warn("cli.nothing", inputs=options.input)
+        console.warn(
+            "cli.nothing",
+            "There is no picture in: {inputs}. Give a picture, a folder or a pattern with -i; --recursive goes into "
+            "subfolders.",
+            inputs=options.input,
+        )
         return 1 if missing else 2
     shard = options.shard or _torchrun_shard(os.environ)
     settings = batch_settings(options, shard)
     arguments = upscaler_arguments(options, os.environ)
     if options.denoise_strength not in (None, 1) and arguments["dni_weight"] is None:
-        console.warn("cli.denoise")
+        console.warn(
+            "cli.denoise", "-dn has no effect: only realesr-general-x4v3 takes it, under its official file name."
+        )
     digest = report.digest({**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance})
     settings = batch.BatchOptions(**{**settings.__dict__, "digest": digest})
     report_path = _report_path(options)
@@ -96,7 +103,7 @@ def continuing_flag(options: argparse.Namespace) -> str:
     return "--resume" if options.resume or options.report is not None else "--skip-existing"
 
 
-def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[str]]:
+def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[Phrase]]:
     """The pictures, and what is wrong with the inputs that are not there though others are."""
     exclude = [options.output]
     try:
@@ -111,7 +118,7 @@ def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source
             there.append(item)
         except InputError as error:
             console.error(error)
-            missing.append(console.sentence(error))
+            missing.append(as_field(error))
     return listing.list_pictures(there, recursive=options.recursive, exclude=exclude), missing
 
 
@@ -178,12 +185,13 @@ def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, co
 
 def _face_enhancer() -> Any:
     """The class that restores faces; what it needs is looked for before anything is loaded."""
-    reason = next((f"{name} is missing" for name in _FACE_PACKAGES if importlib.util.find_spec(name) is None), "")
+    missing = [name for name in _FACE_PACKAGES if importlib.util.find_spec(name) is None]
     try:
-        if not reason:
+        if not missing:
             return importlib.import_module("realesrgan.faces.enhancer").FaceEnhancer
+        reason = Phrase("faces.package", f"{missing[0]} is missing", name=missing[0])
     except (ImportError, OSError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = Phrase("quote", f"{type(error).__name__}: {one_line(error)}")
     if sys.version_info >= _TOO_NEW and importlib.util.find_spec("basicsr") is None:
         version = "{}.{}".format(*sys.version_info)
         raise InputError(
@@ -248,7 +256,7 @@ def _report_path(options: argparse.Namespace) -> Optional[Path]:
 def _writer(path: Path, shard: Tuple[int, int], resume: bool, console: Console) -> report.ReportWriter:
     own = report.shard_path(path, *shard)
     if resume and not own.exists():
-        console.say("cli.new_report", path=own)
+        console.say("cli.new_report", "There is no report of a former run yet; this one is kept in {path}", path=own)
     return report.ReportWriter(own, append=resume)
 
 

@@ -106,7 +106,15 @@ class VideoConsole(Console):
         self._quiet_since = now
         rate = (done - self._first) / (now - self._begun)
         left = "?" if not total else f"{max(0, total - done) / rate:.0f}"
-        self.say("video.progress", name=name, done=done, total=total or "?", rate=f"{rate:.2f}", left=left)
+        self.say(
+            "video.progress",
+            "{name}: {done} of {total} frames, {rate} a second, {left} s left",
+            name=name,
+            done=done,
+            total=total or "?",
+            rate=f"{rate:.2f}",
+            left=left,
+        )
 
 
 @contextlib.contextmanager
@@ -115,8 +123,8 @@ def _ready(options: argparse.Namespace, console: Console) -> Iterator[Tuple[List
     from ..video import pyav, source
     from .run import build_upscaler, upscaler_arguments
 
-    for code in former_flags(options):
-        console.say(code)
+    for sentence in former_flags(options):
+        console.show(sentence)
     pyav.load()
     if not options.model_path:
         options.model_name = cli_options.model_name(options.model_name or DEFAULT_MODEL)
@@ -139,8 +147,14 @@ def enlarge(options: argparse.Namespace, console: VideoConsole) -> int:
     """
     with _ready(options, console) as (tasks, upsampler, arguments):
         described = upsampler.describe()
-        console.say("video.device", name=described.get("name"), device=described.get("device"),
-                    precision=str(described.get("precision")).upper(), model=described.get("model"))  # fmt: skip
+        console.say(
+            "video.device",
+            "Device: {name} ({device}), {precision}, model {model}",
+            name=described.get("name"),
+            device=described.get("device"),
+            precision=str(described.get("precision")).upper(),
+            model=described.get("model"),
+        )
         identity = {"model": arguments["model_path"], "mix": arguments["dni_weight"], "faces": options.face_enhance}
         identity.update({name: described.get(name) for name in ("precision", "tile_pad", "weights_source")})
         return _all(tasks, upsampler, {key: _plain(value) for key, value in identity.items()}, options, console)
@@ -193,7 +207,7 @@ def _all(
             return INTERRUPTED
         done += 1
     if len(tasks) > 1:
-        console.say("video.summary", done=done, failed=failed)
+        console.say("video.summary", "{done} videos done, {failed} failed", done=done, failed=failed)
     return status
 
 
@@ -238,11 +252,21 @@ def _one(
         )
     identity = run.identity(source, form, settings)
     if target.exists() and (options.skip_existing or (ledger is not None and ledger.has(target, identity))):
-        console.say("video.skipped", path=target)
+        console.say("video.skipped", "{path} is done already: skipped", path=target)
         return OK
     info = source.info
-    console.say("video.begins", input=task.path, width=info.width, height=info.height, output=target,
-                out_width=form.width, out_height=form.height, encoder=form.encoder, pix_fmt=form.pix_fmt)  # fmt: skip
+    console.say(
+        "video.begins",
+        "{input} ({width}x{height}) -> {output} ({out_width}x{out_height}, {encoder}, {pix_fmt})",
+        input=task.path,
+        width=info.width,
+        height=info.height,
+        output=target,
+        out_width=form.width,
+        out_height=form.height,
+        encoder=form.encoder,
+        pix_fmt=form.pix_fmt,
+    )
     if options.preview:
         _preview(source, upsampler, form, target, options, console)
     console.begin_frames()
@@ -270,27 +294,55 @@ def _preview(
     paths = [target.with_name(f"{target.stem}_preview{number + 1}.png") for number in range(options.preview)]
     count = preview(source, upsampler, run.to_pixels(source.info, form), options.outscale, paths)
     for path in paths[:count]:
-        console.say("video.preview", path=path)
+        console.say("video.preview", "Preview, input beside result: {path}", path=path)
     return paths[:count]
 
 
 def _report(result: VideoResult, target: Path, console: Console) -> None:
     if result.concealed:
-        console.warn("video.concealed", count=len(result.concealed))
+        console.warn("video.concealed", "{count} frames of the input are damaged:", count=len(result.concealed))
     for index, moment, kind in result.concealed[:_SHOWN_CONCEALED]:
-        console.warn(f"video.concealed_{kind}", index=index, time=f"{moment:.3f}")
+        if kind == "repeated":
+            console.warn(
+                "video.concealed_repeated",
+                "frame {index} at {time} s cannot be read: the one before is shown again",
+                index=index,
+                time=f"{moment:.3f}",
+            )
+        else:
+            console.warn(
+                "video.concealed_damaged",
+                "frame {index} at {time} s is damaged: it is used as the decoder mended it",
+                index=index,
+                time=f"{moment:.3f}",
+            )
     if len(result.concealed) > _SHOWN_CONCEALED:
-        console.warn("video.concealed_more", count=len(result.concealed) - _SHOWN_CONCEALED)
+        console.warn("video.concealed_more", "and {count} more", count=len(result.concealed) - _SHOWN_CONCEALED)
     if result.interrupted:
         if result.path is None:
-            console.warn("video.stopped_early")
+            console.warn("video.stopped_early", "Stopped before any frame was finished.")
         else:
-            console.warn("video.stopped", frames=result.frames, path=result.path)
+            console.warn(
+                "video.stopped",
+                "Stopped after {frames} frames, playable in {path}. The same command goes on from there.",
+                frames=result.frames,
+                path=result.path,
+            )
         return
     rate = (result.computed + result.repeated) / result.seconds if result.seconds else 0.0
-    console.say("video.done", output=target, frames=result.frames, seconds=f"{result.seconds:.1f}", rate=f"{rate:.2f}",
-                share=f"{100 * result.device_share:.0f}", repeated=result.repeated, resumed=result.resumed,
-                dropped=result.dropped)  # fmt: skip
+    console.say(
+        "video.done",
+        "{output}: {frames} frames in {seconds} s ({rate} a second, device busy {share} %), {repeated} repeats "
+        "computed once, {resumed} from an earlier run, dropped {dropped}",
+        output=target,
+        frames=result.frames,
+        seconds=f"{result.seconds:.1f}",
+        rate=f"{rate:.2f}",
+        share=f"{100 * result.device_share:.0f}",
+        repeated=result.repeated,
+        resumed=result.resumed,
+        dropped=result.dropped,
+    )
     if console.verbose:
-        stages = (f"{stage} {seconds:.1f}" for stage, seconds in result.busy.items())
-        console.say("video.busy", stages=", ".join(stages))
+        stages = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in result.busy.items())
+        console.say("video.busy", "Busy, in seconds: {stages}", stages=stages)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, List, Sequence
 
 from .. import __version__
+from ..errors import Phrase
 from ..weights import zoo
 from .options import DEFAULT_DENOISE, _Parser, add_work
 
@@ -149,7 +150,23 @@ def _add_former(group: Any) -> None:
     group.add_argument("--extract_frame_first", action="store_true", help="no frames are written to the disk")
 
 
-def former_flags(options: argparse.Namespace) -> List[str]:
-    """The codes of what to say about flags that mean something else now."""
-    names = ("num_process_per_gpu", "ffmpeg_bin", "extract_frame_first", "ext")
-    return [f"video.flag_{name}" for name in names if getattr(options, name)]
+def former_flags(options: argparse.Namespace) -> List[Phrase]:
+    """What to say about the given flags that mean something else now."""
+    changed = {
+        "num_process_per_gpu": Phrase(
+            "video.flag_num_process_per_gpu",
+            "--num_process_per_gpu: one process is enough now; decoding, network and encoding overlap in it.",
+        ),
+        "ffmpeg_bin": Phrase(
+            "video.flag_ffmpeg_bin", "--ffmpeg_bin: no ffmpeg program is run; PyAV brings what is needed."
+        ),
+        "extract_frame_first": Phrase(
+            "video.flag_extract_frame_first",
+            "--extract_frame_first: frames are never written to the disk, so this changes nothing.",
+        ),
+        "ext": Phrase(
+            "video.flag_ext",
+            "--ext: it named the format of extracted frames; none are written now. See --codec and --container.",
+        ),
+    }
+    return [sentence for name, sentence in changed.items() if getattr(options, name)]

@@ -97,7 +97,10 @@ def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional
     """
     if model is not None and model not in RESTORERS:
         raise InputError(
-            f"The face model is one of {', '.join(RESTORERS)}, not {model!r}.", code="faces.model", model=str(model)
+            f"The face model is one of {', '.join(RESTORERS)}, not {model!r}.",
+            code="faces.model",
+            model=str(model),
+            known=RESTORERS,
         )
     candidates = RESTORERS if model is None else (model,)
     restorer = next((name for name in candidates if places.find(name) is not None), candidates[0])

@@ -29,10 +29,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from ..errors import Phrase
 from . import metadata
 from . import png as png_file
 from . import tiff as tiff_file
-from .picture import Decoded, Note, Refused, check_size, unsupported
+from .picture import Decoded, Note, Refused, check_size, damaged, truncated, unsupported
 
 __all__ = ["any_size", "decode", "quiet"]
 
@@ -83,7 +84,7 @@ def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
     try:
         return factory(io.BytesIO(data))
     except SyntaxError as error:
-        raise Refused("picture.damaged", f"the file is damaged ({error})") from error
+        raise damaged(error) from error
 
 
 def _optional_plugin(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
@@ -148,7 +149,7 @@ def _by_opencv(data: bytes, notes: List[Note]) -> np.ndarray:
     """Pixels as OpenCV gives them; 32 bit and floating point become uint16, with a note."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise Refused("picture.damaged", "the file is damaged (its pixels cannot be decoded)")
+        raise damaged(Phrase("damaged.pixels", "its pixels cannot be decoded"))
     if pixels.itemsize <= 2:
         return pixels
     if pixels.dtype.kind != "f":
@@ -265,8 +266,11 @@ def recognise(data: bytes) -> str:
         return "BMP"
     if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
         return _BRANDS[data[8:12]]
-    what = "it is text, not a picture" if _is_text(data[:512]) else "its content is of no known picture format"
-    raise Refused("picture.format", f"{what} (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF and HEIC are read)")
+    if _is_text(data[:512]):
+        what = Phrase("format.text", "it is text, not a picture")
+    else:
+        what = Phrase("format.unknown", "its content is of no known picture format")
+    raise Refused("picture.format", f"{what} (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF and HEIC are read)", what=what)
 
 
 def _is_text(start: bytes) -> bool:
@@ -280,7 +284,9 @@ def check_webp(data: bytes, max_pixels: int) -> None:
     """Check length and size from the header, because Pillow reserves the whole canvas when it opens a WebP file."""
     (length,) = struct.unpack_from("<I", data, 4)
     if length + 8 > len(data) or len(data) < 30:
-        raise Refused("picture.truncated", f"the file is truncated ({len(data)} of {length + 8} bytes)")
+        found, expected = len(data), length + 8
+        detail = f"{found} of {expected} bytes"
+        raise truncated(Phrase("truncated.bytes", detail, found=found, expected=expected))
     chunk = data[12:16]
     if chunk == b"VP8X":
         width = 1 + int.from_bytes(data[24:27], "little")
@@ -307,7 +313,7 @@ def check_jpeg(data: bytes) -> None:
             continue
         if marker == 0xDA:
             if data.find(b"\xff\xd9", at) < 0:
-                raise Refused("picture.truncated", "the file is truncated (its end is missing)")
+                raise truncated()
             return
         at += 2 if 0xD0 <= marker <= 0xD8 or marker == 1 else 2 + struct.unpack_from(">H", data, at + 2)[0]
     # A header that cannot be followed is for the decoder to refuse.

@@ -122,7 +122,7 @@ def tiff(
             sizes.append(len(packed))
             at += len(padded)
             if at > _CLASSIC_TIFF_LIMIT:
-                raise Refused("picture.format_limit", "TIFF holds no more than 4 GB; write PNG instead")
+                raise Refused("picture.file_limit", "TIFF holds no more than 4 GB; write PNG instead")
             stream.write(padded)
 
     def numbers(tag: int, *content: int, short: bool = False) -> Field:
@@ -197,8 +197,7 @@ def _opencv(suffix: str, pixels: np.ndarray, options: List[int]) -> memoryview:
     try:
         done, encoded = cv2.imencode(suffix, pixels, options)
     except cv2.error as error:
-        detail = " ".join(str(error).split())[:200]
-        raise Refused("picture.encode", f"it cannot be encoded ({detail})") from error
+        raise Refused("picture.encode", "it cannot be encoded", detail=error) from error
     if not done:
         raise Refused("picture.encode", "it cannot be encoded")
     return encoded.reshape(-1).data

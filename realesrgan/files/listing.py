@@ -7,7 +7,7 @@ import os
 from pathlib import Path, PurePath
 from typing import Iterator, List, Sequence, Set, Tuple
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .naming import PICTURE_SUFFIXES, PathLike, Source
 
 __all__ = ["list_pictures"]
@@ -51,14 +51,19 @@ def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
             yield Source(path, PurePath(path.name))
             return
     except OSError as error:
-        raise InputError(f"{item}: {error.strerror}.", code="input.unreadable", path=item) from error
+        raise InputError(f"{item}: {one_line(error)}.", code="input.unreadable", path=item, reason=error) from error
     except ValueError as error:  # a NUL character
-        raise InputError(f"{item!r} is not a path: {error}.", code="input.missing", path=item) from error
+        raise InputError(f"{item!r} is not a path.", code="input.path", path=item) from error
     matches = sorted(_matches(item), key=lambda source: source.relative.parts) if glob.has_magic(item) else []
     if not matches:
-        what = "matches no picture" if glob.has_magic(item) else "does not exist"
+        if glob.has_magic(item):
+            raise InputError(
+                f"{item!r} matches no picture. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
+                code="input.no_match",
+                path=item,
+            )
         raise InputError(
-            f"{item!r} {what}. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
+            f"{item!r} does not exist. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
             code="input.missing",
             path=item,
         )
@@ -94,7 +99,10 @@ def _walk(root: Path, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
         except OSError as error:
             if folder == root:
                 raise InputError(
-                    f"The folder {root} cannot be opened: {error.strerror}.", code="input.unreadable", path=str(root)
+                    f"The folder {root} cannot be opened: {one_line(error)}.",
+                    code="input.unreadable",
+                    path=root,
+                    reason=error,
                 ) from error
             sources.append(Source(folder, folder.relative_to(root)))
             continue

@@ -11,6 +11,8 @@ import struct
 from array import array
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from ..errors import Phrase
+
 __all__ = [
     "Field",
     "TiffHeader",
@@ -70,12 +72,12 @@ def parse_header(data: bytes) -> TiffHeader:
     """The header of a TIFF file or of an EXIF block without its ``Exif`` prefix."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
     if order is None or len(data) < 8:
-        raise ValueError("no TIFF header")
+        raise ValueError(Phrase("damaged.tiff_header", "no TIFF header"))
     (magic,) = struct.unpack_from(order + "H", data, 2)
     if magic == 43 and len(data) >= 16:
         return TiffHeader(order, True, struct.unpack_from(order + "Q", data, 8)[0])
     if magic != 42:
-        raise ValueError("no TIFF header")
+        raise ValueError(Phrase("damaged.tiff_header", "no TIFF header"))
     return TiffHeader(order, False, struct.unpack_from(order + "I", data, 4)[0])
 
 
@@ -84,11 +86,11 @@ def directory(data: bytes, header: TiffHeader, offset: int) -> Tuple[Dict[int, E
     count_code, link_size, entry_size, inline = ("Q", 8, 20, 8) if header.big else ("H", 4, 12, 4)
     count_size = struct.calcsize("=" + count_code)
     if offset < 8 or offset + count_size > len(data):
-        raise ValueError("a directory lies outside the file")
+        raise ValueError(Phrase("damaged.directory_outside", "a directory lies outside the file"))
     (number,) = struct.unpack_from(header.order + count_code, data, offset)
     link = offset + count_size + number * entry_size
     if number > 4096 or link + link_size > len(data):
-        raise ValueError("a directory runs over the end of the file")
+        raise ValueError(Phrase("damaged.directory_end", "a directory runs over the end of the file"))
     entries: Dict[int, Entry] = {}
     pointer = "Q" if header.big else "I"
     for at in range(offset + count_size, link, entry_size):
@@ -155,7 +157,7 @@ def _put(data: bytearray, header: TiffHeader, entry: Optional[Entry], value: int
 
 def _fields(data: bytes, header: TiffHeader, offset: int, depth: int = 0) -> Tuple[Field, ...]:
     if depth > 2:
-        raise ValueError("directories that contain each other")
+        raise ValueError(Phrase("damaged.directory_loop", "directories that contain each other"))
     entries, _ = directory(data, header, offset)
     fields: List[Field] = []
     for tag, entry in sorted(entries.items()):

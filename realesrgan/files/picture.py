@@ -9,7 +9,7 @@ from typing import Any, List, Optional, Tuple
 
 import numpy as np
 
-from ..errors import PictureError
+from ..errors import Phrase, PictureError, as_field, aside, one_line
 from .naming import PathLike
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "PictureFile",
     "Refused",
     "check_size",
+    "damaged",
     "failure",
     "os_failure",
+    "truncated",
     "unsupported",
 ]
 
@@ -28,24 +30,8 @@ __all__ = [
 MAX_PIXELS = 1 << 28
 
 
-class Note(str):
-    """One sentence about what was left out or changed, with a code and fields by which it can be translated."""
-
-    code: str
-    fields: dict
-
-    def __new__(cls, code: str, text: str, **fields: Any) -> Note:
-        note = super().__new__(cls, text)
-        note.code = code
-        note.fields = fields
-        return note
-
-    def __reduce__(self) -> Tuple[Any, ...]:
-        return _make_note, (self.code, str(self), self.fields)
-
-
-def _make_note(code: str, text: str, fields: dict) -> Note:
-    return Note(code, text, **fields)
+#: One sentence about what was left out or changed in a picture.
+Note = Phrase
 
 
 @dataclass(frozen=True)
@@ -70,10 +56,14 @@ class PictureFile:
     notes: Tuple[str, ...] = ()
 
 
-def failure(path: PathLike, code: str, reason: str, **fields: Any) -> PictureError:
-    """The error for one file: ``<path>: <reason>.`` with the fields ``path`` and ``reason``."""
-    name = os.fspath(path)
-    return PictureError(f"{name}: {reason}.", code=code, path=name, reason=reason, **fields)
+def failure(path: PathLike, code: str, reason: str, *, detail: Any = "", **fields: Any) -> PictureError:
+    """The error for one file: ``<path>: <reason> (<detail>).`` with the fields ``path``, ``reason`` and ``detail``.
+
+    Args:
+        detail: What exactly is wrong: an error or a :class:`~realesrgan.errors.Phrase`.
+    """
+    name, detail = os.fspath(path), aside(detail)
+    return PictureError(f"{name}: {reason}{detail}.", code=code, path=name, reason=reason, detail=detail, **fields)
 
 
 class Refused(Exception):
@@ -105,7 +95,8 @@ class Decoded:
 def check_size(width: int, height: int, max_pixels: int) -> None:
     """Refuse a picture without pixels or with more than ``max_pixels``."""
     if width < 1 or height < 1:
-        raise Refused("picture.damaged", f"the file is damaged (a size of {width}x{height})")
+        size = f"{width}x{height}"
+        raise damaged(Phrase("damaged.size", f"a size of {size}", size=size))
     if width * height > max_pixels:
         raise Refused(
             "picture.too_large",
@@ -122,14 +113,33 @@ def unsupported(kind: str) -> Refused:
     return Refused("picture.unsupported", reason, kind=kind)
 
 
+def damaged(detail: Any) -> Refused:
+    """The refusal of a file whose bytes contradict its format.
+
+    Args:
+        detail: What is wrong: an error or a :class:`~realesrgan.errors.Phrase`.
+    """
+    return Refused("picture.damaged", "the file is damaged", detail=detail)
+
+
+def truncated(detail: Any = None) -> Refused:
+    """The refusal of a file that ends too early.
+
+    Args:
+        detail: How much is missing, a :class:`~realesrgan.errors.Phrase`.
+    """
+    detail = detail or Phrase("truncated.end", "its end is missing")
+    return Refused("picture.truncated", "the file is truncated", detail=detail)
+
+
 _OS_REASONS = {
-    errno.ENOENT: ("picture.missing", "the file is not there"),
+    errno.ENOENT: ("picture.missing", "the file does not exist"),
     errno.ENOTDIR: ("picture.missing", "a part of its path is a file, not a folder"),
     errno.EACCES: ("picture.permission", "no permission, or another program holds it open"),
     errno.EPERM: ("picture.permission", "no permission, or another program holds it open"),
     errno.EROFS: ("picture.read_only", "the disk is read-only"),
     errno.EISDIR: ("picture.directory", "a folder has this name"),
-    errno.EEXIST: ("picture.missing", "a file stands where its folder should be"),
+    errno.EEXIST: ("picture.missing", "a file has the name of its folder"),
     errno.ENOSPC: ("picture.disk_full", "the disk is full; free some space or give another output folder"),
     errno.EFBIG: ("picture.disk_full", "the file would be larger than the disk or a limit allows"),
     errno.ENAMETOOLONG: ("picture.name_length", "the name is too long for the file system"),
@@ -141,7 +151,10 @@ if hasattr(errno, "EDQUOT"):
 
 def os_failure(path: PathLike, error: OSError, doing: str) -> PictureError:
     """The error for one file that the operating system would not let us ``doing`` (``read`` or ``write``)."""
-    code, reason = _OS_REASONS.get(error.errno or 0, (f"picture.{doing}", error.strerror or str(error)))
+    code, reason = _OS_REASONS.get(
+        error.errno or 0, ("picture.read" if doing == "read" else "picture.write", one_line(error))
+    )
     if code == "picture.missing" and os.path.islink(path):  # noqa: PTH114 - takes any kind of path
-        code, reason = "picture.dangling", "it is a link, and what it points to is not there"
-    return failure(path, code, f"cannot {doing}: {reason}", errno=error.errno)
+        code, reason = "picture.dangling", "it is a link, and what it points to does not exist"
+    told = Phrase(getattr(as_field(error), "code", "quote"), f"cannot {doing}: {reason}")
+    return failure(path, code, told, errno=error.errno)

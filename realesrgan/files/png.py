@@ -9,7 +9,8 @@ from typing import Iterator, List, Optional, Tuple, Union
 import cv2
 import numpy as np
 
-from .picture import Decoded, Note, Refused
+from ..errors import Phrase
+from .picture import Decoded, Note, damaged, truncated
 
 __all__ = ["GREY", "SIGNATURE", "Png", "apply_color_key", "check_amount", "decode_16bit", "make_chunk", "parse"]
 
@@ -28,7 +29,7 @@ class Png:
         fields = struct.unpack(">IIBBBBB", header)
         self.width, self.height, self.depth, self.color, compression, filtering, self.interlace = fields
         if self.depth not in _DEPTHS.get(self.color, ()) or compression or filtering or self.interlace > 1:
-            raise Refused("picture.damaged", "the file is damaged (a header with impossible values)")
+            raise damaged(Phrase("damaged.header", "a header with impossible values"))
         self.header = header
         self.palette = b""
         self.transparency: Optional[bytes] = None
@@ -64,11 +65,12 @@ def parse(data: bytes) -> Png:
     chunks = _chunks(data)
     name, body, good = next(chunks)
     if name != b"IHDR" or not good or len(body) != 13:
-        raise Refused("picture.damaged", "the file is damaged (no header)")
+        raise damaged(Phrase("damaged.no_header", "no header"))
     png = Png(bytes(body))
     for name, body, good in chunks:
         if name[:1].isupper() and not good:
-            raise Refused("picture.damaged", f"the file is damaged (checksum of {name.decode('latin-1')})")
+            chunk = name.decode("latin-1")
+            raise damaged(Phrase("damaged.checksum", f"checksum of {chunk}", chunk=chunk))
         if name == b"IDAT":
             png.parts.append(body)
         elif name == b"PLTE":
@@ -84,7 +86,7 @@ def parse(data: bytes) -> Png:
         elif name == b"acTL":
             png.notes.append(Note("note.first_frame", "it is animated: only its first frame is used"))
     if not png.parts or (png.color == PALETTE and not png.palette):
-        raise Refused("picture.damaged", "the file is damaged (no pixels)")
+        raise damaged(Phrase("damaged.no_pixels", "no pixels"))
     return png
 
 
@@ -94,11 +96,11 @@ def _chunks(data: bytes) -> Iterator[Tuple[bytes, memoryview, bool]]:
     at = len(SIGNATURE)
     while True:
         if at + 12 > len(data):
-            raise Refused("picture.truncated", "the file is truncated (its end is missing)")
+            raise truncated()
         (length,) = struct.unpack_from(">I", data, at)
         end = at + 12 + length
         if end > len(data):
-            raise Refused("picture.truncated", "the file is truncated (its end is missing)")
+            raise truncated()
         name = bytes(view[at + 4 : at + 8])
         good = zlib.crc32(view[at + 4 : end - 4]) == struct.unpack_from(">I", data, end - 4)[0]
         yield name, view[at + 8 : end - 4], good
@@ -143,7 +145,7 @@ def decode_16bit(png: Png) -> np.ndarray:
     pixels = cv2.imdecode(np.frombuffer(png.plain(), np.uint8), cv2.IMREAD_UNCHANGED)
     channels = 3 if png.color == RGB else 4
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (png.height, png.width, channels):
-        raise Refused("picture.damaged", "the file is damaged (its pixels cannot be decoded)")
+        raise damaged(Phrase("damaged.pixels", "its pixels cannot be decoded"))
     return pixels
 
 
@@ -167,7 +169,8 @@ def check_amount(png: Png) -> None:
                 rest = worker.unconsumed_tail
     found += len(worker.flush()) if found < expected else 0
     if found < expected:
-        raise Refused("picture.truncated", f"the file is truncated ({found} of {expected} bytes of pixels)")
+        detail = f"{found} of {expected} bytes of pixels"
+        raise truncated(Phrase("truncated.pixels", detail, found=found, expected=expected))
 
 
 def apply_color_key(png: Png, decoded: Decoded) -> None:

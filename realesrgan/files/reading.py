@@ -12,6 +12,7 @@ from typing import Optional, Tuple
 import cv2
 import numpy as np
 
+from ..errors import Phrase
 from . import metadata
 from .decoding import decode, quiet
 from .naming import PathLike
@@ -49,8 +50,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> PictureFile:
         raise failure(path, "picture.memory", "there is not enough memory to decode it") from error
     except Exception as error:
         # Decoders of hostile input raise whatever they like: struct.error, SyntaxError, IndexError, cv2.error ...
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
-        raise failure(path, "picture.damaged", f"the file is damaged ({detail})") from error
+        raise failure(path, "picture.damaged", "the file is damaged", detail=error) from error
 
 
 def _load(path: PathLike, max_pixels: int) -> bytes:
@@ -68,7 +68,8 @@ def _load(path: PathLike, max_pixels: int) -> bytes:
             raise failure(path, "picture.directory", "it is a folder, not a picture") from error
         raise os_failure(path, error, "read") from error
     except ValueError as error:  # a NUL character in the name
-        raise failure(path, "picture.missing", f"this is not a path ({error})") from error
+        reason = Phrase("picture.not_a_path", "this is not a path")
+        raise failure(path, "picture.missing", reason) from error
     except MemoryError as error:
         raise failure(path, "picture.memory", "there is not enough memory to read it") from error
     if not data:

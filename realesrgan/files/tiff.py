@@ -9,7 +9,7 @@ import numpy as np
 
 from . import metadata
 from .metadata import Entry
-from .picture import Decoded, Note, Refused
+from .picture import Decoded, Note, damaged
 
 __all__ = ["Tiff", "assemble", "parse"]
 
@@ -157,7 +157,7 @@ def parse(data: bytes) -> Tiff:
     try:
         return Tiff(data)
     except (ValueError, struct.error) as error:
-        raise Refused("picture.damaged", f"the file is damaged ({error})") from error
+        raise damaged(error) from error
 
 
 def assemble(tiff: Tiff, planes: List[np.ndarray]) -> Decoded:

@@ -76,7 +76,7 @@ def write(
     except MemoryError as error:
         raise failure(path, "picture.memory", "there is not enough memory to encode it") from error
     except (ValueError, struct.error, cv2.error) as error:
-        raise failure(path, "picture.encode", f"it cannot be encoded ({error})") from error
+        raise failure(path, "picture.encode", "it cannot be encoded", detail=error) from error
     return tuple(notes)
 
 
@@ -84,18 +84,20 @@ def _check(pixels: np.ndarray, mode: Optional[str], kind: str, quality: int, com
     channels = 1 if pixels.ndim == 2 else pixels.shape[2] if pixels.ndim == 3 else 0
     if channels not in (1, 3, 4) or pixels.dtype not in (np.uint8, np.uint16) or pixels.size == 0:
         what = f"an array of shape {pixels.shape} and type {pixels.dtype}"
-        raise Refused("picture.array", f"{what} is no picture (HxW, HxWx3 or HxWx4; uint8 or uint16)")
+        raise Refused("picture.array", f"{what} is no picture (HxW, HxWx3 or HxWx4; uint8 or uint16)", what=what)
     chosen = mode or {1: "L", 3: "RGB", 4: "RGBA"}[channels]
     needed = {"L": 1, "RGB": 3, "LA": 4, "RGBA": 4}.get(chosen)
     if needed is None or needed > channels:
-        raise Refused("picture.array", f"mode {chosen!r} does not go with {channels} channels")
+        reason = f"mode {chosen!r} does not go with {channels} channels"
+        raise Refused("picture.mode", reason, mode=chosen, channels=channels)
     if not 1 <= quality <= 100 or not 0 <= compression <= 9:
-        raise Refused("picture.option", f"quality {quality} (1 to 100) or compression {compression} (0 to 9) is wrong")
+        reason = f"quality {quality} (1 to 100) or compression {compression} (0 to 9) is wrong"
+        raise Refused("picture.option", reason, quality=quality, compression=compression)
     largest = _LARGEST_SIDE[kind]
     height, width = pixels.shape[:2]
     if max(height, width) > largest:
         reason = f"{width}x{height} is more than {kind} takes ({largest} a side); write PNG or TIFF instead"
-        raise Refused("picture.format_limit", reason, width=width, height=height, limit=largest)
+        raise Refused("picture.format_limit", reason, width=width, height=height, kind=kind, limit=largest)
     return chosen
 
 

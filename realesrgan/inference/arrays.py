@@ -82,12 +82,16 @@ def decode(img: np.ndarray) -> Picture:
     if not isinstance(img, np.ndarray):
         raise InputError(
             f"enhance() takes a numpy array (HxW, HxWx3 BGR or HxWx4 BGRA), not {type(img).__name__}. "
-            "A file that cannot be read gives None in OpenCV: check the path."
+            "A file that cannot be read gives None in OpenCV: check the path.",
+            code="image.array",
+            type=type(img).__name__,
         )
     if img.ndim not in (2, 3) or (img.ndim == 3 and img.shape[2] not in _CHANNELS) or 0 in img.shape:
         raise InputError(
             f"The picture has shape {img.shape}; allowed are (height, width), (height, width, 3) in BGR order and "
-            "(height, width, 4) in BGRA order, with at least one pixel."
+            "(height, width, 4) in BGRA order, with at least one pixel.",
+            code="image.shape",
+            shape=str(img.shape),
         )
     depth = _depth(img)
     max_value = float(2**depth - 1)
@@ -108,11 +112,16 @@ def _depth(img: np.ndarray) -> int:
     if not np.issubdtype(img.dtype, np.floating):
         raise InputError(
             f"The picture's type is {img.dtype}; allowed are uint8, uint16 and floating point with values 0 to 255 "
-            "(or to 65535). Convert it, for example with img.astype('uint8')."
+            "(or to 65535). Convert it, for example with img.astype('uint8').",
+            code="image.dtype",
+            type=str(img.dtype),
         )
     maximum = float(np.max(img))
     if not np.isfinite(maximum) or not np.isfinite(float(np.min(img))):
-        raise InputError("The picture holds NaN or infinite values; allowed are numbers from 0 to 255 (or to 65535).")
+        raise InputError(
+            "The picture holds NaN or infinite values; allowed are numbers from 0 to 255 (or to 65535).",
+            code="image.values",
+        )
     return 16 if maximum > 256 else 8
 
 

@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from .. import errors
-from ..errors import RealESRGANError
+from ..errors import Lines, Phrase, RealESRGANError
 
 __all__ = ["Child", "ChildGoneError", "Line", "pack_error", "rebuild_error"]
 
@@ -229,7 +229,7 @@ def _plain_fields(fields: Any) -> Dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(map(_plain, value))
-    return value if type(value) in _PLAIN else str(value)
+    return value if type(value) in _PLAIN or isinstance(value, (Phrase, Lines)) else str(value)
 
 
 class _ChildTraceback(Exception):

@@ -149,7 +149,8 @@ class IsolatedUpsampler:
             DeviceError: (code ``worker.died``) All of them died on this picture; the next one may well succeed.
         """
         if not isinstance(img, np.ndarray) or img.dtype.kind not in "buif":
-            raise InputError(f"enhance() takes a numpy array of numbers, not {type(img).__name__}.", code="image.type")
+            kind = type(img).__name__
+            raise InputError(f"enhance() takes a numpy array of numbers, not {kind}.", code="image.type", type=kind)
         tile = self._lasting
         for attempt in range(self.settings.restarts + 1):
             try:

@@ -63,11 +63,22 @@ class Canvas:
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 1:
-            raise InputError(f"A picture needs at least one pixel, this one is {self.width}x{self.height}.")
+            raise InputError(
+                f"A picture needs at least one pixel, this one is {self.width}x{self.height}.",
+                code="tile.no_pixels",
+                width=self.width,
+                height=self.height,
+            )
         if self.pre_pad < 0:
-            raise InputError(f"pre_pad is {self.pre_pad}; it must be 0 or more.")
+            raise InputError(
+                f"pre_pad is {self.pre_pad}; it must be 0 or more.", code="tile.pre_pad", pre_pad=self.pre_pad
+            )
         if self.multiple < 1:
-            raise InputError(f"The size multiple is {self.multiple}; it must be 1 or more.")
+            raise InputError(
+                f"The size multiple is {self.multiple}; it must be 1 or more.",
+                code="tile.multiple",
+                multiple=self.multiple,
+            )
 
     @property
     def padded_height(self) -> int:
@@ -114,9 +125,9 @@ def plan(canvas: Canvas, tile: int, pad: int, *, fixed_shape: bool = False) -> L
             of the picture than their padding asks for, never less.
     """
     if tile < 0:
-        raise InputError(f"The tile size is {tile}; it must be 0 (untiled) or more.", tile=tile)
+        raise InputError(f"The tile size is {tile}; it must be 0 (untiled) or more.", code="tile.size", tile=tile)
     if pad < 0:
-        raise InputError(f"The tile padding is {pad}; it must be 0 or more.", tile_pad=pad)
+        raise InputError(f"The tile padding is {pad}; it must be 0 or more.", code="tile.pad", tile_pad=pad)
     return _cut(
         canvas, Box(0, 0, canvas.height, canvas.width), tile or max(canvas.height, canvas.width), pad, fixed_shape
     )

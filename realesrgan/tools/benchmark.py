@@ -150,6 +150,7 @@ def resolution(text: str) -> Tuple[int, int]:
         raise InputError(
             f"The resolution {text!r} is not known; allowed are {', '.join(RESOLUTIONS)} or WxH such as 800x600.",
             code="benchmark.resolution",
+            known=tuple(RESOLUTIONS),
             value=text,
         )
     return named or (int(found.group(1)), int(found.group(2)))  # type: ignore[union-attr]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from ..errors import notice
+from ..errors import Phrase, notice
 from . import pyav
 from .pyav import VideoError, reason_of
 
-__all__ = ["Colour", "Note", "VideoInfo", "is_cover", "open_video", "probe", "say_interlaced", "video_stream"]
+__all__ = ["Colour", "VideoInfo", "is_cover", "open_video", "probe", "say_interlaced", "video_stream"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +23,6 @@ _ATTACHED = 0x400
 _STILLS = ("mjpeg", "png", "bmp")
 #: Players take untagged pictures of up to this many lines as BT.601, larger ones as BT.709.
 _SD_LINES = 576
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something to say about a video: its code, the English sentence, and the fields beside ``path``."""
-
-    code: str
-    sentence: str
-    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ class VideoInfo:
     sar: Fraction
     rotation: Optional[bytes]
     interlaced: bool
-    notes: Tuple[Note, ...] = ()
+    notes: Tuple[Phrase, ...] = ()
 
 
 def open_video(path: Path) -> Any:
@@ -143,7 +134,7 @@ def probe(path: Path) -> VideoInfo:
         notes = []
         if stream.metadata.get("alpha_mode") == "1" and not _has_alpha(form):
             notes.append(
-                Note("video.alpha_unseen", "The transparency of this VP8/VP9 video cannot be read: it is lost.")
+                Phrase("video.alpha_unseen", "The transparency of this VP8/VP9 video cannot be read: it is lost")
             )
         notes += _side_data_notes(frame)
         return VideoInfo(
@@ -211,7 +202,7 @@ def _side_data(frame: Any) -> Dict[str, bytes]:
     return {str(getattr(item.type, "name", item.type)): bytes(item) for item in items}
 
 
-def _side_data_notes(frame: Any) -> List[Note]:
+def _side_data_notes(frame: Any) -> List[Phrase]:
     kept = {"MASTERING_DISPLAY_METADATA": "mastering display", "CONTENT_LIGHT_LEVEL": "content light level"}
     kept.update(
         {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_METADATA": "Dolby Vision", "SPHERICAL": "spherical", "STEREO3D": "3D"}
@@ -219,7 +210,8 @@ def _side_data_notes(frame: Any) -> List[Note]:
     lost = [what for name, what in kept.items() if name in _side_data(frame)]
     if not lost:
         return []
-    return [Note("video.side_data", f"Not carried into the result: {', '.join(lost)} data.", {"what": ", ".join(lost)})]
+    what = ", ".join(lost)
+    return [Phrase("video.side_data", f"Not carried into the result: {what} data", what=what)]
 
 
 def say_interlaced(path: Path) -> None:

@@ -244,8 +244,7 @@ def _say_what_to_know(info: VideoInfo, form: Format, size: Tuple[int, int], choi
     """
     path = str(info.path)
     for note in info.notes:
-        fields: Dict[str, Any] = {"path": path, **note.fields}
-        notice(logger, note.code, f"{path}: {note.sentence}", **fields)
+        notice(logger, "video.note", f"{path}: {note}.", path=path, note=note)
     if info.interlaced:
         say_interlaced(info.path)
     if info.assumed:

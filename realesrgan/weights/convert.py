@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence
 
-from realesrgan.errors import InputError, RealESRGANError
+from realesrgan.errors import InputError, RealESRGANError, one_line
 from realesrgan.files.atomic import write_atomically
 from realesrgan.weights import checkpoints
 
@@ -37,7 +37,10 @@ def convert(source: Path, target: Path, *, trust: bool = False) -> None:
         write_atomically(target, lambda stream: stream.write(content))
     except OSError as error:
         raise InputError(
-            f"{target} cannot be written: {error}.", code="weights.convert_target", path=str(target)
+            f"{target} cannot be written: {one_line(error)}.",
+            code="weights.convert_write",
+            path=target,
+            reason=error,
         ) from error
 
 

@@ -328,14 +328,15 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> We
             path=str(path),
         )
     source = "release" if by_hash else "file"
+    name = spec.name if spec else name
     kind = "official file" if by_hash else "own file"
     notice(
         logger,
-        f"weights.source.{source}",
-        f"Weights: {spec.name if spec else name}, {kind}: {path}",
+        "weights.source.release" if by_hash else "weights.source.file",
+        f"Weights: {name}, {kind}: {path}",
         level=logging.INFO,
-        name=spec.name if spec else name,
-        path=str(path),
+        name=name,
+        path=path,
     )
     return Weights(content.state_dict, spec, source, path)
 

@@ -223,7 +223,9 @@ def _construct(spec: ModelSpec) -> nn.Module:
         return SRVGGNetCompact(
             spec.num_in_ch, spec.num_out_ch, spec.num_feat, spec.num_conv, spec.scale, act_type="prelu"
         )
-    raise InputError(f"A ModelSpec has arch 'rrdbnet' or 'srvgg', not {spec.arch!r}.", code="model.arch")
+    raise InputError(
+        f"A ModelSpec has arch 'rrdbnet' or 'srvgg', not {spec.arch!r}.", code="model.arch", arch=spec.arch
+    )
 
 
 def parameter_shapes(spec: ModelSpec) -> Dict[str, Tuple[int, ...]]:

@@ -551,7 +551,7 @@ def test_notices_are_translated_and_said_once(capsys):
             notice(logger, "tile.smaller", "English", device="RX 580", tile=512, smaller=256)
         notice(logger, "memory.assumed", "English", level=logging.INFO, device="RX 580")
         logger.info("a detail")
-        console.say("cli.failed_again", reason="a.png")
+        console.say("cli.failed_again", "  failed: {reason}.", reason="a.png")
     notice(logger, "tile.smaller", "after the console", device="RX 580", tile=512, smaller=256)
     shown = capsys.readouterr()
     assert shown.err.count("줄여 계속합니다") == 1
