@@ -15,7 +15,7 @@ from . import report
 if TYPE_CHECKING:
     from .options import BatchOptions
 
-__all__ = ["CHECK", "DO", "SKIP", "Job", "check_output_folder", "left_out", "parse_shard", "plan", "share"]
+__all__ = ["CHECK", "DO", "SKIP", "Job", "check_output_folder", "left_out", "parse_shard", "plan_jobs", "share"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _stem(source: naming.Source) -> str:
     return str(source.relative.with_suffix("")).casefold()
 
 
-def plan(sources: Sequence[naming.Source], options: BatchOptions, done: Mapping[str, report.Record]) -> List[Job]:
+def plan_jobs(sources: Sequence[naming.Source], options: BatchOptions, done: Mapping[str, report.Record]) -> List[Job]:
     """A job for every source, in order.
 
     Args:
@@ -125,7 +125,7 @@ def left_out(
     """Sources that are results of others, where a run writes into the folder that it reads.
 
     Args:
-        done: What a former run says, as for :func:`plan`.
+        done: What a former run says, as for :func:`plan_jobs`.
 
     Returns:
         Those that are not enlarged once more, and those of them that may be overwritten: the former run wrote them.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from .plan import Job
 if TYPE_CHECKING:
     from .options import BatchOptions, Upscaler
 
-__all__ = ["Enhanced", "Loaded", "Written", "details", "enhance", "read", "size", "text", "write"]
+__all__ = ["Enhanced", "Loaded", "Written", "details", "enhance", "finished", "read", "size", "text", "write"]
 
 Progress = Callable[[int, int], None]
 
@@ -35,6 +35,14 @@ class Loaded:
     @property
     def nbytes(self) -> int:
         return int(self.picture.pixels.nbytes)
+
+    def known(self) -> Dict[str, Any]:
+        """What a record says of the input."""
+        return {
+            "input_bytes": self.input_bytes,
+            "input_mtime_ns": self.input_mtime_ns,
+            "input_size": size(self.picture.pixels),
+        }
 
 
 @dataclass(frozen=True)
@@ -156,8 +164,14 @@ def write(item: Enhanced, options: BatchOptions) -> Written:
     return Written(item.output.stat().st_size, tuple(notes))
 
 
-def details(upscaler: Upscaler, described: Mapping[str, object]) -> Mapping[str, Any]:
+def finished(record: report.Record, written: Written) -> report.Record:
+    """The record of a picture whose result is there."""
+    return replace(record, output_bytes=written.output_bytes, notes=record.notes + written.notes)
+
+
+def details(upscaler: Upscaler) -> Mapping[str, Any]:
     """What a record says of the run that just ended; names that an upscaler does not know are left out."""
+    described = upscaler.describe()
     last = getattr(upscaler, "last_run", None)
     tile = getattr(last, "tile", None)
     return {
