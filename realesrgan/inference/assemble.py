@@ -30,8 +30,8 @@ def network(
     dni_weight: Optional[Sequence[float]],
     model: Optional[nn.Module],
     **options: Any,
-) -> Tuple[nn.Module, str, str]:
-    """The network with its weights on the CPU in FP32, its name, and where the weights come from.
+) -> Tuple[nn.Module, str, str, str]:
+    """The network with its weights on the CPU in FP32, its name, where the weights come from, and their SHA-256.
 
     The arguments are those of :class:`realesrgan.RealESRGANer`; ``options`` go to
     :func:`realesrgan.weights.loading.load`.
@@ -41,7 +41,7 @@ def network(
             raise InputError("RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.")
         if dni_weight is not None:
             raise InputError("dni_weight mixes two checkpoints: model_path must name them, it is None.")
-        return model.float(), type(model).__name__, "model"
+        return model.float(), type(model).__name__, "model", ""
     paths = [model_path] if isinstance(model_path, (str, Path)) else list(model_path)
     if dni_weight is not None:
         loaded = weights.load_mixed(paths, [float(share) for share in dni_weight], **options)
@@ -53,9 +53,9 @@ def network(
         )
     name = loaded.spec.name if loaded.spec else loaded.path.stem
     if model is None:
-        return loaded.build(), name, loaded.source
+        return loaded.build(), name, loaded.source, loaded.sha256
     weights.assign(loaded, model.float())
-    return model, name, loaded.source
+    return model, name, loaded.source, loaded.sha256
 
 
 def _compiles(device: devices.Device) -> bool:

