@@ -157,6 +157,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "faces.model": "얼굴 모델 '{model}'은(는) 없습니다. 쓸 수 있는 모델: {known}.",
         # Pictures, inputs and outputs.
         "input.missing": "'{path}'이(가) 존재하지 않습니다. 그림, 폴더 또는 'photos/*.jpg' 같은 패턴을 지정하십시오.",
+        "input.reserved": "{path}: {name}은(는) Windows가 장치에 쓰는 이름입니다. 그림, 폴더, 패턴 가운데 하나를 지정하십시오.",
         "input.no_match": "'{path}'에 맞는 그림이 없습니다. 그림, 폴더 또는 'photos/*.jpg' 같은 패턴을 지정하십시오.",
         "input.path": "'{path}'은(는) 쓸 수 있는 경로가 아닙니다.",
         "input.unreadable": "{path}을(를) 열 수 없습니다: {reason}.",
@@ -185,6 +186,9 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "picture.overwrites": "{path}의 결과를 {target}에 쓰지 않습니다. 입력 {other}을(를) 덮어쓰게 됩니다. 다른 폴더나 접미사를 지정하십시오.",
         "picture.permission": "{path}: 권한이 없거나 다른 프로그램이 파일을 열고 있습니다.",
         "picture.read_only": "{path}: 읽기 전용 디스크입니다.",
+        "picture.held": "{path}: 다른 프로그램이 이 파일을 열고 있습니다. 그 프로그램에서 닫거나 다른 폴더를 지정하십시오.",
+        "picture.target_read_only": "{path}: 읽기 전용 파일입니다. 읽기 전용을 해제하거나 다른 폴더를 지정하십시오.",
+        "picture.path_length": "{path}: 경로가 Windows의 한도보다 깁니다({length}자).",
         "picture.disk_full": "{path}: {reason}. 공간을 비우거나 다른 출력 폴더를 지정하십시오.",
         "picture.name_length": "{path}: 이름이 파일 시스템의 한도보다 깁니다. 이름을 줄이십시오.",
         "picture.read": "{path}: 읽을 수 없습니다({reason}).",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path, PurePath
-from typing import Iterator, List, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
 from ..errors import InputError, one_line
-from .naming import PICTURE_SUFFIXES, PathLike, Source
+from .naming import PICTURE_SUFFIXES, Source
+from .paths import PathLike, openable, real, reserved_part, shown, unprefixed
 
 __all__ = ["list_pictures"]
 
@@ -29,23 +30,40 @@ def list_pictures(
     Raises:
         InputError: An input does not exist, matches nothing, or is a folder that cannot be opened.
     """
-    skipped = {os.path.realpath(folder) for folder in exclude}
+    skipped = {shown(real(folder)) for folder in exclude}
     found: List[Source] = []
-    seen: Set[str] = set()
+    seen: Dict[str, List[str]] = {}
     for item in inputs:
         for source in _expand(os.fspath(item), recursive, skipped):
-            key = os.path.normpath(os.path.normcase(source.path.absolute()))
-            if key not in seen:
-                seen.add(key)
+            spelled = os.path.normpath(source.path.absolute())
+            others = seen.setdefault(os.path.normcase(spelled), [])
+            if not any(_is_same(spelled, other) for other in others):
+                others.append(spelled)
                 found.append(source)
     return found
 
 
-def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
+def _is_same(path: str, other: str) -> bool:
+    """Whether two paths that differ at most in case are one; in a case-sensitive folder of Windows they are two."""
     try:
-        path = Path(item)
+        return path == other or os.path.samefile(path, other)  # noqa: PTH121 - they are strings
+    except OSError:  # unreadable: as the system usually has it
+        return True
+
+
+def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
+    reserved = reserved_part(item)
+    if reserved is not None and not _is_regular(item):
+        raise InputError(
+            f"{item}: Windows reserves the name {reserved} for a device. Give a picture, a folder or a pattern.",
+            code="input.reserved",
+            path=item,
+            name=reserved,
+        )
+    try:
+        path = Path(openable(item))
         if item and path.is_dir():
-            yield from _walk(path, recursive, skipped)
+            yield from _walk(Path(item), recursive, skipped)
             return
         if item and os.path.lexists(path):
             yield Source(path, PurePath(path.name))
@@ -53,31 +71,41 @@ def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
     except OSError as error:
         raise InputError(f"{item}: {one_line(error)}.", code="input.unreadable", path=item, reason=error) from error
     except ValueError as error:  # a NUL character
-        raise InputError(f"{item!r} is not a path.", code="input.path", path=item) from error
-    matches = sorted(_matches(item), key=lambda source: source.relative.parts) if glob.has_magic(item) else []
+        raise InputError(f"{item} is not a path.", code="input.path", path=item) from error
+    is_pattern = glob.has_magic(unprefixed(item)[1])
+    matches = sorted(_matches(item), key=lambda source: source.relative.parts) if is_pattern else []
     if not matches:
-        if glob.has_magic(item):
+        if is_pattern:
             raise InputError(
-                f"{item!r} matches no picture. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
+                f"'{item}' matches no picture. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
                 code="input.no_match",
                 path=item,
             )
         raise InputError(
-            f"{item!r} does not exist. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
+            f"'{item}' does not exist. Give a picture, a folder or a pattern such as 'photos/*.jpg'.",
             code="input.missing",
             path=item,
         )
     yield from matches
 
 
+def _is_regular(path: str) -> bool:
+    """Windows 11 keeps only the bare names for devices: there ``aux.png`` may be a picture."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _matches(pattern: str) -> Iterator[Source]:
+    pattern = unprefixed(pattern)[1]  # glob would see the prefix's question mark
     parts = PurePath(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = PurePath(*parts[:fixed])
     for match in glob.glob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
-        path = Path(match)
+        path = Path(openable(match))
         if _is_picture_name(path.name):
-            yield Source(path, path.relative_to(root))
+            yield Source(path, PurePath(match).relative_to(root))
 
 
 def _is_picture_name(name: str) -> bool:
@@ -88,14 +116,18 @@ def _walk(root: Path, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
     visited: Set[Tuple[int, int]] = set()
     pending = [root]
     sources: List[Source] = []
+
+    def found(path: Path) -> None:
+        sources.append(Source(Path(openable(path)), path.relative_to(root)))
+
     while pending:
         folder = pending.pop()
         try:
-            status = folder.stat()
+            status = Path(openable(folder)).stat()
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
+            entries = sorted(os.scandir(openable(folder)), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             if folder == root:
                 raise InputError(
@@ -104,15 +136,15 @@ def _walk(root: Path, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
                     path=root,
                     reason=error,
                 ) from error
-            sources.append(Source(folder, folder.relative_to(root)))
+            found(folder)
             continue
         for entry in entries:
-            path = Path(entry.path)
+            path = folder / entry.name
             if recursive and _is_folder(entry):
-                if not entry.name.startswith(".") and os.path.realpath(path) not in skipped:
+                if not entry.name.startswith(".") and shown(real(entry.path)) not in skipped:
                     pending.append(path)
             elif _is_picture_name(entry.name):
-                sources.append(Source(path, path.relative_to(root)))
+                found(path)
     yield from sorted(sources, key=lambda source: source.relative.parts)
 
 

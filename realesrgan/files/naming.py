@@ -7,9 +7,10 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Dict, List, Optional, Sequence, Set, Union
+from typing import Dict, List, Optional, Sequence, Set
 
 from ..errors import InputError, PictureError
+from .paths import WINDOWS, PathLike, is_reserved, openable, real, shown
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -23,8 +24,6 @@ __all__ = [
     "results_among",
     "same_file",
 ]
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 #: Suffix (lower case) of each format that can be written.
 WRITABLE: Dict[str, str] = {
@@ -46,8 +45,6 @@ _EXTENSIONS["bmp"] = ".bmp"
 #: What each format cannot hold: (alpha, 16 bit).
 _HOLDS = {"PNG": (True, True), "TIFF": (True, True), "WEBP": (True, False), "JPEG": (False, False)}
 _HOLDS["BMP"] = (False, False)
-_RESERVED = {"con", "prn", "aux", "nul", "conin$", "conout$"}
-_RESERVED |= {name + digit for name in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"}
 _LONGEST_NAME = 255
 _MODES = ("L", "LA", "RGB", "RGBA")
 _DEPTHS = (8, 16)
@@ -71,14 +68,7 @@ def same_file(first: PathLike, second: PathLike) -> bool:
     try:
         return Path(first).samefile(second)
     except (OSError, ValueError):
-        return _real(first) == _real(second)
-
-
-def _real(path: PathLike) -> str:
-    try:
-        return os.path.normcase(os.path.realpath(path))
-    except (OSError, ValueError):
-        return os.path.normcase(Path(path).absolute())
+        return os.path.normcase(real(first)) == os.path.normcase(real(second))
 
 
 def choose_extension(requested: str, source_path: PathLike, mode: str, depth: int) -> str:
@@ -118,9 +108,7 @@ def possible_extensions(requested: str, source_path: PathLike) -> Set[str]:
     return {choose_extension(requested, source_path, mode, depth) for mode in _MODES for depth in _DEPTHS}
 
 
-def output_path(
-    source: Source, output_dir: PathLike, suffix: str, extension: str, *, windows: bool = os.name == "nt"
-) -> Path:
+def output_path(source: Source, output_dir: PathLike, suffix: str, extension: str, *, windows: bool = WINDOWS) -> Path:
     """``<output_dir>/<the source's own tree>/<stem>_<suffix><extension>``, without ``_`` when the suffix is empty.
 
     A stem that Windows reserves (CON, NUL, COM1 ...) gets ``_`` appended where ``windows`` is true.
@@ -136,7 +124,7 @@ def output_path(
             value=suffix,
         )
     stem = source.relative.stem + (f"_{suffix}" if suffix else "")
-    if windows and stem.split(".")[0].rstrip(" ").lower() in _RESERVED:
+    if windows and is_reserved(stem):
         head, dot, tail = stem.partition(".")
         stem = f"{head.rstrip(' ')}_{dot}{tail}"
     return Path(output_dir) / source.relative.parent / (stem + extension)
@@ -163,6 +151,7 @@ class OutputPlan:
         self._sensitive = _is_case_sensitive(self._output_dir) if case_sensitive is None else case_sensitive
         self._folders: Dict[Path, str] = {}
         self._owners: Dict[str, Source] = {}
+        self._sources = list(sources)
         self._inputs = {self._key(source.path): source for source in sources}
         wishes = [(source, choose_extension(extension, source.path, "RGB", 8)) for source in sources]
         # Those that keep their suffix come first: beside a.bmp, it is a.png that users expect to give a_out.png.
@@ -180,16 +169,16 @@ class OutputPlan:
         Raises:
             PictureError: The name belongs to another source, is an input itself, or is too long for a file system.
         """
-        target = output_path(source, self._output_dir, self._suffix, extension)
+        target = Path(openable(output_path(source, self._output_dir, self._suffix, extension)))
         owner = self._claim(source, extension)
         if owner != source:
-            reason = f"{owner.path} has the same result name; rename one of the two"
+            reason = f"{shown(owner.path)} has the same result name; rename one of the two"
             raise _refusal(source, target, "picture.clash", reason, owner.path)
         overwritten = self._inputs.get(self._key(target))
         if overwritten is None and same_file(source.path, target):
             overwritten = source
         if overwritten is not None:
-            reason = f"the result would overwrite the input {overwritten.path}; give another folder or suffix"
+            reason = f"the result would overwrite the input {shown(overwritten.path)}; give another folder or suffix"
             raise _refusal(source, target, "picture.overwrites", reason, overwritten.path)
         length = _name_length(target.name)
         if length > _LONGEST_NAME:
@@ -200,7 +189,7 @@ class OutputPlan:
     def clashes(self, extension: str) -> Dict[Source, PictureError]:
         """The sources that are refused if every result had ``extension``, in no time and without reading them."""
         found: Dict[Source, PictureError] = {}
-        for source in self._inputs.values():
+        for source in self._sources:
             try:
                 self.path(source, choose_extension(extension, source.path, "RGB", 8))
             except PictureError as error:
@@ -214,7 +203,7 @@ class OutputPlan:
     def _key(self, path: Path) -> str:
         parent = self._folders.get(path.parent)
         if parent is None:
-            parent = self._folders[path.parent] = os.path.realpath(path.parent)
+            parent = self._folders[path.parent] = shown(real(path.parent))
         text = unicodedata.normalize("NFC", str(Path(parent, path.name)))
         return text if self._sensitive else text.casefold()
 
@@ -258,12 +247,12 @@ def plan_outputs(
 
 def _refusal(source: Source, target: Path, code: str, reason: str, other: Path) -> PictureError:
     return PictureError(
-        f"{source.path} is not written to {target}: {reason}.",
+        f"{shown(source.path)} is not written to {shown(target)}: {reason}.",
         code=code,
-        path=str(source.path),
+        path=shown(source.path),
         reason=reason,
-        target=str(target),
-        other=str(other),
+        target=shown(target),
+        other=shown(other),
     )
 
 

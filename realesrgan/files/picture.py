@@ -10,7 +10,8 @@ from typing import Any, List, Optional, Tuple
 import numpy as np
 
 from ..errors import Phrase, PictureError, as_field, aside, one_line
-from .naming import PathLike
+from .atomic import HeldOpen, ReadOnly
+from .paths import PathLike, shown, too_long
 
 __all__ = [
     "MAX_PIXELS",
@@ -62,7 +63,7 @@ def failure(path: PathLike, code: str, reason: str, *, detail: Any = "", **field
     Args:
         detail: What exactly is wrong: an error or a :class:`~realesrgan.errors.Phrase`.
     """
-    name, detail = os.fspath(path), aside(detail)
+    name, detail = shown(path), aside(detail)
     return PictureError(f"{name}: {reason}{detail}.", code=code, path=name, reason=reason, detail=detail, **fields)
 
 
@@ -149,11 +150,23 @@ if hasattr(errno, "EDQUOT"):
     _OS_REASONS[errno.EDQUOT] = ("picture.disk_full", "the disk quota is used up; free some space")
 
 
+#: Windows' own numbers for "name too long" and "name or path wrong".
+_TOO_LONG = (111, 123, 206)
+
+
 def os_failure(path: PathLike, error: OSError, doing: str) -> PictureError:
     """The error for one file that the operating system would not let us ``doing`` (``read`` or ``write``)."""
+    length = _length_refused(path, error, doing)
+    if length is not None:
+        reason = f"the path is too long for Windows ({length} characters)"
+        return failure(path, "picture.path_length", f"cannot {doing}: {reason}", length=length)
     code, reason = _OS_REASONS.get(
         error.errno or 0, ("picture.read" if doing == "read" else "picture.write", one_line(error))
     )
+    if isinstance(error, HeldOpen):
+        code, reason = "picture.held", "another program holds the file open; close it there, or give another folder"
+    elif isinstance(error, ReadOnly):
+        code, reason = "picture.target_read_only", "the file is read-only; change that, or give another folder"
     if code == "picture.missing" and os.path.islink(path):  # noqa: PTH114 - takes any kind of path
         code, reason = "picture.dangling", "it is a link, and what it points to does not exist"
     told = Phrase(getattr(as_field(error), "code", "quote"), f"cannot {doing}: {reason}")

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import Phrase
 from . import metadata
 from .decoding import decode, quiet
-from .naming import PathLike
+from .paths import PathLike, openable
 from .picture import MAX_PIXELS, Decoded, Note, PictureFile, Refused, failure, os_failure
 
 __all__ = ["read"]
@@ -56,7 +56,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> PictureFile:
 def _load(path: PathLike, max_pixels: int) -> bytes:
     try:
         # Not blocking: opening a pipe that nobody writes to would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(openable(path), os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
             _check_kind(path, os.fstat(descriptor), max_pixels)
             with open(descriptor, "rb", closefd=False) as stream:
@@ -64,7 +64,7 @@ def _load(path: PathLike, max_pixels: int) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if error.errno == errno.EACCES and Path(path).is_dir():  # what Windows says of a folder
+        if error.errno == errno.EACCES and Path(openable(path)).is_dir():  # what Windows says of a folder
             raise failure(path, "picture.directory", "it is a folder, not a picture") from error
         raise os_failure(path, error, "read") from error
     except ValueError as error:  # a NUL character in the name

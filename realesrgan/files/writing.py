@@ -13,7 +13,8 @@ from . import encoding as encoders
 from . import metadata
 from .atomic import write_atomically
 from .decoding import quiet
-from .naming import WRITABLE, PathLike
+from .naming import WRITABLE
+from .paths import PathLike
 from .picture import Note, Refused, failure, os_failure
 
 __all__ = ["write"]

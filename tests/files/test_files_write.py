@@ -361,7 +361,9 @@ def test_a_target_held_open_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_a_target_held_open_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("windows", "code"), [(True, "picture.held"), (False, "picture.permission")])
+def test_a_target_held_open_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: bool, code: str) -> None:
+    monkeypatch.setattr(atomic, "_WINDOWS", windows)
     assert atomic.RETRY_SECONDS == 2.0
     now = [0.0]
     monkeypatch.setattr(atomic.time, "monotonic", lambda: now[0])
@@ -373,8 +375,71 @@ def test_a_target_held_open_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(atomic.os, "replace", held)
     with old_file(tmp_path / "a.png"), pytest.raises(PictureError, match="another program") as caught:
         files.write(tmp_path / "a.png", pattern(9, 8))
-    assert caught.value.code == "picture.permission"
+    assert caught.value.code == code
     assert 2.0 <= now[0] < 2.2
+
+
+def test_a_read_only_target_is_named_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: nothing is tried again, because nothing would change."""
+    monkeypatch.setattr(atomic, "_WINDOWS", True)
+    monkeypatch.setattr(atomic.time, "sleep", lambda seconds: pytest.fail("there is nothing to wait for"))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    monkeypatch.setattr(atomic.os, "replace", refuse)
+    with old_file(tmp_path / "a.png"), pytest.raises(PictureError, match="the file is read-only") as caught:
+        (tmp_path / "a.png").chmod(0o444)
+        files.write(tmp_path / "a.png", pattern(9, 8))
+    assert caught.value.code == "picture.target_read_only"
+    (tmp_path / "a.png").chmod(0o644)
+
+
+def test_a_target_is_checked_without_being_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "한글.png"
+    monkeypatch.setattr(atomic, "_WINDOWS", True)
+    atomic.check_replaceable(target)
+    target.write_bytes(b"old")
+    before = target.stat().st_mtime_ns
+    atomic.check_replaceable(target)
+    assert (target.read_bytes(), target.stat().st_mtime_ns) == (b"old", before)
+    target.chmod(0o444)
+    with pytest.raises(atomic.ReadOnly):
+        atomic.check_replaceable(target)
+    target.chmod(0o644)
+
+    def held(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "The process cannot access the file")
+
+    monkeypatch.setattr(atomic.os, "rename", held)
+    with pytest.raises(atomic.HeldOpen):
+        atomic.check_replaceable(target)
+
+
+@pytest.mark.skipif(os.name != "nt", reason="elsewhere an open file can be replaced")
+def test_an_open_target_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "RETRY_SECONDS", 0.2)
+    target = tmp_path / "한글.png"
+    target.write_bytes(b"old")
+    with target.open("rb"):
+        with pytest.raises(atomic.HeldOpen):
+            atomic.check_replaceable(target)
+        with pytest.raises(PictureError, match="another program holds the file open"):
+            files.write(target, pattern(9, 8))
+    assert target.read_bytes() == b"old"
+    atomic.check_replaceable(target)
+    files.write(target, pattern(9, 8))
+
+
+def test_unfinished_names_near_the_limit_are_no_longer_than_the_target(tmp_path: Path) -> None:
+    name = "n" * 60 + ".png"
+    short = atomic._partial_name(Path("/folder") / name)
+    assert short.startswith(".nnn") and len(short) == 50
+    deep = Path("/" + "d" * 230)
+    for name in ("n" * 60 + ".png", "n" * 30 + ".png", "n" * 22 + ".png"):
+        partial = atomic._partial_name(deep / name)
+        assert len(partial) <= len(name)
+        assert partial.endswith(".partial")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
