@@ -12,6 +12,7 @@ import sys
 from typing import Dict, List, Optional, Sequence
 
 from ..errors import DeviceError, InputError, RealESRGANError, one_line
+from ..files.paths import unquoted
 from . import messages
 from . import options as cli_options
 from .console import Console, prepare_streams
@@ -49,7 +50,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         0 if all went well, 1 if something failed, 2 for wrong usage, 130 after Ctrl-C.
     """
     prepare_streams()
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = unquoted(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in _COMMANDS:
             return _command(arguments[0], arguments[1:])

@@ -157,7 +157,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "faces.model": "얼굴 모델 '{model}'은(는) 없습니다. 쓸 수 있는 모델: {known}.",
         # Pictures, inputs and outputs.
         "input.missing": "'{path}'이(가) 존재하지 않습니다. 그림, 폴더 또는 'photos/*.jpg' 같은 패턴을 지정하십시오.",
-        "input.reserved": "{path}: {name}은(는) Windows가 장치에 쓰는 이름입니다. 그림, 폴더, 패턴 가운데 하나를 지정하십시오.",
+        "input.reserved": "{path}: {name}은(는) Windows가 장치에 쓰는 이름입니다. 이름이 다른 파일이나 폴더를 지정하십시오.",
         "input.no_match": "'{path}'에 맞는 그림이 없습니다. 그림, 폴더 또는 'photos/*.jpg' 같은 패턴을 지정하십시오.",
         "input.path": "'{path}'은(는) 쓸 수 있는 경로가 아닙니다.",
         "input.unreadable": "{path}을(를) 열 수 없습니다: {reason}.",
@@ -292,6 +292,8 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "video.unwritable": "{path}에 쓸 수 없습니다: {reason}.",
         "video.other": "{folder}에 {names}이(가) 다른 실행의 미완성 결과가 있습니다. 같은 옵션으로 이어서 하거나 --restart로 버리십시오.",
         "video.count": "{path}에 {wanted} 대신 {count} 프레임이 들어가게 되어 쓰지 않았습니다. 끝난 구간은 남아 있으니 다른 --container를 써 보십시오.",
+        "video.held": "{path}을(를) 다른 프로그램(재생기?)이 열고 있어 바꿀 수 없습니다. 그 프로그램에서 닫고 같은 명령을 다시 실행하십시오. 끝난 부분은 남아 있습니다.",
+        "video.read_only": "{path}은(는) 읽기 전용 파일이어서 바꿀 수 없습니다. 읽기 전용을 해제하거나 -o로 다른 폴더를 지정하십시오.",
         "video.join": "{path}에 쓸 수 없습니다: {reason}. 끝난 구간은 남아 있습니다. 같은 명령을 다시, 또는 다른 --container로 실행하십시오.",
         # What the system says of a file or a connection, by the name of its error number.
         "os.EACCES": "권한이 없거나 다른 프로그램이 사용 중입니다",

@@ -60,7 +60,7 @@ def write_atomically(path: PathLike, produce: Callable[[BinaryIO], object]) -> N
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(_partial_name(target))
+    partial = _partial_path(target)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(partial, flags, 0o666)
     try:
@@ -74,13 +74,16 @@ def write_atomically(path: PathLike, produce: Callable[[BinaryIO], object]) -> N
         raise
 
 
-def _partial_name(target: Path) -> str:
-    """A new name beside ``target``; near the longest path that Windows accepts it is no longer than the target's."""
+def _partial_path(target: Path) -> Path:
+    """A new name beside ``target`` for what is unfinished, which :func:`remove_leftovers` knows.
+
+    Near the longest path that Windows accepts it is no longer than the target's.
+    """
     tail = f".{secrets.token_hex(_DIGITS // 2)}{PARTIAL_SUFFIX}"
     start = _START
     if len(str(target.parent)) + 2 + start + len(tail) > MAX_PATH:
         start = max(0, min(start, len(target.name) - len(tail) - 1))
-    return f".{target.name[:start]}{tail}"
+    return target.with_name(f".{target.name[:start]}{tail}")
 
 
 def replace(source: PathLike, target: PathLike) -> None:

@@ -11,7 +11,7 @@ from ..errors import InputError, one_line
 from .naming import PICTURE_SUFFIXES, Source
 from .paths import PathLike, openable, real, reserved_part, shown, unprefixed
 
-__all__ = ["list_pictures"]
+__all__ = ["list_pictures", "refuse_device"]
 
 
 def list_pictures(
@@ -52,14 +52,7 @@ def _is_same(path: str, other: str) -> bool:
 
 
 def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
-    reserved = reserved_part(item)
-    if reserved is not None and not _is_regular(item):
-        raise InputError(
-            f"{item}: Windows reserves the name {reserved} for a device. Give a picture, a folder or a pattern.",
-            code="input.reserved",
-            path=item,
-            name=reserved,
-        )
+    refuse_device(item)
     try:
         path = Path(openable(item))
         if item and path.is_dir():
@@ -89,12 +82,26 @@ def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
     yield from matches
 
 
-def _is_regular(path: str) -> bool:
-    """Windows 11 keeps only the bare names for devices: there ``aux.png`` may be a picture."""
+def refuse_device(path: PathLike) -> None:
+    """See that a path names no device of Windows.
+
+    Raises:
+        InputError: It does (``CON``, ``aux.png``), and is no file. Windows 11 keeps only the bare names for devices.
+    """
+    reserved = reserved_part(path)
+    if reserved is None:
+        return
     try:
-        return Path(path).is_file()
+        if Path(path).is_file():
+            return
     except (OSError, ValueError):
-        return False
+        pass
+    raise InputError(
+        f"{path}: Windows reserves the name {reserved} for a device. Give a file or a folder of another name.",
+        code="input.reserved",
+        path=path,
+        name=reserved,
+    )
 
 
 def _matches(pattern: str) -> Iterator[Source]:

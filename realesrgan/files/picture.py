@@ -158,8 +158,8 @@ def os_failure(path: PathLike, error: OSError, doing: str) -> PictureError:
     """The error for one file that the operating system would not let us ``doing`` (``read`` or ``write``)."""
     length = _length_refused(path, error, doing)
     if length is not None:
-        reason = f"the path is too long for Windows ({length} characters)"
-        return failure(path, "picture.path_length", f"cannot {doing}: {reason}", length=length)
+        told = f"cannot {doing}: the path is too long for Windows ({length} characters)"
+        return failure(path, "picture.path_length", told, length=length)
     code, reason = _OS_REASONS.get(
         error.errno or 0, ("picture.read" if doing == "read" else "picture.write", one_line(error))
     )
@@ -171,3 +171,11 @@ def os_failure(path: PathLike, error: OSError, doing: str) -> PictureError:
         code, reason = "picture.dangling", "it is a link, and what it points to does not exist"
     told = Phrase(getattr(as_field(error), "code", "quote"), f"cannot {doing}: {reason}")
     return failure(path, code, told, errno=error.errno)
+
+
+def _length_refused(path: PathLike, error: OSError, doing: str) -> Optional[int]:
+    """The length of a path where that is why Windows refused it: for a file to be written "not there" means so too."""
+    names = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG)
+    if error.errno in names and (doing == "write" or getattr(error, "winerror", 0) in _TOO_LONG):
+        return too_long(path)
+    return None

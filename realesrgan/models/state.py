@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from realesrgan.errors import RealESRGANError, WeightsError
+from realesrgan.files.atomic import replace
 
 __all__ = ["load_file", "plain", "restore_rng", "rng_state", "save_file", "save_text"]
 
@@ -77,7 +78,7 @@ def save_file(value: Any, path: Union[str, Path]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(value, partial)
-        os.replace(partial, path)
+        replace(partial, path)
     except (OSError, RuntimeError) as error:
         raise RealESRGANError(f"cannot save {path}: {error}", code="train.save", path=str(path)) from error
     finally:
@@ -111,7 +112,7 @@ def save_text(lines: Iterable[str], path: Union[str, Path]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
-        os.replace(partial, path)
+        replace(partial, path)
     except OSError as error:
         raise RealESRGANError(f"cannot write {path}: {error}", code="train.save", path=str(path)) from error
     finally:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from ..errors import InputError
+from ..files import atomic
 from . import pyav
 from .probe import Colour, VideoInfo, open_video
 from .pyav import VideoError, disk_error, reason_of
@@ -277,7 +278,7 @@ class SegmentFile:
             self._container.close()
             with self._partial.open("rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(self._partial, self.path)
+            atomic.replace(self._partial, self.path)
             return self._pts, self.path.stat().st_size
         except pyav.FILE_ERRORS as error:
             raise disk_error(error, self.path) or self._failed(error) from error

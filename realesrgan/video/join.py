@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import notice
+from ..files import atomic
 from . import pyav
 from .encoding import CONTAINERS, Format
 from .journal import Segment
@@ -42,7 +43,7 @@ def join(
     Raises:
         VideoError: The disk is full, or the result does not hold all frames.
     """
-    unfinished = target.with_name(f".{target.name[:80]}.partial")
+    unfinished = folder / "joined.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         packets = _Packets(folder, segments, form)
@@ -60,7 +61,7 @@ def join(
                 count=count,
                 wanted=wanted,
             )
-        os.replace(unfinished, target)
+        atomic.replace(unfinished, target)
         _say_shift(first - float(packets.shown[0] * form.time_base))
         return count
     except pyav.FILE_ERRORS as error:

@@ -6,17 +6,17 @@ a run may die at any moment: the next one finds whole segments and computes the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
 from ..errors import notice
-from ..files import jsonl
+from ..files import atomic, jsonl
 from .pyav import VideoError, disk_error
 
 __all__ = ["Journal", "Ledger", "Segment"]
@@ -87,7 +87,8 @@ class Journal:
             for line in lines[1:]:
                 self._take(line)
         for leftover in folder.glob("*.partial"):
-            leftover.unlink()
+            with contextlib.suppress(OSError):  # a scanner may hold it; it is written anew anyway
+                leftover.unlink()
         # A torn last line, of a run that died while writing it, goes.
         self._rewrite(identity)
 
@@ -147,7 +148,7 @@ class Journal:
         fresh = self.path.with_name(_NAME + ".new")
         try:
             self._write(fresh, lines, append=False)
-            os.replace(fresh, self.path)
+            atomic.replace(fresh, self.path)
         except OSError as error:
             raise disk_error(error, self.path) or _unwritable(self.path, error) from error
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..errors import RealESRGANError, notice
+from ..files.atomic import HeldOpen, ReadOnly
+from ..files.paths import shown
 
 __all__ = [
     "FILE_ERRORS",
@@ -58,7 +60,20 @@ def reason_of(error: BaseException) -> str:
 
 
 def disk_error(error: BaseException, path: Any) -> Optional[VideoError]:
-    """The error to raise if ``error`` means that the disk takes no more, else None."""
+    """The error to raise if ``error`` means that the disk is full or the target cannot be replaced, else None."""
+    if isinstance(error, HeldOpen):
+        return VideoError(
+            f"{shown(path)} cannot be replaced: another program, perhaps a player, holds it open. Close it there and "
+            "start the same command again; what is finished is kept.",
+            code="video.held",
+            path=shown(path),
+        )
+    if isinstance(error, ReadOnly):
+        return VideoError(
+            f"{shown(path)} cannot be replaced: it is read-only. Change that, or give another folder with -o.",
+            code="video.read_only",
+            path=shown(path),
+        )
     if isinstance(error, OSError) and error.errno in _DISK:
         return VideoError(
             f"{path} cannot be written: {reason_of(error)}. What is finished is kept: make room on the disk and start "

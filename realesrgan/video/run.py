@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..errors import notice
+from ..files.atomic import check_replaceable
 from . import pyav
 from .encoding import CODECS, EncoderChoice, Format, choose_format
 from .join import join
@@ -18,6 +19,7 @@ from .journal import Journal
 from .pipeline import Work, enlarge
 from .pixels import ToPixels
 from .probe import VideoInfo, say_interlaced
+from .pyav import disk_error
 from .source import Anchor, Shot, mark_repeats, resample
 from .streams import KEPT, refusals, say_what_is_left_out
 
@@ -111,6 +113,7 @@ def process(
     """
     begun = time.perf_counter()
     form = plan(source, options)
+    _check_target(target)
     _say_what_to_know(source.info, form, _size(source.info, options), options.encoder)
     # Segments of another x264 or x265 may need another header, and there is one for all of them.
     known = {**identity(source, form, options), "version of PyAV": str(pyav.load().__version__)}
@@ -137,6 +140,18 @@ def process(
     ended = time.perf_counter()
     result.busy["join"], result.seconds = ended - joining, ended - begun
     return result
+
+
+def _check_target(target: Path) -> None:
+    """See before the work that a former result can be replaced.
+
+    Raises:
+        VideoError: It is read-only, or a player holds it open.
+    """
+    try:
+        check_replaceable(target)
+    except OSError as error:
+        raise disk_error(error, target) or error from error
 
 
 def parts_folder(target: Path) -> Path:

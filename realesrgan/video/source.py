@@ -16,6 +16,7 @@ from .. import files
 from ..errors import InputError, PictureError, notice
 from ..files import listing
 from ..files.naming import Source, output_path, same_file
+from ..files.paths import openable, real, shown
 from . import pyav
 from .pixels import checksum, same_picture
 from .probe import Colour, VideoInfo, open_video, probe, say_interlaced
@@ -352,7 +353,7 @@ class Task:
     @property
     def name(self) -> str:
         """The result's name before its suffix."""
-        return self.path.resolve().name if self.pictures else self.path.stem
+        return Path(real(self.path)).name if self.pictures else self.path.stem
 
     def target(self, output: Path, suffix: str, container: str) -> Path:
         """Where the result goes.
@@ -361,7 +362,7 @@ class Task:
             InputError: It would overwrite the input, or the suffix cannot be part of a name.
         """
         stand_in = Source(self.path, PurePath(self.name + ".video"))
-        target = output_path(stand_in, output, suffix, f".{container}")
+        target = Path(openable(output_path(stand_in, output, suffix, f".{container}")))
         if same_file(self.path, target):
             raise InputError(
                 f"The result would overwrite the input {self.path}: give another folder with -o, or a --suffix.",
@@ -377,12 +378,14 @@ def find_tasks(path: Path) -> List[Task]:
     Raises:
         InputError: There is no such file or folder, or nothing in it.
     """
+    listing.refuse_device(path)
+    path = Path(openable(path))
     if not path.is_dir():
         if not path.exists():
             raise InputError(
-                f"{str(path)!r} does not exist. Give a video, a folder of frames or a folder of videos with -i.",
+                f"'{shown(path)}' does not exist. Give a video, a folder of frames or a folder of videos with -i.",
                 code="video.missing",
-                path=str(path),
+                path=shown(path),
             )
         return [Task(path)]
     videos = sorted(

@@ -433,11 +433,11 @@ def test_an_open_target_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_unfinished_names_near_the_limit_are_no_longer_than_the_target(tmp_path: Path) -> None:
     name = "n" * 60 + ".png"
-    short = atomic._partial_name(Path("/folder") / name)
+    short = atomic._partial_path(Path("/folder") / name).name
     assert short.startswith(".nnn") and len(short) == 50
     deep = Path("/" + "d" * 230)
     for name in ("n" * 60 + ".png", "n" * 30 + ".png", "n" * 22 + ".png"):
-        partial = atomic._partial_name(deep / name)
+        partial = atomic._partial_path(deep / name).name
         assert len(partial) <= len(name)
         assert partial.endswith(".partial")
 

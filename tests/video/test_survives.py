@@ -15,6 +15,9 @@ import pytest
 from clips import Nearest, decode, packets, picture, pictures, times, write
 
 from realesrgan.errors import TileError
+from realesrgan.files import atomic
+from realesrgan.files.atomic import HeldOpen, ReadOnly
+from realesrgan.video import run
 from realesrgan.video.journal import Journal, Segment
 from realesrgan.video.pyav import VideoError
 from realesrgan.video.run import part_path, parts_folder
@@ -263,3 +266,66 @@ def test_a_full_disk_stops_cleanly(tmp_path, enlarge):
     assert not list(tmp_path.rglob("*.partial"))
     result, target = enlarge(clip, segment=6)
     assert result.frames == len(decode(target)) == 24
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(HeldOpen(13, "held"), "video.held"), (ReadOnly(13, "marked"), "video.read_only")]
+)
+def test_a_target_that_cannot_be_replaced_is_known_before_the_work(tmp_path, enlarge, monkeypatch, error, code):
+    """As on Windows, where a player that holds a former result open, or its read-only mark, keeps it as it is."""
+    clip = write(tmp_path / "in.mp4", FRAMES[:6])
+    target = tmp_path / "result.mp4"
+    target.write_bytes(b"old")
+
+    def refuse(path):
+        raise error
+
+    monkeypatch.setattr(run, "check_replaceable", refuse)
+    monkeypatch.setattr(run, "enlarge", lambda *arguments: pytest.fail("nothing may be computed"))
+    with pytest.raises(VideoError) as caught:
+        enlarge(clip)
+    assert caught.value.code == code
+    assert str(target) in str(caught.value)
+    assert target.read_bytes() == b"old"
+
+
+def test_a_target_that_is_opened_during_the_work_keeps_what_is_finished(tmp_path, enlarge, monkeypatch):
+    clip = write(tmp_path / "in.mp4", FRAMES[:6])
+    target = tmp_path / "result.mp4"
+    replace = atomic.replace
+
+    def refuse(source, wanted):
+        if Path(wanted) == target:
+            raise HeldOpen(13, "held", str(wanted))
+        replace(source, wanted)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic, "replace", refuse)
+        with pytest.raises(VideoError, match="holds it open") as caught:
+            enlarge(clip)
+    assert caught.value.code == "video.held"
+    assert not target.exists()
+    assert journaled(target) == 1
+    again, _ = enlarge(clip, upsampler=Nearest(lambda count: pytest.fail("all of it is there")))
+    assert again.resumed == 6
+    assert len(decode(target)) == 6
+
+
+def test_files_that_a_scanner_holds_for_a_moment(tmp_path, enlarge, monkeypatch):
+    """The journal, the segments and the result are each put in place on the second try."""
+    clip = write(tmp_path / "in.mp4", FRAMES[:6])
+    replace, tried = os.replace, []
+
+    def held(source, target):
+        tried.append(Path(target).name)
+        if tried.count(Path(target).name) == 1:
+            raise PermissionError(13, "The process cannot access the file")
+        replace(source, target)
+
+    monkeypatch.setattr(atomic, "_RETRY_PAUSE", 0.0)
+    monkeypatch.setattr(os, "replace", held)
+    _, target = enlarge(clip)
+    assert len(decode(target)) == 6
+    assert {name: tried.count(name) for name in tried} == dict.fromkeys(
+        ["journal.jsonl", "00000000.nut", "result.mp4"], 2
+    )
