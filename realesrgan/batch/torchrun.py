@@ -7,6 +7,8 @@ the others their shares, and its status must not be lost either.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from typing import Any, Callable, Mapping, Optional
 
@@ -56,5 +58,8 @@ def end_together(
 def _agent_store() -> Any:
     from torch import distributed
 
+    if sys.platform == "win32":
+        # PyTorch for Windows has no libuv. torchrun itself, which starts before us, needs the variable too.
+        os.environ.setdefault("USE_LIBUV", "0")
     shared, _, _ = next(distributed.rendezvous("env://"))  # type: ignore[no-untyped-call,unused-ignore]
     return shared

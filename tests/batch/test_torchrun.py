@@ -24,7 +24,8 @@ DAMAGED = "0.png"
 def environment():
     """One thread each, and no answers but the loopback's."""
     kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "CUDA_VISIBLE_DEVICES": ""}
+    windows = {"USE_LIBUV": "0"} if os.name == "nt" else {}  # PyTorch for Windows has no libuv
+    return {**kept, **windows, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def free_port():
