@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ..errors import InputError, PictureError
+from ..errors import InputError, PictureError, one_line
 from ..files import atomic, naming
 from . import report
 
@@ -157,10 +157,9 @@ def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:
             for path in atomic.remove_leftovers(folder):
                 _log.info("removed %s, the unfinished file of a run that was killed", path)
     except OSError as error:
-        reason = error.strerror or str(error)
         raise PictureError(
-            f"Nothing can be written to the output folder {output}: {reason}. Give another one with -o.",
+            f"Nothing can be written to the output folder {output}: {one_line(error)}. Give another one with -o.",
             code="output.unwritable",
             path=str(output),
-            reason=reason,
+            reason=error,
         ) from error

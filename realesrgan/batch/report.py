@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from ..files import jsonl
 
 __all__ = [
@@ -137,12 +137,11 @@ class ReportWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lines = jsonl.LineWriter(self.path, append=append)
         except OSError as error:
-            reason = str(error.strerror or error)
             raise InputError(
-                f"The report {self.path} cannot be written: {reason}. Name another file with --report.",
+                f"The report {self.path} cannot be written: {one_line(error)}. Name another file with --report.",
                 code="report.write",
                 path=str(self.path),
-                reason=reason,
+                reason=error,
             ) from error
 
     def write(self, record: Record) -> None:
@@ -186,10 +185,10 @@ def load(path: PathLike) -> List[Record]:
         return []
     except OSError as error:
         raise InputError(
-            f"The report {path} cannot be read: {error.strerror or error}.",
+            f"The report {path} cannot be read: {one_line(error)}.",
             code="report.read",
             path=str(path),
-            reason=str(error.strerror or error),
+            reason=error,
         ) from error
     if damaged:
         _log.info("%s: %d incomplete lines were left out", path, damaged)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from ..errors import DeviceLostError, RealESRGANError, notice
+from ..errors import DeviceLostError, RealESRGANError, notice, one_line
 from ..files import naming, threads
 from . import report, steps
 from .options import BatchOptions, BatchResult, Event, Upscaler
@@ -222,14 +222,14 @@ class Recorder:
             self.report.write(record)
         except OSError as error:
             # A full disk ends the report, not the pictures that still go somewhere.
-            path, reason = str(self.report.path), error.strerror or str(error)
+            path = self.report.path
             self.report = None
             notice(
                 _log,
-                "report.write",
-                f"The report {path} cannot be written: {reason}. It ends here.",
+                "report.ends",
+                f"The report {path} cannot be written: {one_line(error)}. It ends here.",
                 path=path,
-                reason=reason,
+                reason=error,
             )
 
 

