@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Dict, List, Optional, Sequence, Set
+from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError, PictureError
 from .paths import WINDOWS, PathLike, is_reserved, openable, real, shown
@@ -50,7 +50,7 @@ _MODES = ("L", "LA", "RGB", "RGBA")
 _DEPTHS = (8, 16)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """A picture to read.
 
@@ -61,6 +61,16 @@ class Source:
 
     path: Path
     relative: PurePath
+
+    # By their spelling: paths of Windows that differ in case are equal, and in some of its folders they are two files.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and self._spelling() == other._spelling()
+
+    def __hash__(self) -> int:
+        return hash(self._spelling())
+
+    def _spelling(self) -> Tuple[str, str]:
+        return str(self.path), str(self.relative)
 
 
 def same_file(first: PathLike, second: PathLike) -> bool:
