@@ -97,6 +97,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "profile.nowhere": "조정 결과를 둘 곳이 없습니다. 환경 변수 {variable}가 'off'이거나 홈 폴더가 없습니다.",
         "compile.unsupported": "{device}에서는 torch.compile을 쓸 수 없어 --compile을 무시합니다.",
         "compile.failed": "{device}에서 torch.compile을 쓸 수 없어({reason}) 컴파일하지 않고 계속합니다.",
+        "kernels.plain": "{device}에서 더 빠른 커널을 쓸 수 없어({reason}) PyTorch의 커널을 사용합니다.",
         "memory.assumed": "{device}의 메모리 크기를 알 수 없어 8GB로 가정합니다. 더 작다면 -t로 더 작은 타일을 지정하십시오.",
         "host.memory": "{width}x{height} 픽셀 결과가 주 메모리에 들어가지 않습니다. 더 작은 그림이나 배율이 작은 모델(RealESRGAN_x2plus)을 사용하십시오.",
         # Weights: finding and fetching.

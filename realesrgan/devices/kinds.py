@@ -30,6 +30,7 @@ class Capabilities:
         band_rows: Rows of the feature map that the last stage of an RRDBNet takes at once.
         compiles: torch.compile may be used.
         planes: An RRDBNet's channels may lie in planes, where its processor suits them.
+        kernels: Our own kernels may be tried in FP16.
     """
 
     half: bool = True
@@ -44,6 +45,7 @@ class Capabilities:
     band_rows: int = 32
     compiles: bool = False
     planes: bool = False
+    kernels: bool = False
 
 
 CAPABILITIES = {
@@ -56,7 +58,13 @@ CAPABILITIES = {
         band_rows=16,
     ),
     "cuda": Capabilities(
-        prefers_half=True, channels_last=True, converts_uint8=True, asynchronous=True, compiles=True, band_rows=64
+        prefers_half=True,
+        channels_last=True,
+        converts_uint8=True,
+        asynchronous=True,
+        compiles=True,
+        band_rows=64,
+        kernels=True,
     ),
     "xpu": Capabilities(channels_last=True),
     "mps": Capabilities(),

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from .. import devices
+from . import cuda_conv, cuda_rrdb, cuda_srvgg
 from .cpu_rrdb import PlanarStages, suits
 from .stages import Band, RRDBStages, SequenceStages, convs, is_rrdbnet, is_sequence, sliced
 from .tiling import Box
 
 __all__ = ["Band", "TileNetwork", "scale_of"]
+
+Stages = Union[RRDBStages, SequenceStages, cuda_srvgg.CudaSequenceStages]
 
 
 def scale_of(module: nn.Module) -> Optional[int]:
@@ -37,6 +40,11 @@ class TileNetwork:
         half: In FP16.
         band_rows: Rows of the feature map in a band of an RRDBNet's last stage; None takes the device's own.
         compiled: Run the parts through torch.compile.
+        kernels: Take our own kernels where the device and the network allow them.
+
+    Attributes:
+        own_kernels: It runs our own kernels.
+        refusal: Why it does not, though the network and the backend would allow it; empty where that does not apply.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class TileNetwork:
         half: bool = False,
         band_rows: Optional[int] = None,
         compiled: bool = False,
+        kernels: bool = True,
     ) -> None:
         self.device = device
         self.half = half
@@ -62,7 +71,10 @@ class TileNetwork:
         self._widest = max((max(c.in_channels, c.out_channels) for c in convs(self.module)), default=3)
         self.compiled = compiled
         self.compile: Callable[[Any], Any] = _compile if compiled else _as_it_is
-        self._stages = self._taken_apart()
+        self.refusal = ""
+        self._stages = self._with_kernels() if kernels and half and not compiled else None
+        self.own_kernels = self._stages is not None
+        self._stages = self._stages or self._taken_apart()
         self._whole: Any = None if self._stages else self.compile(self.module)
 
     @torch.no_grad()
@@ -84,7 +96,7 @@ class TileNetwork:
             # no_grad does not last between the steps of a generator: each step opens its own.
             return self._stages.bands(x, keep, scale)
         rows, columns = keep.scaled(scale).slices
-        return sliced(self._whole(x)[:, :, rows, columns], self._slice_rows(keep.height * scale, scale))
+        return sliced(self._whole(x)[:, :, rows, columns], self.slice_rows(keep.height * scale, scale))
 
     def _refuse_too_large(self, x: Tensor, scale: int) -> None:
         limit = self.device.capabilities.largest_tensor
@@ -98,7 +110,7 @@ class TileNetwork:
         if size > limit:
             raise MemoryError(f"a tensor of {size} bytes is more than {self.device.label} counts right ({limit})")
 
-    def _slice_rows(self, height: int, scale: int) -> int:
+    def slice_rows(self, height: int, scale: int) -> int:
         """Rows of a finished result that are quantised at once: few, since rounding makes copies of them.
 
         Where copies to the host overlap with work, a quarter is small enough, and there is less to launch.
@@ -116,7 +128,18 @@ class TileNetwork:
             devices.drain(tensor)
             self._queued = 0
 
-    def _taken_apart(self) -> Union[RRDBStages, SequenceStages, None]:
+    def _with_kernels(self) -> Optional[Stages]:
+        if not self.device.capabilities.kernels:
+            return None
+        rrdb = is_rrdbnet(self.module) and cuda_rrdb.suits(self.module)
+        if not rrdb and not (is_sequence(self.module) and cuda_srvgg.suits(self.module)):
+            return None
+        self.refusal = cuda_conv.refusal(self.device.torch_device)
+        if self.refusal:
+            return None
+        return cuda_rrdb.CudaRRDBStages(self) if rrdb else cuda_srvgg.CudaSequenceStages(self)
+
+    def _taken_apart(self) -> Optional[Stages]:
         if is_rrdbnet(self.module):
             planar = self.device.capabilities.planes and not self.compiled and suits(self.module)
             return PlanarStages(self) if planar else RRDBStages(self)

@@ -148,6 +148,7 @@ class Networks:
         self._band_rows = band_rows
         self._wants_compiling = compiled
         self._compiled = False
+        self._kernels = True
         self._single: Optional[TileNetwork] = None
         self._half: Optional[TileNetwork] = None
         self._expected: Optional[Tensor] = None
@@ -187,19 +188,32 @@ class Networks:
             reason = "it is slower there and not complete"
             self._say(f"FP16 is not used on the {self.device.label}: {reason}.", reason=reason)
             return
-        try:
-            self.half = True
-            fault = half_fault(_run(self.current(), sample_texture(), self.scale), self.reference())
-        except Exception as error:
-            if not _from_backend(error):
-                raise
-            self._raise_if_lost(error)
-            fault = "it fails: " + " ".join(str(error).split())[:160]
+        self.half = True
+        network = self.current()
+        if network.refusal:
+            self._say_plain(network.refusal, logging.INFO)
+        fault = self._half_fault(network)
+        if fault and network.own_kernels:
+            reason, self._kernels, self._half = fault, False, None
+            fault = self._half_fault(self.current())
+            if not fault:
+                self._say_plain(reason, logging.WARNING)
         if fault:
             self.fall_back(fault)
         else:
             self._single = None
             devices.free(self.device)
+
+    def _half_fault(self, network: TileNetwork) -> Optional[str]:
+        """What is wrong with the network in FP16 on the test texture, None if nothing is."""
+        try:
+            return half_fault(_run(network, sample_texture(), self.scale), self.reference())
+        except Exception as error:
+            # What compiles our own kernels fails in any way.
+            if not _from_backend(error) and not network.own_kernels:
+                raise
+            self._raise_if_lost(error)
+            return "it fails: " + (" ".join(str(error).split())[:160] or type(error).__name__)
 
     def compile(self) -> None:
         """Compile the network, if that was asked for; where it fails, go on without and say so.
@@ -238,8 +252,19 @@ class Networks:
         devices.free(self.device)
         self._say(f"FP16 does not hold on {self.device.name} ({reason}): going on in FP32.", reason=reason)
 
+    def _say_plain(self, reason: str, level: int) -> None:
+        message = f"The quicker kernels are not used on {self.device.name}: {reason}. PyTorch's own are."
+        notice(logger, "kernels.plain", message, level=level, device=self.device.name, reason=reason)
+
     def _say(self, message: str, reason: str) -> None:
         notice(logger, "precision.single", message, device=self.device.name, reason=reason)
 
     def _build(self, half: bool) -> TileNetwork:
-        return TileNetwork(self.module, self.device, half=half, band_rows=self._band_rows, compiled=self._compiled)
+        return TileNetwork(
+            self.module,
+            self.device,
+            half=half,
+            band_rows=self._band_rows,
+            compiled=self._compiled,
+            kernels=self._kernels,
+        )

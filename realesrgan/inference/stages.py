@@ -75,6 +75,11 @@ class RRDBStages:
         self.last: Callable[[Tensor], Tensor] = owner.compile(self._last)
         self.channels_last = owner.device.capabilities.channels_last
 
+    @property
+    def band_rows(self) -> int:
+        """Rows of the feature map in a band of the last stage."""
+        return self.owner.band_rows
+
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         features = self.trunk(x)
         shrink = self.shrink
@@ -82,7 +87,7 @@ class RRDBStages:
         # Only what is kept, rounded outwards to whole pixels of the feature map, goes through the last stage.
         top, bottom = keep.y0 // shrink, -(-keep.y1 // shrink)
         left, right = max(keep.x0 // shrink - _HALO, 0), min(-(-keep.x1 // shrink) + _HALO, width)
-        rows = self.owner.band_rows
+        rows = self.band_rows
         for start in range(top, bottom, rows):
             stop = min(start + rows, bottom)
             first, last = max(start - _HALO, 0), min(stop + _HALO, height)

@@ -1,0 +1,286 @@
+"""Convolutions of float16 pictures on CUDA cards by our own kernels: packed weights, and the shapes of their blocks.
+
+A picture here is planes x rows x columns x channels. A convolution reads the channels of one plane and of those that
+follow it, and writes some channels of a plane, so that nothing is ever concatenated; bias, activation and what is added
+to the result need no pass of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+from typing import Any, ContextManager, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["SHAPES", "Convolution", "Picture", "Shape", "enlarging", "family", "is_plain", "on", "refusal"]
+
+_LOWEST = (8, 0)
+"""Compute capability from which matrix units take float16 as the kernels need it."""
+_HOPPER = (9, 0)
+
+
+class Shape(NamedTuple):
+    """How a kernel divides its work.
+
+    Attributes:
+        rows: Rows of pixels that a program computes.
+        columns: Columns of pixels that it computes.
+        block: Input channels of a step.
+        stages: Steps under way at once, those being copied included.
+        warps: Warps of a program.
+        transposed: The product is channels x pixels (Hopper only).
+    """
+
+    rows: int
+    columns: int
+    block: int
+    stages: int
+    warps: int
+    transposed: bool = False
+
+
+SHAPES: Mapping[str, Mapping[str, Shape]] = {
+    # Measured on an H100. "wide": 64 result channels, "narrow": 32, "doubled": behind a nearest doubling,
+    # "first": few input channels, "last": few result channels.
+    "hopper": {
+        "wide": Shape(16, 16, 32, 3, 4, True),
+        "narrow": Shape(8, 32, 32, 3, 4),
+        "doubled": Shape(8, 32, 32, 3, 4, True),
+        "first": Shape(8, 32, 16, 3, 4),
+        "last": Shape(8, 32, 32, 3, 4),
+    },
+    # By pointers. Their shared memory (36 KB at most) fits every card.
+    "other": {
+        "wide": Shape(8, 16, 32, 3, 4),
+        "narrow": Shape(8, 16, 32, 3, 4),
+        "doubled": Shape(8, 16, 32, 3, 4),
+        "first": Shape(8, 16, 16, 3, 4),
+        "last": Shape(8, 16, 32, 3, 4),
+    },
+}
+"""Shapes by family of cards and role of a convolution."""
+
+
+def refusal(device: torch.device) -> str:
+    """Why the kernels cannot run on a device, an empty string if they can be tried."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return "it is not a CUDA card"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < _LOWEST:
+        return f"its compute capability is {capability[0]}.{capability[1]}, 8.0 is needed"
+    try:
+        importlib.import_module(".cuda_kernels", __package__)
+    except Exception as error:  # noqa: BLE001 - a broken installation fails in any way
+        return f"Triton cannot be imported ({' '.join(str(error).split())[:120] or type(error).__name__})"
+    return ""
+
+
+@functools.lru_cache(maxsize=None)
+def family(device: torch.device) -> str:
+    """The family of :data:`SHAPES` to which a device belongs."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) != _HOPPER:
+        return "other"
+    try:
+        importlib.import_module(".cuda_hopper", __package__)
+    except Exception:  # noqa: BLE001 - an older Triton has no Gluon, or another one
+        return "other"
+    return "hopper"
+
+
+def on(device: torch.device) -> ContextManager[Any]:
+    """Inside it, kernels start on a device."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def is_plain(conv: nn.Module) -> bool:
+    """Whether it is a 3x3 convolution with a bias that keeps the size, and no other class, which may do more."""
+    if type(conv) is not nn.Conv2d or conv.bias is None:
+        return False
+    shape = (conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+
+
+class Picture:
+    """Planes x rows x columns x channels, float16, the channels of a pixel side by side; may be a view."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self._descriptors: Dict[Tuple[int, ...], Any] = {}
+
+    def descriptor(self, block: Tuple[int, ...], halves: bool = False) -> Any:
+        """The copy engine's descriptor for blocks of a shape; ``halves``: of the picture seen in pairs of pixels."""
+        key = (*block, int(halves))
+        if key not in self._descriptors:
+            seen = self.tensor
+            if halves:
+                height, width, channels = seen.shape[1:]
+                seen = seen[0].view(height // 2, 2, width // 2, 2 * channels)
+            self._descriptors[key] = importlib.import_module(".cuda_hopper", __package__).descriptor(seen, block)
+        return self._descriptors[key]
+
+
+def enlarging(weight: Tensor) -> Tensor:
+    """The four 2x2 convolutions that a nearest doubling and a 3x3 convolution come to: 4 x out x in x 2 x 2.
+
+    In the order of the phases: even rows and columns; even rows, odd columns; odd rows, even columns; odd ones. Those
+    weights are added up that meet the same pixel.
+    """
+    phases = [_halved(_halved(weight.float(), 2, row), 3, column) for row in (0, 1) for column in (0, 1)]
+    return torch.stack(phases)
+
+
+def _halved(weight: Tensor, axis: int, phase: int) -> Tensor:
+    # An even row sees the one above in its first weight and its own twice; an odd row its own twice and the one below.
+    first, second, third = weight.unbind(axis)
+    return torch.stack((first + second, third) if phase else (first, second + third), axis)
+
+
+def packed(weight: Tensor, block: int, transposed: bool) -> Tensor:
+    """Weights in the order in which a kernel reads them, as a matrix.
+
+    Args:
+        weight: phases x out x in x taps x taps.
+        block: Input channels of a step; the last one is filled up with zeros.
+        transposed: out x block for each tap instead of block x out.
+    """
+    phases, out, channels, taps, _ = weight.shape
+    full = weight.new_zeros(phases, out, -(-channels // block) * block, taps, taps)
+    full[:, :, :channels] = weight
+    parts = full.unflatten(2, (-1, block)).permute(0, 2, 5, 4, *((1, 3) if transposed else (3, 1)))
+    return parts.reshape(-1, parts.shape[-1]).contiguous()
+
+
+class Convolution:
+    """A 3x3 convolution with its bias and its activation, ready to run.
+
+    Args:
+        weight: out x in x 3 x 3, or what :func:`enlarging` makes of it.
+        bias: A value for each result channel, None for none.
+        slope: Of each result channel below 0: a number for all of them, or a tensor.
+        shape: How to divide the work.
+        hopper: Run the kernel for Hopper cards.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Optional[Tensor], slope: Any, shape: Shape, *, hopper: bool, width: int = 0
+    ) -> None:
+        phases = weight if weight.dim() == 5 else weight[None]
+        given = phases.shape[1]
+        self.width = width or given
+        self.taps = int(phases.shape[-1])
+        self.steps = -(-int(phases.shape[2]) // shape.block)
+        self.shape = shape
+        self.hopper = hopper
+        filled = phases.new_zeros(phases.shape[0], self.width, *phases.shape[2:], dtype=torch.float32)
+        filled[:, :given] = phases.detach()
+        self.weight = packed(filled, shape.block, shape.transposed).half()
+        self.bias = filled.new_zeros(self.width)
+        if bias is not None:
+            self.bias[:given] = bias.detach()
+        self.slope = filled.new_ones(self.width)
+        self.slope[:given] = slope.detach() if isinstance(slope, Tensor) else slope
+        self._weights: Any = None
+
+    def __call__(
+        self,
+        source: Picture,
+        out: Picture,
+        *,
+        plane: int = 0,
+        follow: int = 0,
+        channel: int = 0,
+        out_plane: int = 0,
+        out_channel: int = 0,
+        add: Optional[int] = None,
+        ratio: Optional[float] = None,
+        entry: Optional[int] = None,
+    ) -> None:
+        """Convolve a picture into another one, or into other channels of the same.
+
+        Args:
+            source: What is read, beginning at ``channel`` of ``plane``, then ``follow`` and the planes behind it.
+            out: What is written, at ``out_channel`` of ``out_plane``: of the same size, or of twice the size.
+            add: Plane of ``out`` that is added to the sum before the activation; with ``ratio``, to ``ratio`` times the
+                result behind it.
+            entry: Plane of ``out`` to which the result, times ``ratio`` once more, is added.
+        """
+        mode = 0 if add is None else 1 if ratio is None else 2
+        numbers = (plane, follow, channel, out_plane, out_channel, add or 0, entry or 0, self.steps)
+        scales = (float(ratio or 0.0), float(ratio or 0.0) if entry is not None else 0.0)
+        height, width = source.tensor.shape[1:3]
+        shape = self.shape
+        grid = (-(-width // shape.columns), -(-height // shape.rows), 4 if self.taps == 2 else 1)
+        parts = source.tensor.shape[3] // shape.block
+        if self.hopper:
+            self._on_hopper(source, out, grid, numbers, scales, parts, mode)
+            return
+        kernels = importlib.import_module(".cuda_kernels", __package__)
+        strides = (*source.tensor.stride()[:3], *out.tensor.stride()[:3], *out.tensor.stride()[:3])
+        kernels.blocks[grid](
+            source.tensor,
+            self.weight,
+            self.bias,
+            self.slope,
+            out.tensor,
+            out.tensor,
+            *numbers,
+            *scales,
+            height,
+            width,
+            *strides,
+            self.width,
+            shape.block,
+            shape.columns,
+            shape.rows,
+            parts,
+            mode,
+            self.taps,
+            shape.stages,
+            num_warps=shape.warps,
+        )
+
+    def _on_hopper(
+        self,
+        source: Picture,
+        out: Picture,
+        grid: Tuple[int, int, int],
+        numbers: Sequence[int],
+        scales: Sequence[float],
+        parts: int,
+        mode: int,
+    ) -> None:
+        shape = self.shape
+        kernels = importlib.import_module(".cuda_hopper", __package__)
+        if self._weights is None:
+            height, width = (self.width, shape.block) if shape.transposed else (shape.block, self.width)
+            self._weights = tuple(kernels.descriptor(self.weight, (rows * height, width)) for rows in (2, 1))
+        upper = source.descriptor((1, shape.rows, shape.columns, shape.block))
+        lower = source.descriptor((1, self.taps - 1, shape.columns, shape.block))
+        if self.taps == 2:
+            target = out.descriptor((shape.rows, 1, shape.columns, self.width), halves=True)
+        else:
+            target = out.descriptor((1, shape.rows, shape.columns, self.width))
+        kernels.rows[grid](
+            upper,
+            lower,
+            *self._weights,
+            self.bias,
+            self.slope,
+            target,
+            target,
+            *numbers,
+            *scales,
+            self.width,
+            shape.block,
+            shape.columns,
+            shape.rows,
+            parts,
+            mode,
+            self.taps,
+            shape.stages,
+            shape.transposed,
+            num_warps=shape.warps,
+        )

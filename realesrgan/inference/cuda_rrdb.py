@@ -1,0 +1,194 @@
+"""An RRDBNet in FP16 on CUDA cards by our own kernels: nothing is concatenated, added or enlarged in passes of its own.
+
+A dense block's channels lie in planes of 64: its input in one, what its first and second convolutions add in the next,
+the third's and fourth's in another. Result channels are computed 64 at a time, which the matrix units need to be quick:
+one product gives the first convolution and as much of the second as comes from the same input; another, over what the
+first one added, gives the rest. Likewise the third and the fourth. What lies between is kept in FP16, as is every
+result of a layer. The residual connections are part of the last product.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .cuda_conv import SHAPES, Convolution, Picture, enlarging, family, is_plain, on
+from .stages import RESIDUAL, SLOPE, RRDBStages, convs
+
+if TYPE_CHECKING:
+    from .network import TileNetwork
+
+__all__ = ["CudaRRDBStages", "suits"]
+
+_FEATURES, _GROWTH = 64, 32
+# Planes of the picture that the trunk works in. The last one is the first convolution's result, later the trunk's.
+_ENTRY, _PASSING, _OTHER, _ADDED, _FIRST = 0, 1, 2, 3, 5
+_PLANES = 6
+_LAST = 16
+"""Result channels of the last convolution, of which the first three count: matrix units compute no fewer."""
+_SMALLEST_BAND, _LARGEST_BAND = 16, 64
+
+
+def suits(module: Any) -> bool:
+    """Whether an RRDBNet has the sizes that the kernels are made for: those of every published one."""
+    blocks = [getattr(block, name) for block in module.body for name in ("rdb1", "rdb2", "rdb3")]
+    dense = [(block.conv1, block.conv2, block.conv3, block.conv4, block.conv5) for block in blocks]
+    wanted = [(_FEATURES + n * _GROWTH, _GROWTH if n < 4 else _FEATURES) for n in range(5)]
+    if any([(conv.in_channels, conv.out_channels) for conv in block] != wanted for block in dense):
+        return False
+    return module.conv_last.out_channels == 3 and all(is_plain(conv) for conv in convs(module))
+
+
+class _Dense(NamedTuple):
+    """A dense block's five products."""
+
+    first: Convolution
+    second: Convolution
+    third: Convolution
+    fourth: Convolution
+    fifth: Convolution
+
+
+class _Packed:
+    """A network's weights in the order in which the kernels read them."""
+
+    def __init__(self, module: Any) -> None:
+        device = module.conv_first.weight.device
+        self.family = family(device)
+        self.shapes = SHAPES[self.family]
+        self.first = self._plain(module.conv_first, "first", 1.0)
+        self.blocks = [tuple(map(self._dense, (block.rdb1, block.rdb2, block.rdb3))) for block in module.body]
+        self.body = self._plain(module.conv_body, "wide", 1.0)
+        self.doubled = [
+            self._make("doubled", enlarging(conv.weight), conv.bias, SLOPE)
+            for conv in (module.conv_up1, module.conv_up2)
+        ]
+        self.high = self._plain(module.conv_hr, "wide", SLOPE)
+        self.last = self._plain(module.conv_last, "last", 1.0, _LAST)
+
+    def _make(self, role: str, weight: Tensor, bias: Optional[Tensor], slope: Any, width: int = 0) -> Convolution:
+        hopper = self.family == "hopper"
+        return Convolution(weight, bias, slope, self.shapes[role], hopper=hopper, width=width)
+
+    def _plain(self, conv: nn.Conv2d, role: str, slope: float, width: int = 0) -> Convolution:
+        return self._make(role, conv.weight, conv.bias, slope, width)
+
+    def _dense(self, block: Any) -> _Dense:
+        first, second = self._pair(block.conv1, block.conv2)
+        third, fourth = self._pair(block.conv3, block.conv4)
+        return _Dense(first, second, third, fourth, self._plain(block.conv5, "wide", 1.0))
+
+    def _pair(self, one: nn.Conv2d, two: nn.Conv2d) -> Tuple[Convolution, Convolution]:
+        """One convolution with what the next one needs of the same input, and the rest of the next one."""
+        seen = one.in_channels
+        weight = torch.cat((one.weight, two.weight[:, :seen]))
+        bias = torch.cat([conv.bias for conv in (one, two) if conv.bias is not None])
+        slope = bias.new_ones(bias.shape)
+        slope[: one.out_channels] = SLOPE
+        return self._make("wide", weight, bias, slope), self._make("narrow", two.weight[:, seen:], None, SLOPE)
+
+
+class CudaRRDBStages(RRDBStages):
+    """The stages of an RRDBNet for which :func:`suits` holds, on a card for which the kernels are not refused."""
+
+    def __init__(self, owner: TileNetwork) -> None:
+        super().__init__(owner)
+        self._state: Tuple[int, ...] = ()
+        self._weights: Any = None
+        self._free = 0
+        self._rows = _LARGEST_BAND
+
+    @property
+    def band_rows(self) -> int:
+        return self._rows
+
+    def _packed(self) -> _Packed:
+        """The packed weights, made anew if the network's have changed."""
+        state = tuple(value for p in self.module.parameters() for value in (p.data_ptr(), _version(p)))
+        if state != self._state:
+            self._weights, self._state = _Packed(self.module), state
+        weights: _Packed = self._weights
+        return weights
+
+    @torch.no_grad()
+    def trunk(self, x: Tensor) -> Tensor:
+        with on(x.device):
+            return self._trunk(x)
+
+    def _trunk(self, x: Tensor) -> Tensor:
+        weights = self._packed()
+        if self.shrink > 1:
+            x = F.pixel_unshuffle(x, self.shrink)
+        height, width = x.shape[2:]
+        block = weights.first.shape.block
+        entering = x.new_zeros(1, height, width, -(-x.shape[1] // block) * block)
+        entering[0, :, :, : x.shape[1]] = x[0].permute(1, 2, 0)
+        tensor = x.new_empty(_PLANES, height, width, _FEATURES)
+        planes = Picture(tensor)
+        weights.first(Picture(entering), planes, out_plane=_FIRST)
+        del entering
+        entry = _FIRST
+        for one, two, three in weights.blocks:
+            _run(one, planes, entry, _PASSING)
+            _run(two, planes, _PASSING, _OTHER)
+            _run(three, planes, _OTHER, _ENTRY, entry)
+            entry = _ENTRY
+        weights.body(planes, planes, plane=entry, out_plane=_FIRST, add=_FIRST, ratio=1.0)
+        # All but the last plane is free now: what lies between the last stage's convolutions goes there.
+        self._free = tensor[:_FIRST].numel()
+        self._rows = max(_SMALLEST_BAND, min(_LARGEST_BAND, height // 8 - 4))
+        return tensor[_FIRST].permute(2, 0, 1)[None]
+
+    def _cropped(self, features: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
+        return features[:, :, y0:y1, x0:x1]
+
+    def _last(self, features: Tensor) -> Tensor:
+        with on(features.device):
+            weights = self._packed()
+            height, width = features.shape[2:]
+            taken = _Taking(features.as_strided((self._free,), (1,), 0), features)
+            now = Picture(features.permute(0, 2, 3, 1))
+            for number, doubled in enumerate(weights.doubled, 1):
+                larger = taken.picture(height << number, width << number, _FEATURES)
+                doubled(now, larger)
+                now = larger
+            high = taken.picture(4 * height, 4 * width, _FEATURES)
+            weights.high(now, high)
+            # In memory of its own: it is given away.
+            last = Picture(features.new_empty(1, 4 * height, 4 * width, _LAST))
+            weights.last(high, last)
+            return last.tensor.permute(0, 3, 1, 2)[:, :3]
+
+    def largest(self, height: int, width: int, widest: int) -> int:
+        return _PLANES * _FEATURES * (height // self.shrink) * (width // self.shrink)
+
+
+class _Taking:
+    """Pictures in memory that is free, as long as it suffices, or in memory of their own."""
+
+    def __init__(self, room: Tensor, like: Tensor) -> None:
+        self.room = room
+        self.like = like
+
+    def picture(self, height: int, width: int, channels: int) -> Picture:
+        size = height * width * channels
+        if self.room.numel() < size:
+            return Picture(self.like.new_empty(1, height, width, channels))
+        taken, self.room = self.room[:size], self.room[size:]
+        return Picture(taken.view(1, height, width, channels))
+
+
+def _run(dense: _Dense, planes: Picture, source: int, out: int, entry: Optional[int] = None) -> None:
+    """A dense block from one plane to another; with ``entry``, the residual connection around three of them too."""
+    dense.first(planes, planes, plane=source, out_plane=_ADDED)
+    dense.second(planes, planes, plane=_ADDED, out_plane=_ADDED, out_channel=_GROWTH, add=_ADDED)
+    dense.third(planes, planes, plane=source, follow=_ADDED, out_plane=_ADDED + 1)
+    dense.fourth(planes, planes, plane=_ADDED + 1, out_plane=_ADDED + 1, out_channel=_GROWTH, add=_ADDED + 1)
+    dense.fifth(planes, planes, plane=source, follow=_ADDED, out_plane=out, add=source, ratio=RESIDUAL, entry=entry)
+
+
+def _version(parameter: Tensor) -> int:
+    return 0 if parameter.is_inference() else int(parameter._version)

@@ -1,0 +1,126 @@
+"""An SRVGGNet in FP16 on CUDA cards by our own kernels: activations in the convolutions, one pass to enlarge."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from .cuda_conv import SHAPES, Convolution, Picture, family, is_plain, on
+from .stages import Band
+from .tiling import Box
+
+if TYPE_CHECKING:
+    from .network import TileNetwork
+
+__all__ = ["CudaSequenceStages", "suits"]
+
+_FEATURES = 64
+_COLUMNS = 512
+
+
+def suits(module: Any) -> bool:
+    """Whether it is a sequence of 3x3 convolutions with 64 channels and activations that the kernels have."""
+    layers = list(module.body)
+    scale = getattr(module, "upscale", 0)
+    if len(layers) < 3 or len(layers) % 2 == 0 or not isinstance(scale, int) or scale < 1:
+        return False
+    convolutions, activations = layers[::2], layers[1::2]
+    if not all(is_plain(conv) for conv in convolutions) or not all(map(_knows, activations)):
+        return False
+    sizes = [(conv.in_channels, conv.out_channels) for conv in convolutions]
+    wanted = [(3, _FEATURES), *[(_FEATURES, _FEATURES)] * (len(sizes) - 2), (_FEATURES, 3 * scale * scale)]
+    return sizes == wanted and 3 * scale * scale <= _FEATURES
+
+
+def _knows(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.PReLU):
+        return layer.num_parameters in (1, _FEATURES)
+    return isinstance(layer, (nn.ReLU, nn.LeakyReLU))
+
+
+def _slope(layer: Any) -> Any:
+    if isinstance(layer, nn.PReLU):
+        return layer.weight
+    return layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
+
+
+class CudaSequenceStages:
+    """The layers of an SRVGGNet for which :func:`suits` holds."""
+
+    def __init__(self, owner: TileNetwork) -> None:
+        self.module: Any = owner.module
+        self.owner = owner
+        self._state: Tuple[int, ...] = ()
+        self._layers: List[Convolution] = []
+
+    def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
+        with torch.no_grad(), on(x.device):
+            features = self._features(x)
+        height = self.owner.slice_rows(keep.height * scale, scale)
+        rows = max(1, height // scale)
+        for start in range(keep.y0, keep.y1, rows):
+            stop = min(start + rows, keep.y1)
+            with torch.no_grad(), on(x.device):
+                values = self._enlarged(features, x, start, stop, keep, scale)
+            yield Band((start - keep.y0) * scale, values)
+
+    def largest(self, height: int, width: int, widest: int) -> int:
+        """Values of the largest tensor of a tile."""
+        return 2 * _FEATURES * height * width
+
+    def _packed(self) -> List[Convolution]:
+        """The packed weights, made anew if the network's have changed."""
+        state = tuple(
+            value
+            for p in self.module.parameters()
+            for value in (p.data_ptr(), 0 if p.is_inference() else int(p._version))
+        )
+        if state != self._state:
+            layers = list(self.module.body)
+            cards = family(layers[0].weight.device)
+            slopes = [*map(_slope, layers[1::2]), 1.0]
+            roles = ["first", *["wide"] * (len(slopes) - 1)]
+            self._layers = [
+                Convolution(
+                    conv.weight, conv.bias, slope, SHAPES[cards][role], hopper=cards == "hopper", width=_FEATURES
+                )
+                for conv, slope, role in zip(layers[::2], slopes, roles)
+            ]
+            self._state = state
+        return self._layers
+
+    def _features(self, x: Tensor) -> Tensor:
+        layers = self._packed()
+        height, width = x.shape[2:]
+        entering = x.new_zeros(1, height, width, layers[0].shape.block)
+        entering[0, :, :, :3] = x[0].permute(1, 2, 0)
+        planes = Picture(x.new_empty(2, height, width, _FEATURES))
+        layers[0](Picture(entering), planes)
+        plane = 0
+        for layer in layers[1:]:
+            layer(planes, planes, plane=plane, out_plane=1 - plane)
+            plane = 1 - plane
+        return planes.tensor[plane]
+
+    def _enlarged(self, features: Tensor, x: Tensor, start: int, stop: int, keep: Box, scale: int) -> Tensor:
+        height, width = (stop - start) * scale, keep.width * scale
+        out = x.new_empty(1, 3, height, width)
+        kernels = importlib.import_module(".cuda_kernels", __package__)
+        kernels.shuffled[(-(-width // _COLUMNS), height)](
+            features,
+            x,
+            out,
+            start,
+            keep.x0,
+            width,
+            *features.stride()[:2],
+            *x.stride()[1:],
+            *out.stride()[1:3],
+            scale,
+            _COLUMNS,
+            num_warps=4,
+        )
+        return out
