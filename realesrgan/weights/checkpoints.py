@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import re
 import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
 
 from realesrgan.errors import Phrase, WeightsError, as_field, one_line
-from realesrgan.weights import zoo
+from realesrgan.weights import layouts, pickles, zoo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,15 @@ _SAFE_TORCH = (2, 10)
 
 # What torch.save wrote before its zip form: a pickle of its magic number comes first.
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_LEGACY_PICKLES = 5  # the magic number, the version, the system, the content, the names of what follows
+
+#: Bytes of a file that is read.
+MAX_BYTES = 2_000_000_000
+_HEAD = 4096
+_LONGEST_HEADER = 16 << 20  # of a .safetensors file; one with 5,000 tensors has 0.5 MB
+_MOST_RECORDS = 50_000
+_MOST_TIMES = 4  # the tensors of a file may share numbers, as an averaged network and the trained one do
+_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -49,13 +59,14 @@ def read(path: Path, *, trust: bool = False, sha256: str = "", size: Optional[in
     Raises:
         WeightsError: Missing, empty, incomplete, not the expected bytes, unsafe, or not a checkpoint.
     """
-    data = _read_bytes(path)
+    data = _read_bytes(path, verified=bool(sha256))
     found = hashlib.sha256(data).hexdigest()
     _check_hash(path, sha256, found, size, len(data))
-    kind = _kind_of(data, path)
+    kind = _kind_of(data)
     if kind == "safetensors":
         content = _load_safetensors(data, path)
     else:
+        (_check_archive if kind == "zip" else _check_legacy)(data, path)
         if not trust and torch_is_breakable() and found not in {spec.sha256 for spec in zoo.MODELS.values()}:
             raise _untrusted(path)
         content = _load_pickle(data, path)
@@ -68,7 +79,7 @@ def verify(path: Path, sha256: str, size: Optional[int] = None) -> None:
     Raises:
         WeightsError: It cannot be read, or has another.
     """
-    data = _read_bytes(path)
+    data = _read_bytes(path, verified=True)
     _check_hash(path, sha256, hashlib.sha256(data).hexdigest(), size, len(data))
 
 
@@ -100,9 +111,24 @@ def interpolate(
     return {key: first_weight * value + second_weight * second[key] for key, value in first.items()}
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: Path, *, verified: bool) -> bytes:
+    """The whole file. One that will not be verified is refused by its first bytes before the rest is read."""
     try:
-        data = path.read_bytes()
+        if path.exists() and not path.is_file():
+            raise OSError(Phrase("input.no_file", "it is not a file"))
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > MAX_BYTES:
+                raise WeightsError(
+                    f"{path} has {size} bytes; a checkpoint has {MAX_BYTES} at most. Give the path of a checkpoint.",
+                    code="weights.too_large",
+                    path=str(path),
+                    found=size,
+                    limit=MAX_BYTES,
+                )
+            head = stream.read(_HEAD)
+            _check_head(head, path, verified)
+            return head + stream.read(MAX_BYTES - len(head))
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be read: {one_line(error)}. Check the path, or give a model's name to have its "
@@ -111,76 +137,167 @@ def _read_bytes(path: Path) -> bytes:
             path=str(path),
             reason=error,
         ) from None
-    if not data:
+
+
+def _check_head(head: bytes, path: Path, verified: bool) -> None:
+    if not head:
         raise WeightsError(
             f"{path} is empty (0 bytes); a checkpoint is expected. Delete it and fetch it again.",
             code="weights.empty",
             path=str(path),
         )
-    if re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|\?xml|head)", data[:200], re.IGNORECASE):
+    if re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|\?xml|head)", head, re.IGNORECASE):
         raise WeightsError(
             f"{path} is a web page, not a checkpoint. Delete it and download the file itself.",
             code="weights.page",
             path=str(path),
         )
-    return data
-
-
-def _kind_of(data: bytes, path: Path) -> str:
-    """``'safetensors'`` or ``'pickle'``; raises on anything that must not or cannot be loaded."""
-    if data.startswith(b"PK\x03\x04"):
-        _check_archive(data, path)
-        return "pickle"
-    if data.startswith(_LEGACY_START):
-        return "pickle"
-    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") < 1 << 27:
-        return "safetensors"
-    if _is_tar(data):
+    if _is_tar(head):
         raise WeightsError(
             f"{path} is in torch's old tar form, which can run code however it is loaded, and is refused. Ask its "
             "author for a .safetensors file or one saved with torch 1.6 or newer.",
             code="weights.tar",
             path=str(path),
         )
-    raise WeightsError(
-        f"{path} is not a checkpoint: it begins with {data[:8]!r}; a .pth file of torch or a .safetensors file is "
-        "expected.",
-        code="weights.format",
-        path=str(path),
-        found=repr(data[:8]),
-    )
+    if not verified and _kind_of(head) is None:
+        raise WeightsError(
+            f"{path} is not a checkpoint: it begins with {head[:8]!r}; a .pth file of torch or a .safetensors file is "
+            "expected.",
+            code="weights.format",
+            path=str(path),
+            found=repr(head[:8]),
+        )
+
+
+def _kind_of(head: bytes) -> Optional[str]:
+    """``'zip'``, ``'legacy'`` (torch before 1.6) or ``'safetensors'`` by a file's first bytes; None if none of them."""
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head.startswith(_LEGACY_START):
+        return "legacy"
+    safetensors = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER
+    return "safetensors" if safetensors else None
+
+
+def _is_tar(head: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError):
+        return False
+    return True
 
 
 def _check_archive(data: bytes, path: Path) -> None:
-    """Raises on a truncated zip archive, on flipped bits, which torch does not look for, and on TorchScript."""
+    """Refuse a zip archive that is damaged (torch does not look at checksums), or more than plain records of numbers.
+
+    Raises:
+        WeightsError: It is cut short, TorchScript, has deflated, encrypted, doubled or overlapping records, or a
+            pickle that torch is not to see.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            records = archive.infolist()
+            names = [record.filename for record in records]
+            # torch 2.4 hands such a file to torch.jit.load in spite of weights_only=True.
+            if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+                raise WeightsError(
+                    f"{path} is a TorchScript program, not a checkpoint, and is refused. Ask its author for a "
+                    ".safetensors file, or for a .pth that holds nothing but a state dict.",
+                    code="weights.script",
+                    path=str(path),
+                )
+            _check_records(records, data, path)
             bad = archive.testzip()
-            names = archive.namelist()
+            if bad is not None:
+                bad = _cut(bad)
+                raise _damaged(
+                    path, Phrase("damaged.archive_checksum", f"the checksum of {bad} in it is wrong", name=bad)
+                )
+            folder = names[0].partition("/")[0]
+            if f"{folder}/data.pkl" not in names:
+                raise _damaged(
+                    path, Phrase("damaged.archive_record", "its zip archive has no data.pkl", name="data.pkl")
+                )
+            found = _judged(archive.read(f"{folder}/data.pkl"), 0, path, len(data))
+            sizes = {record.filename: record.file_size for record in records}
+            for key, storage in found.storages.items():
+                if sizes.get(f"{folder}/data/{key}") != storage.bytes:
+                    raise _damaged(path, _numbers(storage.bytes))
     except zipfile.BadZipFile:
         size = len(data)
         reason = Phrase("damaged.archive_end", f"the zip archive ends early, at {size} bytes", size=size)
         raise _damaged(path, reason) from None
+    except WeightsError:
+        raise
     except Exception as error:
         raise _damaged(path, error) from error
-    if bad is not None:
-        raise _damaged(path, Phrase("damaged.archive_checksum", f"the checksum of {bad} in it is wrong", name=bad))
-    # torch 2.4 hands such a file to torch.jit.load in spite of weights_only=True.
-    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+
+
+def _check_records(records: List[zipfile.ZipInfo], data: bytes, path: Path) -> None:
+    if not records or len(records) > _MOST_RECORDS:
+        count = len(records)
+        raise _damaged(path, Phrase("damaged.archive_count", f"its zip archive has {count} records", count=count))
+    if data[-22:-18] != b"PK\x05\x06":
+        raise _damaged(path, Phrase("damaged.archive_tail", "something stands behind the end of its zip archive"))
+    if any(record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1 for record in records):
         raise WeightsError(
-            f"{path} is a TorchScript program, not a checkpoint, and is refused. Ask its author for a .safetensors "
-            "file, or for a .pth that holds nothing but a state dict.",
-            code="weights.script",
+            f"{path} holds compressed or encrypted records, which torch does not write, and is refused. Ask its author "
+            "for a file saved by torch.save, or for a .safetensors file.",
+            code="weights.compressed",
             path=str(path),
         )
+    whole = sum(record.file_size for record in records) <= len(data)
+    if not whole or len({record.filename for record in records}) != len(records) or records[0].header_offset != 0:
+        raise _damaged(path, Phrase("damaged.archive_overlap", "records of its zip archive overlap"))
 
 
-def _is_tar(data: bytes) -> bool:
+def _check_legacy(data: bytes, path: Path) -> None:
+    """Refuse a file of torch before 1.6 (pickles, then runs of numbers) that is damaged or not for torch to see."""
+    position = 0
+    storages: Dict[str, pickles.Storage] = {}
+    keys: Any = []
+    for _ in range(_LEGACY_PICKLES):
+        found = _judged(data, position, path, len(data))
+        position, keys = found.end, found.value
+        storages.update(found.storages)
+    stored = sum(8 + storage.bytes for storage in storages.values())
+    if not isinstance(keys, list) or set(map(str, keys)) != set(storages) or len(keys) != len(storages):
+        raise _damaged(path, _numbers(stored))
+    if position + stored > len(data):
+        size = len(data)
+        raise _damaged(path, Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size))
+
+
+def _judged(data: bytes, start: int, path: Path, size: int) -> pickles.Pickle:
+    """What a pickle of a file of ``size`` bytes describes, if torch may see it."""
     try:
-        tarfile.open(fileobj=io.BytesIO(data), mode="r:").close()
-    except tarfile.TarError:
-        return False
-    return True
+        found = pickles.read(data, start)
+    except pickles.PickleRefused as error:
+        if not error.unsafe:
+            raise _damaged(path, error.reason) from error
+        raise _unsafe(path, error.reason) from error
+    key, fault = found.fault()
+    if fault:
+        raise unfit_tensor(path, key, fault)
+    if found.stored > size or found.unpacked > _MOST_TIMES * size:
+        raise _damaged(path, _numbers(max(found.stored, found.unpacked)))
+    return found
+
+
+def _numbers(size: int) -> Phrase:
+    return Phrase("damaged.numbers", f"the {size} bytes of numbers that it describes are not in it", size=size)
+
+
+def unfit_tensor(path: Path, key: str, kind: str) -> WeightsError:
+    """The error for a tensor of a kind, such as ``"sparse"``, that a network here cannot have."""
+    return WeightsError(
+        f"{path} holds a tensor {_cut(key)} that is {kind}; parameters are whole tensors of floating-point numbers. "
+        "Ask its author for a plain state dict.",
+        code="weights.tensor",
+        path=str(path),
+        key=_cut(key),
+        kind=kind,
+    )
 
 
 def _load_pickle(data: bytes, path: Path) -> Any:
@@ -190,18 +307,7 @@ def _load_pickle(data: bytes, path: Path) -> Any:
         # From memory: torch tries its tar reader on real files only.
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if re.search("truncated|Ran out of input|unexpected EOF", str(error)):
-            size = len(data)
-            reason = Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size)
-            raise _damaged(path, reason) from error
-        refusal = _refusal(error)
-        raise WeightsError(
-            f"{path} holds more than numbers and could run code when loaded, so it is refused: {refusal}. "
-            "Ask its author for a .safetensors file, or for one that holds nothing but a state dict.",
-            code="weights.unsafe",
-            path=str(path),
-            reason=refusal,
-        ) from error
+        raise _unsafe(path, _refusal(error)) from error
     except Exception as error:  # damaged bytes fail in any way
         raise _damaged(path, error) from error
 
@@ -231,20 +337,21 @@ def _parameters(content: Any, path: Path) -> Dict[str, Tensor]:
     """The state dict inside what a file holds, as float32."""
     import torch
 
-    if isinstance(content, Mapping):
-        content = content.get("params_ema", content.get("params", content))
-    if not isinstance(content, Mapping) or not content or not all(map(torch.is_tensor, content.values())):
-        keys = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
+    state = layouts.state_dict_in(content, torch.is_tensor)
+    if state is None:
+        keys = ", ".join(_cut(key) for key in list(content)[:5]) if isinstance(content, Mapping) else ""
+        if not keys:
+            keys = Phrase("nothing", "nothing") if isinstance(content, Mapping) else type(content).__name__
         raise WeightsError(
-            f"{path} is not a checkpoint of a network: a state dict, alone or under 'params_ema' or 'params', is "
-            f"expected; found {keys or 'nothing'}.",
+            f"{path} is not a checkpoint of a network: a state dict, alone or under a key such as 'params_ema', "
+            f"'params' or 'state_dict', is expected; found {keys}.",
             code="weights.content",
             path=str(path),
-            found=keys or Phrase("nothing", "nothing"),
+            found=keys,
         )
     return {
-        str(key): (value.float() if value.is_floating_point() else value).detach().contiguous()
-        for key, value in content.items()
+        key: (value.float() if value.is_floating_point() else value).detach().contiguous()
+        for key, value in state.items()
     }
 
 
@@ -282,6 +389,8 @@ def _untrusted(path: Path) -> WeightsError:
 
 def _damaged(path: Path, error: Union[Exception, Phrase]) -> WeightsError:
     reason = as_field(error)
+    if reason.code == "quote":
+        reason = Phrase("quote", _cut(reason).rstrip("."))
     return WeightsError(
         f"{path} is damaged or incomplete: {reason}. Delete it and fetch it again.",
         code="weights.damaged",
@@ -292,10 +401,24 @@ def _damaged(path: Path, error: Union[Exception, Phrase]) -> WeightsError:
 
 def _refusal(error: BaseException) -> Phrase:
     """The one fact in torch's long advice, which ends in how to load the file all the same."""
-    asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-    if asked is not None:
-        return Phrase("unsafe.asks", f"it asks for {asked.group(1)}", name=asked.group(1))
     unsupported = re.search(r"Unsupported[^\n]*", str(error))
     if unsupported:
         return Phrase("quote", unsupported.group(0).rstrip(". "))
     return Phrase("unsafe.refused", "torch refuses its contents")
+
+
+def _unsafe(path: Path, reason: Phrase) -> WeightsError:
+    return WeightsError(
+        f"{path} holds more than numbers and could run code when loaded, so it is refused: {reason}. Ask its author "
+        "for a .safetensors file, or for one that holds nothing but a state dict.",
+        code="weights.unsafe",
+        path=str(path),
+        reason=reason,
+    )
+
+
+def _cut(text: object) -> str:
+    """A text from a file as it may be shown: in one line, and not longer than a line."""
+    line = " ".join(str(text).split())
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line[:_SHOWN])
+    return shown + ("..." if len(line) > _SHOWN else "")

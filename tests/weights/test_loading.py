@@ -210,17 +210,30 @@ def test_an_unknown_name(tiny: TinyZoo, tmp_path: Path) -> None:
     assert str(tmp_path / "cache") in str(error) and "video" in str(error)
 
 
-def test_safetensors_under_an_official_name(tiny: TinyZoo, tmp_path: Path, server: Server) -> None:
+def test_safetensors_under_an_official_name_are_left_out(
+    tiny: TinyZoo, tmp_path: Path, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody has published the official weights in that form: their bytes cannot be verified."""
     library = pytest.importorskip("safetensors.torch")
-    path = tiny.put(tmp_path / "cache", "video").rename(tmp_path / "cache" / "video.safetensors")
-    path.write_bytes(library.save(dict(tiny.state("video"))))
+    path = tmp_path / "cache" / "video.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(library.save(dict(tiny.state("wdn"))))
+    assert weights.on_this_machine("video") is None
     found = weights.load("video")
-    assert (found.path, found.source, found.spec) == (path, "file", tiny.models["video"])
-    path.write_bytes(library.save(dict(tiny_zoo.network(3, num_conv=2).state_dict())))
-    error = refused("video")
-    assert error.code == "weights.network"
-    assert "1 convolutions" in error.fields["expected"] and "2 convolutions" in error.fields["found"]
-    assert weights.load("video", weights_from="github").path.suffix == ".pth"
+    assert (found.path, found.source) == (path.with_suffix(".pth"), "release")
+    assert codes(caplog)[0] == "weights.left_out" and str(path) in caplog.text
+    found.path.unlink()
+    assert weights.fetch_all(["video"]) == {"video": found.path}
+    assert weights.load(str(path)).source == "file"
+
+
+def test_other_bytes_under_an_official_name_are_not_here(tiny: TinyZoo, tmp_path: Path) -> None:
+    tiny.put(tmp_path / "cache", "video").write_bytes(tiny.files["wdn"])
+    assert weights.on_this_machine("video") is None
+    network, source = weights.network_or_random("video")
+    assert source == "random" and not tiny_zoo.equal(network.state_dict(), tiny.state("wdn"))
+    tiny.put(tmp_path / "cache", "video")
+    assert weights.network_or_random("video")[1] == "release"
 
 
 def test_a_state_dict_of_no_known_network(tiny: TinyZoo, tmp_path: Path) -> None:

@@ -165,10 +165,10 @@ def _content(path: Path) -> str:
 def _weights(spec: zoo.ModelSpec) -> Dict[str, Any]:
     """Whether a model's weights are at hand, from where, and whether they are whole."""
     entry: Dict[str, Any] = {"name": spec.name, "listed": spec.listed, "source": None, "place": None, "reason": None}
-    path = places.find(spec.name)
+    path = places.find(spec.name, (".pth",))
     if path is not None:
         entry.update(source="file", place=_place(path))
-        if path.suffix == ".pth" and spec.size is not None and path.stat().st_size != spec.size:
+        if spec.size is not None and path.stat().st_size != spec.size:
             entry["reason"] = f"{path.stat().st_size} bytes instead of {spec.size}"
         return entry
     if spec.pypi is not None:

@@ -139,7 +139,7 @@ def _network() -> Any:
     from realesrgan.tools.doctor import reference
     from realesrgan.weights import loading, zoo
 
-    loaded = loading.on_this_machine(reference.MODEL, official=True)  # the list of weights says what is wrong with it
+    loaded = loading.on_this_machine(reference.MODEL)  # the list of weights says what is wrong with it
     if loaded is not None and loaded.spec is not None:
         return functools.partial(zoo.build, loaded.spec, loaded.state_dict), reference.MODEL, loaded.source
     return reference.small_network, reference.SMALL, "built in"
