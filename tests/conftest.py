@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
@@ -30,6 +30,47 @@ def _no_profile_of_the_user() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REALESRGAN_PROFILE", "off")
         yield
+
+
+_RAISED: List[Any] = []
+_PENDING = {"device.missing"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _record_errors() -> Iterator[None]:
+    """Every error of ours that a test makes is kept until the test ends."""
+    from realesrgan.errors import RealESRGANError
+
+    make = RealESRGANError.__init__
+
+    def made(self: Any, *args: Any, **fields: Any) -> None:
+        make(self, *args, **fields)
+        _RAISED.append(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RealESRGANError, "__init__", made)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _korean_has_no_english(request: pytest.FixtureRequest, _record_errors: None) -> Iterator[None]:
+    """No error that a test raised, however the test came by it, shows an English sentence to a Korean reader.
+
+    A test that makes such an error on purpose is marked ``english``. What is said once is said once a test.
+    """
+    from support.sentences import english_for_a_korean
+
+    from realesrgan.errors import SAID
+
+    SAID.clear()
+    _RAISED.clear()
+    yield
+    seen = {(error.code, tuple(error.fields)): error for error in _RAISED if error.code not in _PENDING}
+    _RAISED.clear()
+    if request.node.get_closest_marker("english"):
+        return
+    found = {code: english for (code, _), error in seen.items() for english in [english_for_a_korean(error)] if english}
+    assert found == {}, "English in a Korean sentence: pass reasons as errors or phrases (realesrgan/cli/ko.py)"
 
 
 def _forget_machine() -> None:

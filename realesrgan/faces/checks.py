@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import devices
-from ..errors import notice
+from ..errors import Phrase, as_field, notice, one_line
 from ..inference.precision import SINGLE_MAX, half_fault, sample_texture
 
 __all__ = ["FACE_SIZE", "FaceFailure", "Guard", "bilinear_fault", "network_fault", "probes", "restored"]
@@ -52,13 +52,13 @@ class Guard:
                 result = restored(self._half, x.half()).float()
                 if bool(torch.isfinite(result).all()):
                     return [result.cpu()]
-                self._fall_back("it gives NaN or infinity")
+                self._fall_back(Phrase("half.nan", "it gives NaN or infinity"))
             result = restored(self._single, x)
             if not bool(torch.isfinite(result).all()):
-                raise ValueError("the network gives NaN or infinity")
+                raise ValueError(Phrase("faces.nan", "the network gives NaN or infinity"))
             return [result.cpu()]  # here, because GFPGANer swallows what goes wrong on the way to the host
         except Exception as error:
-            raise FaceFailure(str(error)) from error
+            raise FaceFailure(as_field(error)) from error
 
     def check_half(self, x: Tensor, expected: Tensor) -> None:
         """Leave FP16 unless its result for ``x`` is close to what FP32 gives on the CPU (-1..1)."""
@@ -69,23 +69,23 @@ class Guard:
         except RuntimeError as error:
             if devices.classify(error) == "lost":
                 raise
-            fault = "it fails: " + " ".join(str(error).split())[:160]
+            fault = Phrase("half.fails", f"it fails: {one_line(error)}", error=error)
         if fault:
             self._fall_back(fault)
 
-    def _fall_back(self, reason: str) -> None:
+    def _fall_back(self, reason: Phrase) -> None:
         self._half = None
         devices.free(self._device)
         notice(
             logger,
             "faces.single",
-            f"FP16 does not hold for faces on {self._device.name} ({reason}): they are restored in FP32.",
+            f"FP16 is not reliable for faces on {self._device.name} ({reason}): they are restored in FP32.",
             device=self._device.name,
             reason=reason,
         )
 
 
-def bilinear_fault(device: devices.Device) -> Optional[str]:
+def bilinear_fault(device: devices.Device) -> Optional[Phrase]:
     """What is wrong with bilinear resizing on a device beside the CPU, None if nothing is. gfpgan's network uses it.
 
     This asks for it once, on a few pixels that are thrown away: so the device decides, and not its name.
@@ -98,22 +98,23 @@ def bilinear_fault(device: devices.Device) -> Optional[str]:
 
         fault = network_fault(resized(x.to(device.torch_device)), resized(x))
         if fault is not None:
-            return f"bilinear resizing {fault}"
+            return Phrase("fault.bilinear", f"bilinear resizing {fault}", fault=fault)
     return None
 
 
-def network_fault(results: Any, expected: Any) -> Optional[str]:
+def network_fault(results: Any, expected: Any) -> Optional[Phrase]:
     """What is wrong with a device's result (a tensor or several) beside the CPU's, None if nothing is."""
     if not isinstance(expected, Tensor):
         faults = (network_fault(one, other) for one, other in zip(results, expected))
         return next((fault for fault in faults if fault is not None), None)
     result = results.cpu().float()
     if not bool(torch.isfinite(result).all()):
-        return "gives NaN or infinity"
+        return Phrase("fault.nan", "gives NaN or infinity")
     size = max(1.0, float(expected.abs().max()))
     difference = float((result - expected).abs().max()) / size
     if not difference <= SINGLE_MAX:
-        return f"is off by {difference * 100:.1f} % of its range"
+        percent = f"{difference * 100:.1f}"
+        return Phrase("fault.range", f"is off by {percent} % of its range", percent=percent)
     return None
 
 

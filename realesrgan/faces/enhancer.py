@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from .. import devices
-from ..errors import DeviceLostError, RealESRGANError, TileError, notice
+from ..errors import DeviceLostError, Phrase, RealESRGANError, TileError, as_field, notice
 from ..inference import arrays as image
 from . import weights as face_weights
 from .networks import Restorer
@@ -120,16 +120,18 @@ class FaceEnhancer:
         except RealESRGANError:
             raise  # the upsampler's own, which says all there is to say
         except Exception as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason: Phrase = as_field(error)
             kind = devices.classify(error.__cause__ or error)
             device = self._restorer.placed_on
             if kind == "lost":
                 raise DeviceLostError(
                     f"{device.spec} ({device.name}) was lost while restoring a face: {reason}. Start the program anew.",
+                    code="faces.lost",
                     device=device.spec,
+                    name=device.name,
                     reason=reason,
                 ) from error
-            if kind != "memory" or not self._restorer.leave_device("memory ran out"):
+            if kind != "memory" or not self._restorer.leave_device(Phrase("fault.memory", "memory ran out")):
                 raise _failed(reason, device) from error
         return self._restore(pixels, background)
 
@@ -239,7 +241,7 @@ def _merged(full: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarr
     return result
 
 
-def _failed(reason: str, device: devices.Device) -> TileError:
+def _failed(reason: Phrase, device: devices.Device) -> TileError:
     return TileError(
         f"A face could not be restored on {device.spec}: {reason}. Leave out --face_enhance for this picture.",
         code="faces.failed",

@@ -19,7 +19,7 @@ from gfpgan.utils import GFPGANer
 from torch import Tensor, nn
 
 from .. import devices
-from ..errors import WeightsError, notice
+from ..errors import Phrase, WeightsError, notice, one_line
 from .checks import FACE_SIZE, Guard, bilinear_fault, network_fault, probes, restored
 from .weights import DETECTION, PARSING, FaceWeights
 
@@ -71,7 +71,7 @@ class Restorer(GFPGANer):
         """How many faces the last picture had."""
         return len(self.face_helper.cropped_faces)
 
-    def leave_device(self, reason: str) -> bool:
+    def leave_device(self, reason: Phrase) -> bool:
         """Run on the CPU from now on, and say why; False if that is so already."""
         left = self.placed_on
         if devices.is_host(left):
@@ -98,12 +98,12 @@ class Restorer(GFPGANer):
         except RuntimeError as error:
             if devices.classify(error) == "lost":
                 raise
-            fault = "it fails: " + " ".join(str(error).split())[:160]
+            fault = Phrase("half.fails", f"it fails: {one_line(error)}", error=error)
         if fault is not None:
             devices.free(device)
             self._say_cpu(device, fault)
 
-    def _try(self, device: devices.Device, half: bool) -> Optional[str]:
+    def _try(self, device: devices.Device, half: bool) -> Optional[Phrase]:
         """Take the device into use; what speaks against it otherwise."""
         # First of all, because a network that needs it is not even to be started where it is wrong.
         fault = bilinear_fault(device)
@@ -115,17 +115,16 @@ class Restorer(GFPGANer):
         detection.device, detection.mean_tensor = place, self._detection.mean_tensor.to(place)
         small, large = probes()
         scores = (small + 1) * 127.5
-        for name, on_device, on_cpu, x in (
-            ("finds faces", detection, self._detection, scores),
-            ("outlines faces", parsing, self._parsing, small),
-        ):
-            fault = network_fault(on_device(x.to(place)), on_cpu(x))
-            if fault is not None:
-                return f"the network that {name} {fault}"
+        fault = network_fault(detection(scores.to(place)), self._detection(scores))
+        if fault is not None:
+            return Phrase("fault.finding", f"the network that finds faces {fault}", fault=fault)
+        fault = network_fault(parsing(small.to(place)), self._parsing(small))
+        if fault is not None:
+            return Phrase("fault.outlining", f"the network that outlines faces {fault}", fault=fault)
         expected = restored(self._gfpgan, large)
         fault = network_fault(restored(gfpgan, large.to(place)), expected)
         if fault is not None:
-            return f"the network that restores faces {fault}"
+            return Phrase("fault.restoring", f"the network that restores faces {fault}", fault=fault)
         fast = _copied(self._gfpgan, place).half() if half else None
         guard = Guard(gfpgan, device, fast)
         if fast is not None:
@@ -133,7 +132,7 @@ class Restorer(GFPGANer):
         self._use(device, guard, detection, parsing)
         return None
 
-    def _say_cpu(self, device: devices.Device, reason: str) -> None:
+    def _say_cpu(self, device: devices.Device, reason: Phrase) -> None:
         notice(
             logger,
             "faces.cpu",
@@ -206,11 +205,11 @@ def _write(states: Mapping[str, Dict[str, Tensor]], folder: Path) -> None:
             torch.save(state, folder / f"{name}.pth")
         except (OSError, RuntimeError) as error:
             raise WeightsError(
-                f"{folder} cannot be written: {error}. The face networks need about 200 MB there for a moment; set "
-                "TMPDIR (TEMP on Windows) to a folder with room.",
-                code="weights.disk",
-                path=str(folder),
-                reason=str(error),
+                f"{folder} cannot be written: {one_line(error)}. The face networks need about 200 MB there for a "
+                "moment; set TMPDIR (TEMP on Windows) to a folder with room.",
+                code="faces.disk",
+                path=folder,
+                reason=error,
             ) from error
 
 
@@ -223,12 +222,13 @@ def _strictly(load: Callable[[], Any], weights: FaceWeights, name: str) -> Any:
         if where is None:
             raise
         name = name or _CLASSES.get(where.group(1), "")
-        lines = [line.strip() for line in str(error).splitlines()[1:2]]
+        lines = "".join(line.strip() for line in str(error).splitlines()[1:2])[:200]
         raise WeightsError(
-            f"{weights.paths.get(name, name)} does not fit the network {where.group(1)}: {''.join(lines)[:200]} Give "
-            f"the file that is published as {name}.pth.",
+            f"{weights.paths.get(name, name)} does not fit the network {where.group(1)}: {lines} Give the file that "
+            f"is published as {name}.pth.",
             code="faces.network",
             path=str(weights.paths.get(name, name)),
             network=where.group(1),
             name=name,
+            reason=Phrase("quote", lines.rstrip(".")),
         ) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..errors import InputError, WeightsError, notice
+from ..errors import InputError, Lines, WeightsError, notice, one_line
 from ..weights import checkpoints
 from ..weights import folders as places
 from ..weights.fetch import Progress, download, sha256_of
@@ -130,7 +130,7 @@ def _fetch(file: FaceFile, missing: Sequence[FaceFile], any_restorer: bool, prog
         target = places.download_folder() / file.file_name
         return download(file.url, target, sha256=file.sha256, progress=progress, patient=False)
     except WeightsError as error:
-        raise _missing(missing, any_restorer, str(error)) from error
+        raise _missing(missing, any_restorer, error) from error
 
 
 def _say(restorer: str, paths: Mapping[str, Path]) -> None:
@@ -144,16 +144,19 @@ def _say(restorer: str, paths: Mapping[str, Path]) -> None:
     )
 
 
-def _missing(files: Sequence[FaceFile], any_restorer: bool, reason: str = "") -> WeightsError:
+def _missing(files: Sequence[FaceFile], any_restorer: bool, error: Optional[WeightsError] = None) -> WeightsError:
     lines = []
     for file in files:
         other = next((name for name in RESTORERS if name != file.name), "")
         also = f" (or {other}.pth)" if any_restorer and file.name in RESTORERS else ""
         lines.append(f"  {file.file_name}{also}, {file.megabytes} MB: {file.url}")
-    listing = "\n".join(lines)
-    folders = "\n".join(f"  {folder}" for folder in places.search_folders())
-    if reason:
-        way = f"Downloading failed: {reason} Fetch them elsewhere and put them into one of these folders:\n{folders}"
+    listing = Lines(lines)
+    folders = Lines(f"  {folder}" for folder in places.search_folders())
+    if error is not None:
+        way = (
+            f"Downloading failed: {one_line(error)}. Fetch them elsewhere and put them into one of these folders:\n"
+            f"{folders}"
+        )
     else:
         way = (
             f"Put them into one of these folders:\n{folders}\nand run with --trust-weights (trust_weights=True): no "
@@ -162,13 +165,13 @@ def _missing(files: Sequence[FaceFile], any_restorer: bool, reason: str = "") ->
         )
     return WeightsError(
         f"--face_enhance needs weights that are not here:\n{listing}\n{way}",
-        code="faces.download" if reason else "faces.weights",
+        code="faces.download" if error else "faces.weights",
         files=tuple(file.file_name for file in files),
         urls=tuple(file.url for file in files),
         searched=places.listed(),
         listing=listing,
         folders=folders,
-        reason=reason,
+        reason=error or "",
     )
 
 
@@ -176,7 +179,7 @@ def _untrusted(doubtful: Sequence[Tuple[FaceFile, Path]]) -> WeightsError:
     lines: List[str] = []
     for file, path in doubtful:
         lines.append(f"  {path}: SHA-256 {_sha256(path)}, to be compared with {file.url}")
-    listing = "\n".join(lines)
+    listing = Lines(lines)
     return WeightsError(
         f"These face weights cannot be verified, and are not used:\n{listing}\nNo SHA-256 of them is recorded here "
         "from two independent sources. If you trust where you have them from, run with --trust-weights "
@@ -191,4 +194,4 @@ def _sha256(path: Path) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        return f"unknown ({error.strerror or error})"
+        return f"unknown ({one_line(error)})"

@@ -15,6 +15,8 @@ from typing import Any, ContextManager, Dict, Mapping, NamedTuple, Optional, Seq
 import torch
 from torch import Tensor, nn
 
+from ..errors import Phrase, one_line
+
 __all__ = ["SHAPES", "Convolution", "Picture", "Shape", "enlarging", "family", "is_plain", "on", "refusal"]
 
 _LOWEST = (8, 0)
@@ -67,14 +69,15 @@ SHAPES: Mapping[str, Mapping[str, Shape]] = {
 def refusal(device: torch.device) -> str:
     """Why the kernels cannot run on a device, an empty string if they can be tried."""
     if device.type != "cuda" or torch.version.cuda is None:
-        return "it is not a CUDA card"
+        return Phrase("kernels.no_cuda", "it is not a CUDA card")
     capability = torch.cuda.get_device_capability(device)
     if capability < _LOWEST:
-        return f"its compute capability is {capability[0]}.{capability[1]}, 8.0 is needed"
+        found = f"{capability[0]}.{capability[1]}"
+        return Phrase("kernels.capability", f"its compute capability is {found}, 8.0 is needed", found=found)
     try:
         importlib.import_module(".cuda_kernels", __package__)
     except Exception as error:  # noqa: BLE001 - a broken installation fails in any way
-        return f"Triton cannot be imported ({' '.join(str(error).split())[:120] or type(error).__name__})"
+        return Phrase("kernels.triton", f"Triton cannot be imported ({one_line(error)})", error=error)
     return ""
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import devices
-from ..errors import DeviceLostError, DeviceOutOfMemoryError, RealESRGANError, TileError, notice
+from ..errors import DeviceLostError, DeviceOutOfMemoryError, Phrase, RealESRGANError, TileError, notice, one_line
 from . import tiling, transfer
 from .arrays import Plane
 from .precision import BLACK, Networks
@@ -202,7 +202,7 @@ class _Run:
         """A tile whose last band has arrived stands, or is computed again in FP32."""
         black = brightest <= BLACK and not flight.black_input
         if flight.half and (broken or not self.networks.half):
-            self._leave_half("a tile came back with NaN or infinity")
+            self._leave_half(Phrase("half.tile_nan", "a tile came back with NaN or infinity"))
             self._again(flight.tile)
         elif flight.half and black:
             self.trials.add(flight.tile)
@@ -216,10 +216,10 @@ class _Run:
             )
         else:
             if flight.trial and not black:
-                self._leave_half("a tile came back black")
+                self._leave_half(Phrase("half.tile_black", "a tile came back black"))
             self._stands(flight)
 
-    def _leave_half(self, reason: str) -> None:
+    def _leave_half(self, reason: Phrase) -> None:
         if self.networks.half:
             self.networks.fall_back(reason)
 
@@ -262,7 +262,7 @@ class _Run:
                 name=self.device.name,
             ) from error
         if kind == "other":
-            reason = f"{type(error).__name__}: {error}"
+            reason = Phrase("quote", f"{type(error).__name__}: {one_line(error)}")
             raise TileError(
                 f"The network failed on the tile at {_place(tile)}: {reason}. Try --device cpu; "
                 "'python -m realesrgan doctor' checks the device.",

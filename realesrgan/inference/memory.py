@@ -11,7 +11,6 @@ import logging
 import re
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Optional
 
 from ..devices import Device
@@ -166,21 +165,18 @@ def budget(device: Device) -> int:
     elif total is None:
         total = ASSUMED
         if device.backend != "cpu":
-            _say_assumed(device.name)
+            notice(
+                logger,
+                "memory.assumed",
+                f"The memory of {device.name} is unknown: 8 GB are assumed. If it has less, give a smaller tile with "
+                "-t.",
+                level=logging.INFO,
+                once=True,
+                device=device.name,
+            )
     if device.backend == "directml" or sys.platform == "win32":
         return total - int(max(1.5e9, total / 5))
     return total * 9 // 10
-
-
-@lru_cache(maxsize=None)
-def _say_assumed(name: str) -> None:
-    notice(
-        logger,
-        "memory.assumed",
-        f"{name} does not tell how much memory it has: 8 GB are assumed. If it has less, give a smaller tile with -t.",
-        level=logging.INFO,
-        device=name,
-    )
 
 
 def choose_tile(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import devices
-from ..errors import DeviceError, DeviceLostError, notice
+from ..errors import DeviceError, DeviceLostError, Phrase, as_field, notice, one_line
 from .network import TileNetwork
 from .tiling import Box
 
@@ -78,7 +78,7 @@ def check_device(networks: Networks) -> None:
     except Exception as error:
         if not _from_backend(error):
             raise
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+        reason = as_field(error)
         raise DeviceError(
             f"{device.spec} ({device.name}) failed on a small test picture: {reason}. Update the graphics driver, or "
             "use --device cpu.",
@@ -108,16 +108,17 @@ def _from_backend(error: Exception) -> bool:
     return isinstance(error, RuntimeError) or type(error) is Exception or devices.classify(error) != "other"
 
 
-def half_fault(result: Tensor, expected: Tensor) -> Optional[str]:
+def half_fault(result: Tensor, expected: Tensor) -> Optional[Phrase]:
     """What is wrong with an FP16 result beside the FP32 one, None if nothing is."""
     if not bool(torch.isfinite(result).all()):
-        return "it gives NaN or infinity"
+        return Phrase("half.nan", "it gives NaN or infinity")
     if float(result.max()) <= BLACK < float(expected.max()):
-        return "it gives black"
+        return Phrase("half.black", "it gives black")
     difference = (result - expected).abs()
     rms, largest = float(difference.square().mean().sqrt()), float(difference.max())
     if rms > HALF_RMS or largest > HALF_MAX:
-        return f"it is off by {largest * 255:.1f} levels of 255"
+        levels = f"{largest * 255:.1f}"
+        return Phrase("half.off", f"it is off by {levels} levels of 255", levels=levels)
     return None
 
 
@@ -185,7 +186,7 @@ class Networks:
         if not (capabilities.prefers_half if wish is None else wish):
             return
         if not capabilities.half:
-            reason = "it is slower there and not complete"
+            reason = Phrase("half.slower", "it is slower there and not complete")
             self._say(f"FP16 is not used on the {self.device.label}: {reason}.", reason=reason)
             return
         self.half = True
@@ -204,7 +205,7 @@ class Networks:
             self._single = None
             devices.free(self.device)
 
-    def _half_fault(self, network: TileNetwork) -> Optional[str]:
+    def _half_fault(self, network: TileNetwork) -> Optional[Phrase]:
         """What is wrong with the network in FP16 on the test texture, None if nothing is."""
         try:
             return half_fault(_run(network, sample_texture(), self.scale), self.reference())
@@ -213,7 +214,7 @@ class Networks:
             if not _from_backend(error) and not network.own_kernels:
                 raise
             self._raise_if_lost(error)
-            return "it fails: " + (" ".join(str(error).split())[:160] or type(error).__name__)
+            return Phrase("half.fails", f"it fails: {one_line(error)}", error=error)
 
     def compile(self) -> None:
         """Compile the network, if that was asked for; where it fails, go on without and say so.
@@ -230,7 +231,7 @@ class Networks:
             _run(self.current(), sample_texture().repeat(1, 1, repeats, repeats), self.scale)
         except Exception as error:  # noqa: BLE001 - the compiler fails in any way
             self._raise_if_lost(error)
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            reason = as_field(error)
             message = f"--compile has no effect: compiling failed ({reason})."
             notice(logger, "compile.failed", message, device=self.device.name, reason=reason)
             self._single = self._half = None
@@ -245,18 +246,18 @@ class Networks:
                 name=self.device.name,
             ) from error
 
-    def fall_back(self, reason: str) -> None:
+    def fall_back(self, reason: Phrase) -> None:
         """Leave FP16 for good, and say why."""
         self.half = False
         self._half = None
         devices.free(self.device)
-        self._say(f"FP16 does not hold on {self.device.name} ({reason}): going on in FP32.", reason=reason)
+        self._say(f"FP16 is not reliable on {self.device.name} ({reason}): going on in FP32.", reason=reason)
 
-    def _say_plain(self, reason: str, level: int) -> None:
+    def _say_plain(self, reason: Phrase, level: int) -> None:
         message = f"The quicker kernels are not used on {self.device.name}: {reason}. PyTorch's own are."
         notice(logger, "kernels.plain", message, level=level, device=self.device.name, reason=reason)
 
-    def _say(self, message: str, reason: str) -> None:
+    def _say(self, message: str, reason: Phrase) -> None:
         notice(logger, "precision.single", message, device=self.device.name, reason=reason)
 
     def _build(self, half: bool) -> TileNetwork:

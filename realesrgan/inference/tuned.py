@@ -6,7 +6,6 @@ torch is never imported here; the version is read from the package's metadata.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
 from .. import __version__
-from ..errors import InputError, notice
+from ..errors import InputError, Phrase, notice, one_line
 from ..files import atomic
 from ..weights import folders as places
 
@@ -100,14 +99,28 @@ def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Option
     try:
         entries = _read(path)
     except (OSError, ValueError) as error:
-        _say_corrupt(str(path), " ".join(str(error).split())[:160] or type(error).__name__)
+        notice(
+            logger,
+            "profile.corrupt",
+            f"The profile {path} cannot be read ({one_line(error)}) and is ignored. 'realesrgan tune' writes it anew.",
+            once=True,
+            path=path,
+            reason=error,
+        )
         return None
     entry = _find(entries, device, structure_key(structure))
     if entry is None:
         return None
     changed = _what_changed(entry, device)
     if changed:
-        _say_stale(device.name, changed)
+        notice(
+            logger,
+            "profile.stale",
+            f"The tuned profile of {device.name} is not used: {changed}. Run 'realesrgan tune' again.",
+            once=True,
+            device=device.name,
+            reason=changed,
+        )
         return None
     choices = [
         Choice(int(found["tile"]), _PRECISIONS[name], float(found["rate"])) for name, found in entry.choices.items()
@@ -126,38 +139,17 @@ def _device_key(device: Device) -> str:
     return f"{device.backend} {device.name}"
 
 
-def _what_changed(entry: Entry, device: Device) -> str:
+def _what_changed(entry: Entry, device: Device) -> Optional[Phrase]:
     now = {"driver": device.driver, "torch": torch_version(), "realesrgan": __version__}
     then = asdict(entry)
     for name in _MEASURED_WITH:
         if then[name] != now[name]:
-            return f"it was measured with {name} {then[name] or 'unknown'}, now it is {now[name] or 'unknown'}"
-    return ""
+            before, after = then[name] or "?", now[name] or "?"
+            told = f"it was measured with {name} {before}, now it is {after}"
+            return Phrase("profile.changed", told, name=name, before=before, after=after)
+    return None
 
 
-@functools.lru_cache(maxsize=None)
-def _say_corrupt(path: str, reason: str) -> None:
-    notice(
-        logger,
-        "profile.corrupt",
-        f"The profile {path} cannot be read ({reason}) and is ignored. 'realesrgan tune' writes it anew.",
-        path=path,
-        reason=reason,
-    )
-
-
-@functools.lru_cache(maxsize=None)
-def _say_stale(device: str, reason: str) -> None:
-    notice(
-        logger,
-        "profile.stale",
-        f"The tuned profile of {device} is not used: {reason}. Run 'realesrgan tune' again.",
-        device=device,
-        reason=reason,
-    )
-
-
-@functools.lru_cache(maxsize=None)
 def say_used(device: Device, choice: Choice) -> None:
     """Tell the user, once, that a run follows the profile."""
     precision = "FP16" if choice.half else "FP32"
@@ -166,6 +158,7 @@ def say_used(device: Device, choice: Choice) -> None:
         "profile.used",
         f"Tiles of {choice.tile} pixels in {precision}, as 'realesrgan tune' found best for {device.name}.",
         level=logging.INFO,
+        once=True,
         device=device.name,
         tile=choice.tile,
         precision=precision,
@@ -233,19 +226,23 @@ def _read(path: Path) -> List[Entry]:
     """
     document = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(document, dict) or not isinstance(document.get("entries"), list):
-        raise ValueError("it holds no entries")
+        raise ValueError(Phrase("profile.no_entries", "it has no entries"))
     if document.get("format") != _FORMAT:
-        raise ValueError(f"its format is {document.get('format')!r}, not {_FORMAT}")
+        form = repr(document.get("format"))
+        raise ValueError(
+            Phrase("profile.format", f"its format is {form}, not {_FORMAT}", format=form, expected=_FORMAT)
+        )
     return [_entry(values) for values in document["entries"]]
 
 
 def _entry(values: Any) -> Entry:
     fields = ("device", "structure", *_MEASURED_WITH)
     if not isinstance(values, dict) or not all(isinstance(values.get(name), str) for name in fields):
-        raise ValueError("an entry lacks one of " + ", ".join(fields))
+        names = ", ".join(fields)
+        raise ValueError(Phrase("profile.lacks", f"an entry lacks one of {names}", names=names))
     choices = values.get("choices")
     if not isinstance(choices, dict):
-        raise ValueError("an entry has no choices")
+        raise ValueError(Phrase("profile.no_choices", "an entry has no choices"))
     return Entry(**{name: values[name] for name in fields}, choices=dict(map(_checked, choices.items())))
 
 
@@ -255,7 +252,7 @@ def _checked(item: Any) -> Any:
     numbers: Dict[str, Any] = found if isinstance(found, dict) else {}
     tile, rate = numbers.get("tile"), numbers.get("rate")
     if name not in _PRECISIONS or type(tile) is not int or tile not in _SIDES:
-        raise ValueError(f"{name!r} has the tile {tile!r}")
+        raise ValueError(Phrase("profile.tile", f"{name!r} has the tile {tile!r}", name=name, tile=repr(tile)))
     if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 < rate < float("inf"):
-        raise ValueError(f"{name!r} has the rate {rate!r}")
+        raise ValueError(Phrase("profile.rate", f"{name!r} has the rate {rate!r}", name=name, rate=repr(rate)))
     return name, {"tile": tile, "rate": float(rate)}

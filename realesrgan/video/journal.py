@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-from ..errors import notice
+from ..errors import notice, one_line
 from ..files import atomic, jsonl
 from .pyav import VideoError, disk_error
 
@@ -201,10 +201,10 @@ class Journal:
 
 def _unwritable(path: Path, error: OSError) -> VideoError:
     return VideoError(
-        f"{path} cannot be written: {error.strerror or error}.",
+        f"{path} cannot be written: {one_line(error)}.",
         code="video.unwritable",
         path=str(path),
-        reason=str(error.strerror or error),
+        reason=error,
     )
 
 

@@ -160,7 +160,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def _first_frame(container: Any, stream: Any, path: Path) -> Any:
-    reason = "no frame can be decoded"
+    reason = Phrase("video.no_frame", "no frame can be decoded")
     try:
         for packet in container.demux(stream):
             try:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from ..errors import RealESRGANError, notice
+from ..errors import Phrase, RealESRGANError, as_field, notice, one_line
 from ..files.atomic import HeldOpen, ReadOnly
 from ..files.paths import shown
 
@@ -51,12 +51,10 @@ class VideoError(RealESRGANError):
     default_code = "video"
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: BaseException) -> Phrase:
     """What an error of PyAV or of the system says, in one line."""
-    told = getattr(error, "strerror", None)
-    if isinstance(told, str) and told:
-        return told
-    return " ".join(str(error).split()) or type(error).__name__
+    reason: Phrase = as_field(error)
+    return reason
 
 
 def disk_error(error: BaseException, path: Any) -> Optional[VideoError]:
@@ -94,17 +92,17 @@ def load() -> Any:
     try:
         av: Any = importlib.import_module("av")
     except (ImportError, OSError) as error:
+        reason = Phrase("quote", f"{type(error).__name__}: {one_line(error)}")
         raise VideoError(
-            f"Videos need PyAV, which cannot be imported here ({type(error).__name__}: {error}). Install it with: "
-            "python -m pip install av",
+            f"Videos need PyAV, which cannot be imported here ({reason}). Install it with: python -m pip install av",
             code="video.no_av",
-            reason=f"{type(error).__name__}: {error}",
+            reason=reason,
         ) from error
     version = str(getattr(av, "__version__", "0"))
     major, minor = (int(part) for part in f"{version}.0".split(".")[:2])
     if major != 12 and (major, minor) < (14, 2):
         raise VideoError(
-            f"PyAV {version} does not fit; {FITTING} do: python -m pip install --upgrade av",
+            f"PyAV {version} is not supported; {FITTING} are: python -m pip install --upgrade av",
             code="video.old_av",
             version=version,
             fitting=FITTING,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from .. import files
-from ..errors import InputError, PictureError, notice
+from ..errors import InputError, Phrase, PictureError, notice, one_line
 from ..files import listing
 from ..files.naming import Source, output_path, same_file
 from ..files.paths import openable, real, shown
@@ -268,7 +268,7 @@ class FolderSource:
                 f"{folder}: none of its {len(self._paths)} pictures can be read.",
                 code="video.unreadable",
                 path=str(folder),
-                reason="no picture can be read",
+                reason=Phrase("video.no_picture", "no picture can be read"),
             )
         unknown = pyav.UNKNOWN
         alpha = first.ndim == 3 and first.shape[2] == 4
@@ -296,7 +296,7 @@ class FolderSource:
         try:
             return files.read(path).pixels
         except PictureError as error:
-            notice(logger, error.code, str(error), **error.fields)
+            notice(logger, "video.bad_picture", f"{one_line(error)}.", reason=error)
             return None
 
     def shots(self, anchor: Optional[Anchor] = None) -> Iterator[Shot]:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from ..errors import notice
+from ..errors import Phrase, notice
 from . import pyav
 from .encoding import CONTAINERS, Format
 from .probe import VideoInfo, is_cover, open_video
@@ -92,7 +92,7 @@ class Refusal:
     index: int
     type: str
     codec: str
-    reason: str
+    reason: Phrase
 
 
 def refusals(info: VideoInfo, container: str) -> List[Refusal]:
@@ -135,10 +135,12 @@ def _first_packets(source: Any, streams: List[Any]) -> Dict[int, Any]:
     return found
 
 
-def _reason(stream: Any, packet: Any, container: str) -> Optional[str]:
+def _reason(stream: Any, packet: Any, container: str) -> Optional[Phrase]:
     """Why a stream cannot be copied into such a container, None if it can."""
     if container == "mov" and is_cover(stream):
-        return "no cover pictures there"  # its writer leaves them out without an error
+        return Phrase(
+            "video.no_covers", "no cover pictures are possible there"
+        )  # its writer leaves them out without an error
     try:
         trial = pyav.load().open(io.BytesIO(), "w", format=container)
         copy = pyav.add_copy(trial, stream)
@@ -177,18 +179,20 @@ def say_what_is_left_out(info: VideoInfo, container: str, *, chosen: bool) -> No
                 codec=refusal.codec,
                 container=container,
             )
-    advice = " --container mkv holds nearly everything." if container != "mkv" else ""
+    mkv = Phrase("video.try_mkv", " --container mkv holds nearly everything.")
+    advice = mkv if container != "mkv" else ""
     for refusal in refusals(info, container):
         notice(
             logger,
             "video.left_out",
             f"Stream {refusal.index} ({refusal.type}, {refusal.codec}) cannot be copied into {container} and is left "
-            f"out: {refusal.reason}." + advice,
+            f"out: {refusal.reason}.{advice}",
             index=refusal.index,
             type=refusal.type,
             codec=refusal.codec,
             container=container,
             reason=refusal.reason,
+            advice=advice,
         )
 
 

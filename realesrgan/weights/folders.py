@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import sys
@@ -115,21 +114,16 @@ def _named_folder() -> List[Path]:
     if not value:
         return []
     if not Path(value).is_dir():
-        _say_not_a_folder(value)
+        notice(
+            logger,
+            "weights.variable",
+            f"{VARIABLE} is {value!r}, which is not a folder; it is ignored.",
+            once=True,
+            variable=VARIABLE,
+            value=value,
+        )
         return []
     return [Path(value)]
-
-
-@functools.lru_cache(maxsize=None)
-def _say_not_a_folder(value: str) -> None:
-    """Once for each value, however often folders are searched."""
-    notice(
-        logger,
-        "weights.variable",
-        f"{VARIABLE} is {value!r}, which is not a folder; it is ignored.",
-        variable=VARIABLE,
-        value=value,
-    )
 
 
 def _is_writable(folder: Path) -> bool:

@@ -94,6 +94,7 @@ def test_an_error_is_rendered():
     assert "메모리가 부족합니다" in korean
 
 
+@pytest.mark.english
 def test_what_cannot_be_translated_stays_english():
     assert messages.render(RealESRGANError("Of no known code.", code="nobody.knows"), "ko") == "Of no known code."
     assert messages.render(PictureError("Without its fields.", code="picture.empty"), "ko") == "Without its fields."
@@ -122,6 +123,7 @@ def test_a_text_of_another_program_is_a_quotation():
     assert sentences.english_in(messages.render(error, "ko")) == []
 
 
+@pytest.mark.english
 def test_the_search_finds_english():
     error = WeightsError("x", code="weights.damaged", path="a.pth", reason="it is too short")
     assert sentences.english_for_a_korean(error) == ["it is too short"]

@@ -129,7 +129,6 @@ def test_an_integrated_adapter_shares_the_main_memory() -> None:
 
 
 def test_unknown_memory_is_assumed_once_and_said(caplog) -> None:
-    memory._say_assumed.cache_clear()
     with caplog.at_level("INFO"):
         for _ in range(3):
             device_tile(X4PLUS, 32, half=False, device=Device("directml", 0, "Mystery"))

@@ -156,7 +156,7 @@ def test_the_cpu_works_in_fp32_and_says_so_once(caplog) -> None:
         upsampler = RealESRGANer(4, None, model=srvgg(), half=True, device="cpu")
     assert upsampler.half is False
     assert [record.notice_code for record in caplog.records] == ["precision.single"]
-    assert "slower there" in messages.render_record(caplog.records[0], "ko")
+    assert "더 느리고" in messages.render(messages.of_record(caplog.records[0]), "ko")
 
 
 @pytest.fixture()

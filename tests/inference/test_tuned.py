@@ -27,8 +27,6 @@ def own_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     path = tmp_path / "프로필" / "profile.json"
     monkeypatch.setenv(profile.VARIABLE, str(path))
     monkeypatch.setattr(profile, "torch_version", lambda: "2.4.1")
-    for said in (profile._say_corrupt, profile._say_stale, profile.say_used):
-        said.cache_clear()
     return path
 
 

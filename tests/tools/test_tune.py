@@ -28,7 +28,6 @@ MODEL = "realesr-animevideov3"
 def own_profile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     path = tmp_path / "profile.json"
     monkeypatch.setenv(profile.VARIABLE, str(path))
-    profile.say_used.cache_clear()
     return path
 
 
