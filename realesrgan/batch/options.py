@@ -48,6 +48,8 @@ class BatchOptions:
         alpha_bleed: Bleed colour under transparent pixels and keep constant alpha out of the network.
         max_pixels: Pictures with more are refused; None leaves the limit to the reader.
         skip_existing: Leave a picture out whose result is there.
+        resume: How the result of a former run is checked: ``"content"`` by size, time and a hash of samples of it,
+            ``"size"`` by size alone.
         digest: Stands for all options that change a result; a record with another one is done again.
         shard: This run's share of the list, counted from 1, and how many there are.
         readers, writers: Threads; 0 chooses.
@@ -64,6 +66,7 @@ class BatchOptions:
     jpeg_quality: int = 95
     png_compression: int = 3
     skip_existing: bool = False
+    resume: str = "content"
     digest: str = ""
     shard: Tuple[int, int] = (1, 1)
     readers: int = 0

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ..errors import InputError, PictureError, one_line
-from ..files import atomic, naming
+from ..errors import InputError, PictureError, notice, one_line
+from ..files import atomic, naming, protect
+from ..files.paths import real
 from . import report
 
 if TYPE_CHECKING:
     from .options import BatchOptions
 
-__all__ = ["CHECK", "DO", "SKIP", "Job", "check_output_folder", "left_out", "parse_shard", "plan_jobs", "share"]
+__all__ = [
+    "CHECK",
+    "DO",
+    "SKIP",
+    "Job",
+    "check_output_folder",
+    "left_out",
+    "parse_shard",
+    "plan_jobs",
+    "result_at",
+    "share",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -74,34 +88,60 @@ def plan_jobs(sources: Sequence[naming.Source], options: BatchOptions, done: Map
     Args:
         done: What a former run says of each picture, by :func:`report.key`; empty without ``--resume``.
     """
-    stems: Dict[str, int] = {}
-    for source in sources:
-        stems[_stem(source)] = stems.get(_stem(source), 0) + 1
+    stems = Counter(map(_stem, sources))
+    again: Counter[str] = Counter()
     jobs = []
     for index, source in enumerate(sources):
         record = done.get(report.key(source.path))
-        if record is not None and _still_holds(record, source, options):
+        changed = "record" if record is None or record.status != report.DONE else _changed(record, source, options)
+        if record is not None and not changed:
             jobs.append(Job(index, source, SKIP, Path(str(record.output)), "resume"))
-        elif options.skip_existing:
+            continue
+        again[changed] += 1
+        if options.skip_existing:
             jobs.append(_unless_there(index, source, options, stems[_stem(source)] == 1))
         else:
             jobs.append(Job(index, source))
+    if again["options"]:
+        notice(
+            _log,
+            "batch.other_options",
+            f"{again['options']} pictures were done with other options or other weights: they are done again.",
+            count=again["options"],
+        )
+    if again["files"]:
+        notice(
+            _log,
+            "batch.changed",
+            f"{again['files']} pictures were done, but the picture or its result has changed since: they are done "
+            "again.",
+            count=again["files"],
+        )
     return jobs
 
 
-def _still_holds(record: report.Record, source: naming.Source, options: BatchOptions) -> bool:
-    """Whether a record's result is there, whole, and what this run would make."""
-    if record.status != report.DONE or record.options != options.digest or not record.output:
-        return False
+def _changed(record: report.Record, source: naming.Source, options: BatchOptions) -> str:
+    """Why a record's result is not what this run would make: ``"options"`` or ``"files"``; empty if it is."""
+    if record.options != options.digest:
+        return "options"
+    if not record.output:
+        return "files"
     before = Path(record.output)
     if report.key(before) != report.key(naming.output_path(source, options.output, options.suffix, before.suffix)):
-        return False
+        return "options"
     try:
-        size, changed = report.fingerprint(source.path)
-        output_size, _ = report.fingerprint(record.output)
-    except OSError:
-        return False
-    return (size, changed, output_size) == (record.input_bytes, record.input_mtime_ns, record.output_bytes)
+        if report.fingerprint(source.path) != (record.input_bytes, record.input_mtime_ns):
+            return "files"
+        size, time = report.fingerprint(before)
+        if size != record.output_bytes:
+            return "files"
+        if options.resume == "size":
+            return ""
+        # Some file systems keep times to two seconds only.
+        same = record.output_mtime_ns is not None and abs(time - record.output_mtime_ns) <= 2_000_000_000
+        return "" if same and report.content_hash(before) == record.output_hash else "files"
+    except (OSError, ValueError):
+        return "files"
 
 
 def _unless_there(index: int, source: naming.Source, options: BatchOptions, alone: bool) -> Job:
@@ -133,6 +173,19 @@ def left_out(
     results = naming.results_among(sources, options.output, options.suffix, options.extension)
     written = {report.key(record.output) for record in done.values() if record.status == report.DONE and record.output}
     return results, {source for source in results if report.key(source.path) in written}
+
+
+def result_at(path: Path, sources: Sequence[naming.Source], options: BatchOptions) -> Optional[naming.Source]:
+    """The source whose result may be written to ``path``, through links too; None if there is none."""
+    linked = path.exists() and path.stat().st_nlink > 1  # a hard link may have any name
+    ends = {os.path.normcase(name) for name in (path.stem, Path(real(path)).stem)}
+    for source in sources:
+        probe = naming.output_path(source, options.output, options.suffix, ".png")
+        if linked or os.path.normcase(probe.stem) in ends:
+            wishes = sorted(naming.possible_extensions(options.extension, source.path))
+            if any(protect.same_file(path, probe.with_suffix(wish)) for wish in wishes):
+                return source
+    return None
 
 
 def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:

@@ -9,10 +9,10 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
-from ..errors import InputError, one_line
-from ..files import jsonl
+from ..errors import InputError, notice, one_line
+from ..files import jsonl, protect
 
 __all__ = [
     "DONE",
@@ -21,6 +21,7 @@ __all__ = [
     "SKIPPED",
     "Record",
     "ReportWriter",
+    "content_hash",
     "digest",
     "fingerprint",
     "key",
@@ -38,6 +39,8 @@ FAILED = "failed"
 NOT_DONE = "not done"
 
 PathLike = Union[str, "os.PathLike[str]"]
+#: Bytes of each part of a file that counts for its hash.
+_SAMPLE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Record:
     input_bytes: Optional[int] = None
     input_mtime_ns: Optional[int] = None
     output_bytes: Optional[int] = None
+    output_mtime_ns: Optional[int] = None
+    output_hash: Optional[str] = None
     options: Optional[str] = None
     notes: Tuple[str, ...] = ()
     error_code: Optional[str] = None
@@ -82,15 +87,34 @@ class Record:
         """A record from parsed JSON; unknown names are ignored, so that older programs read newer reports.
 
         Raises:
-            ValueError: ``input`` or ``status`` is missing or not text.
+            ValueError: ``input`` or ``status`` is missing, or a value is of another type than this class writes.
         """
-        if not isinstance(values.get("input"), str) or not isinstance(values.get("status"), str):
-            raise ValueError("a record needs the texts 'input' and 'status'")
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        for name in ("tile", "input_size", "output_size", "notes"):
-            if isinstance(known.get(name), list):
-                known[name] = tuple(known[name])
+        known = {name: values[name] for name in cls.__dataclass_fields__ if values.get(name) is not None}
+        if not {"input", "status"} <= set(known):
+            raise ValueError("a record needs 'input' and 'status'")
+        for name, value in known.items():
+            if not _FITS[cls.__annotations__[name]](value):
+                raise ValueError(f"{name} cannot be {value!r}")
+            if isinstance(value, list):
+                known[name] = tuple(value)
         return cls(**known)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+#: Annotation of a field of :class:`Record` -> whether a parsed value fits.
+_FITS: Mapping[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "Optional[str]": lambda value: isinstance(value, str),
+    "Optional[int]": _is_whole,
+    "Optional[float]": lambda value: _is_whole(value) or isinstance(value, float),
+    "Optional[Tuple[int, int]]": lambda value: (
+        isinstance(value, list) and len(value) == 2 and all(map(_is_whole, value))
+    ),
+    "Tuple[str, ...]": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+}
 
 
 def now() -> str:
@@ -114,6 +138,21 @@ def fingerprint(path: PathLike) -> Tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def content_hash(path: PathLike) -> str:
+    """Sixteen hexadecimal digits for the start, the middle and the end of a file, which is cheap whatever its size.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    found = hashlib.blake2b(digest_size=8)
+    with Path(path).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        for start in sorted({0, max(0, size // 2 - _SAMPLE // 2), max(0, size - _SAMPLE)}):
+            file.seek(start)
+            found.update(file.read(_SAMPLE))
+    return found.hexdigest()
+
+
 def digest(options: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that change when any option changes. Values must be plain (JSON)."""
     text = json.dumps(options, sort_keys=True, ensure_ascii=True, default=str)
@@ -128,11 +167,12 @@ class ReportWriter:
         append: Keep the lines that are there; otherwise the report starts anew.
 
     Raises:
-        InputError: The file cannot be opened for writing.
+        InputError: It is no file, or cannot be opened for writing.
     """
 
     def __init__(self, path: PathLike, *, append: bool = True) -> None:
         self.path = Path(path)
+        protect.check_regular(path, "--report")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lines = jsonl.LineWriter(self.path, append=append)
@@ -168,30 +208,39 @@ class ReportWriter:
 
 
 def load(path: PathLike) -> List[Record]:
-    """The records of a report, in the order written. Lines that are no record (torn by a kill) are left out.
+    """The records of a report, in the order written. Lines that are no records are skipped, and their number is said.
 
     Raises:
         InputError: The file is there and cannot be read. A file that is not there is an empty report.
     """
     records: List[Record] = []
-    damaged = 0
+    skipped = 0
+    torn = False
+    protect.check_regular(path, "--report")
     try:
         for values in jsonl.read(Path(path)):
+            torn = values is None
             try:
                 records.append(Record.from_mapping(values or {}))
-            except (ValueError, TypeError):
-                damaged += 1
+            except ValueError:
+                skipped += 1
     except FileNotFoundError:
         return []
     except OSError as error:
         raise InputError(
-            f"The report {path} cannot be read: {one_line(error)}.",
+            f"The report {path} cannot be read: {one_line(error)}. Name another file with --report.",
             code="report.read",
             path=str(path),
             reason=error,
         ) from error
-    if damaged:
-        _log.info("%s: %d incomplete lines were left out", path, damaged)
+    if skipped > torn:  # a run that was killed leaves a torn last line
+        notice(
+            _log,
+            "report.lines",
+            f"{path}: {skipped} lines are no records of this program; they are skipped.",
+            path=str(path),
+            count=skipped,
+        )
     return records
 
 

@@ -58,9 +58,11 @@ class Enhanced:
 
 @dataclass(frozen=True)
 class Written:
-    """A file that stands: its size in bytes, and what its format could not hold."""
+    """A file that is there: size, time and hash as the report keeps them, and what its format could not hold."""
 
     output_bytes: int
+    output_mtime_ns: int
+    output_hash: str
     notes: Tuple[str, ...]
 
 
@@ -161,12 +163,13 @@ def write(item: Enhanced, options: BatchOptions) -> Written:
         quality=options.jpeg_quality,
         compression=options.png_compression,
     )
-    return Written(item.output.stat().st_size, tuple(notes))
+    return Written(*report.fingerprint(item.output), report.content_hash(item.output), tuple(notes))
 
 
 def finished(record: report.Record, written: Written) -> report.Record:
     """The record of a picture whose result is there."""
-    return replace(record, output_bytes=written.output_bytes, notes=record.notes + written.notes)
+    result = {name: value for name, value in vars(written).items() if name != "notes"}
+    return replace(record, notes=record.notes + written.notes, **result)
 
 
 def details(upscaler: Upscaler) -> Mapping[str, Any]:

@@ -199,8 +199,9 @@ def _add_batch(group: Any) -> None:
     again = group.add_mutually_exclusive_group()
     again.add_argument("--skip-existing", action="store_true", help="leave pictures out whose result is there")
     again.add_argument(
-        "--resume", action="store_true",
-        help="keep a report, and do only what it does not show as done with the same options",
+        "--resume", nargs="?", const="content", choices=("content", "size"),
+        help="keep a report, and do only what it does not show as done with the same options and weights; =size: "
+        "trust a result that has the size it had, whatever it holds",
     )  # fmt: skip
     group.add_argument(
         "--report", type=Path, metavar="FILE.jsonl",

@@ -9,14 +9,14 @@ import inspect
 import os
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..batch import report
 from ..batch import torchrun as launcher
 from ..errors import InputError, Phrase, RealESRGANError, as_field, one_line
-from ..files import listing
+from ..files import listing, protect
 from ..files.naming import Source
 from ..weights import zoo
 from .console import Console
@@ -72,30 +72,86 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
         console.warn(
             "cli.denoise", "-dn has no effect: only realesr-general-x4v3 takes it, under its official file name."
         )
-    digest = report.digest({**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance})
-    settings = batch.BatchOptions(**{**settings.__dict__, "digest": digest})
     report_path = _report_path(options)
+    own_report = None if report_path is None else report.shard_path(report_path, *shard)
+    _check_written(sources, settings, arguments["model_path"], own_report, options)
     former = report.load_all(report_path) if options.resume and report_path else {}
     upscaler = build_upscaler(arguments, options, console)
-    introduce(upscaler.describe(), console)
+    described = upscaler.describe()
+    settings = replace(settings, digest=_digest(arguments, settings, options, described))
+    introduce(described, console)
     show = Show(console, options)
-    writer = None if report_path is None else _writer(report_path, shard, options.resume, console)
+    writer = None if own_report is None else _writer(own_report, bool(options.resume), console)
     monitor = _monitor(upscaler, options)
+    unclosed: Optional[RealESRGANError] = None
     try:
         if monitor is not None:
             monitor.__enter__()
         result = batch.run(sources, upscaler, settings, show, former=former, writer=writer, monitor=monitor)
     finally:
         console.close_bars()
-        if writer is not None:
-            writer.close()
+        unclosed = None if writer is None else _close(writer)
         if monitor is not None:
             monitor.__exit__(None, None, None)
             show_monitor(monitor, options, console)
         if hasattr(upscaler, "close"):
             upscaler.close()
     status = summary(result, show.failed + missing, continuing_flag(options), console)
+    if unclosed is not None:
+        console.error(unclosed)
+        status = status or 1
     return launcher.end_together(status, os.environ)
+
+
+def _check_written(
+    sources: Sequence[Source], settings: Any, weights: Any, own_report: Optional[Path], options: argparse.Namespace
+) -> None:
+    """See that the report and the samples overwrite no picture, no weights, no result and not each other."""
+    from ..batch.plan import result_at
+
+    written: Dict[str, Path] = {}
+    if own_report is not None:
+        written["--report"] = own_report
+    if options.monitor_memory:
+        written["--monitor-memory"] = Path(options.monitor_memory)
+    read = [source.path for source in sources]
+    read += [Path(str(path)) for path in (weights if isinstance(weights, list) else [weights])]
+    protect.check_written(protect.Inputs(read), written)
+    for flag, path in written.items():
+        source = result_at(path, sources, settings)
+        if source is not None:
+            raise InputError(
+                f"{flag} {path} is where the result of {source.path} goes. Name another file.",
+                code="output.is_result",
+                flag=flag,
+                path=str(path),
+                input=str(source.path),
+            )
+
+
+def _close(writer: report.ReportWriter) -> Optional[RealESRGANError]:
+    """Close the report; the error if its last lines may be missing."""
+    try:
+        writer.close()
+    except OSError as error:
+        return RealESRGANError(
+            f"The end of the report {writer.path} may be missing: {one_line(error)}. --resume does again what it does "
+            "not show.",
+            code="report.close",
+            path=str(writer.path),
+            reason=error,
+        )
+    return None
+
+
+def _digest(
+    arguments: Mapping[str, Any], settings: Any, options: argparse.Namespace, described: Mapping[str, Any]
+) -> str:
+    """What stands for everything that a result depends on: the options, and the bytes of the weights."""
+    values = {**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance}
+    if described.get("weights_sha256"):
+        values.update(model_path=described["weights_sha256"], weights_from="")
+    return report.digest(values)
 
 
 def continuing_flag(options: argparse.Namespace) -> str:
@@ -236,6 +292,7 @@ def batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
         jpeg_quality=options.jpeg_quality,
         png_compression=options.png_compression,
         skip_existing=options.skip_existing,
+        resume=options.resume or "content",
         shard=shard,
     )
 
@@ -243,7 +300,7 @@ def batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
 def _lasting(values: Mapping[str, Any]) -> Dict[str, Any]:
     """The options that change a result: not where it is made, nor how the work is shared out."""
     passing = {"device", "gpu_id", "compile", "profile", "trust_weights", "output", "skip_existing", "shard"}
-    passing |= {"max_pixels", "digest", "readers", "writers"}
+    passing |= {"max_pixels", "digest", "readers", "writers", "resume"}
     return {name: value for name, value in values.items() if name not in passing}
 
 
@@ -253,11 +310,10 @@ def _report_path(options: argparse.Namespace) -> Optional[Path]:
     return Path(options.output) / REPORT_NAME if options.resume else None
 
 
-def _writer(path: Path, shard: Tuple[int, int], resume: bool, console: Console) -> report.ReportWriter:
-    own = report.shard_path(path, *shard)
-    if resume and not own.exists():
-        console.say("cli.new_report", "There is no report of a former run yet; this one is kept in {path}", path=own)
-    return report.ReportWriter(own, append=resume)
+def _writer(path: Path, resume: bool, console: Console) -> report.ReportWriter:
+    if resume and not path.exists():
+        console.say("cli.new_report", "There is no report of a former run yet; this one is kept in {path}", path=path)
+    return report.ReportWriter(path, append=resume)
 
 
 def _monitor(upscaler: Any, options: argparse.Namespace) -> Any:

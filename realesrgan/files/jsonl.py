@@ -15,12 +15,20 @@ __all__ = ["LineWriter", "parse", "read"]
 
 #: Longer lines are no objects of ours.
 MAX_LINE = 8 << 20
+_DIGITS = 40
+
+
+def _whole(text: str) -> int:
+    """A number; thousands of digits, which would take minutes on older Pythons, are none of ours."""
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
 
 
 def parse(line: bytes) -> Optional[Dict[str, Any]]:
     """The object that a line holds; None if it holds none."""
     try:
-        value = json.loads(line.decode("utf-8", "replace"))
+        value = json.loads(line.decode("utf-8", "replace"), parse_int=_whole)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

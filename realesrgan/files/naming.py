@@ -11,6 +11,7 @@ from typing import Dict, List, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError, PictureError
 from .paths import WINDOWS, PathLike, is_reserved, openable, real, shown
+from .protect import Inputs, same_file
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -71,14 +72,6 @@ class Source:
 
     def _spelling(self) -> Tuple[str, str]:
         return str(self.path), str(self.relative)
-
-
-def same_file(first: PathLike, second: PathLike) -> bool:
-    """Whether two paths name one file, through links and case; works for files that do not exist yet."""
-    try:
-        return Path(first).samefile(second)
-    except (OSError, ValueError):
-        return os.path.normcase(real(first)) == os.path.normcase(real(second))
 
 
 def choose_extension(requested: str, source_path: PathLike, mode: str, depth: int) -> str:
@@ -163,6 +156,7 @@ class OutputPlan:
         self._owners: Dict[str, Source] = {}
         self._sources = list(sources)
         self._inputs = {self._key(source.path): source for source in sources}
+        self._files = Inputs(source.path for source in sources)
         wishes = [(source, choose_extension(extension, source.path, "RGB", 8)) for source in sources]
         # Those that keep their suffix come first: beside a.bmp, it is a.png that users expect to give a_out.png.
         for source, wish in sorted(wishes, key=lambda pair: pair[0].path.suffix != pair[1]):
@@ -181,15 +175,16 @@ class OutputPlan:
         """
         target = Path(openable(output_path(source, self._output_dir, self._suffix, extension)))
         owner = self._claim(source, extension)
+        if owner == source and os.path.islink(target):  # noqa: PTH114 - Path raises for a name that is too long
+            owner = self._owners.setdefault(self._key(Path(real(target))), source)
         if owner != source:
             reason = f"{shown(owner.path)} has the same result name; rename one of the two"
             raise _refusal(source, target, "picture.clash", reason, owner.path)
-        overwritten = self._inputs.get(self._key(target))
-        if overwritten is None and same_file(source.path, target):
-            overwritten = source
+        named = self._inputs.get(self._key(target))
+        overwritten = self._files.at(target) if named is None else named.path
         if overwritten is not None:
-            reason = f"the result would overwrite the input {shown(overwritten.path)}; give another folder or suffix"
-            raise _refusal(source, target, "picture.overwrites", reason, overwritten.path)
+            reason = f"the result would overwrite the input {shown(overwritten)}; give another folder or suffix"
+            raise _refusal(source, target, "picture.overwrites", reason, overwritten)
         length = _name_length(target.name)
         if length > _LONGEST_NAME:
             reason = f"the result's name has {length} bytes, file systems take {_LONGEST_NAME}; shorten the name"

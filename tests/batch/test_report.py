@@ -10,6 +10,7 @@ import pytest
 
 from realesrgan.batch import report
 from realesrgan.errors import InputError
+from realesrgan.files import protect
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):
@@ -32,7 +33,8 @@ def test_a_name_that_is_not_unicode_survives(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, on Linux")
-def test_a_full_disk_is_said_by_the_write_and_not_once_more_by_closing():
+def test_a_full_disk_is_said_by_the_write_and_not_once_more_by_closing(monkeypatch):
+    monkeypatch.setattr(protect, "check_regular", lambda *_: None)  # a device is refused otherwise
     writer = report.ReportWriter("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         writer.write(report.Record("a.png", report.DONE))
@@ -59,6 +61,58 @@ def test_lines_that_are_no_records_are_left_out(tmp_path):
     assert report.load(path) == [report.Record("a.png", "done")]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"output": 3},
+        {"output": ["a"]},
+        {"finished": 7},
+        {"tile": [1]},
+        {"tile": "ab"},
+        {"tiles": 1.5},
+        {"tiles": True},
+        {"input_bytes": "12"},
+        {"read_seconds": "soon"},
+        {"notes": "text"},
+        {"notes": [1]},
+        {"error_text": {}},
+        {"input": None},
+        {"status": 1},
+    ],
+)
+def test_a_line_with_a_value_of_another_type_is_no_record(values, tmp_path, caplog):
+    path = tmp_path / "r.jsonl"
+    good = {"input": "a.png", "status": "done"}
+    path.write_text(json.dumps({**good, **values}) + "\n" + json.dumps(good) + "\n", encoding="utf-8")
+    assert report.load_all(path) == {report.key("a.png"): report.Record("a.png", "done")}
+    assert [entry.notice_code for entry in caplog.records] == ["report.lines"]
+
+
+def test_skipped_lines_are_said_once_and_a_torn_end_is_not(tmp_path, caplog):
+    path = tmp_path / "r.jsonl"
+    good = json.dumps({"input": "a.png", "status": "done"})
+    path.write_text(f'{good}\n{{"input": "b', encoding="utf-8")
+    assert len(report.load(path)) == 1
+    assert not caplog.records
+    path.write_text(f'[[[[\nnull\n{good}\n{{"input": "b', encoding="utf-8")
+    assert len(report.load(path)) == 1
+    assert [(entry.notice_code, entry.notice_fields["count"]) for entry in caplog.records] == [("report.lines", 3)]
+
+
+def test_the_hash_sees_the_start_the_middle_and_the_end(tmp_path):
+    path = tmp_path / "result.png"
+    content = bytearray(1 << 20)
+    path.write_bytes(content)
+    first = report.content_hash(path)
+    for place in (0, 1 << 19, (1 << 20) - 1):
+        content[place] = 1
+        path.write_bytes(content)
+        assert report.content_hash(path) != first
+        content[place] = 0
+    path.write_bytes(b"short")
+    assert report.content_hash(path) != first
+
+
 def test_a_new_run_starts_the_report_anew_unless_it_appends(tmp_path):
     path = tmp_path / "r.jsonl"
     for append, expected in ((True, 1), (True, 2), (False, 1)):
@@ -71,11 +125,15 @@ def test_missing_is_empty_and_unreadable_is_an_error(tmp_path):
     assert report.load(tmp_path / "none.jsonl") == []
     with pytest.raises(InputError) as caught:
         report.load(tmp_path)
-    assert caught.value.code == "report.read"
+    assert caught.value.code == "output.not_file"
     with pytest.raises(InputError) as caught:
         report.ReportWriter(tmp_path)
-    assert caught.value.code == "report.write"
+    assert caught.value.code == "output.not_file"
     assert str(tmp_path) in str(caught.value)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        report.ReportWriter(tmp_path / "file" / "report.jsonl")
+    assert caught.value.code == "report.write"
 
 
 def test_the_last_word_counts_and_skipped_says_nothing(tmp_path):
