@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).absolute().parent.parent
 STAMP = "realesrgan-first-run.json"
 OLDEST = (3, 8)
 NEWEST_DIRECTML = (3, 12)  # torch-directml has no wheels for anything newer

@@ -23,7 +23,7 @@ import argparse
 import os
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).absolute().parent))
 import environment
 import installing
 from environment import ROOT, StopRun, say

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).absolute().parent))
 import environment
 import first_run
 from environment import ROOT, StopRun, say
@@ -90,7 +90,7 @@ def dropped(line):
 
 
 def ask(question):
-    """What the user types; an empty string at the end of the input."""
+    """What the user types; ``q`` at the end of the input."""
     say(question, end="")
     try:
         return input().strip()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from realesrgan.errors import DeviceError, InputError, notice
+from realesrgan.files.paths import real
 from realesrgan.models.state import load_file
 
 __all__ = ["choose_device", "derive", "draw_missing", "find_state", "prepare_folders", "resume_networks"]
@@ -173,7 +174,7 @@ def find_state(options: Options, auto_resume: bool) -> Optional[Dict[str, Any]]:
 def resume_networks(options: Options, iteration: int) -> None:
     """Point ``pretrain_network_*`` at the networks that were saved with the state."""
     paths = options["path"]
-    models = Path(paths["resume_state"]).expanduser().resolve().parent.parent / "models"
+    models = Path(real(Path(paths["resume_state"]).expanduser())).parent.parent / "models"
     for network in ("network_g", "network_d"):
         if options.get(network) and network not in (paths.get("ignore_resume_networks") or []):
             paths[f"pretrain_{network}"] = str(models / f"net_{network[-1]}_{iteration}.pth")

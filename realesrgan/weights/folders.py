@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import List, Optional, Sequence
 
 from realesrgan.errors import WeightsError, notice
+from realesrgan.files.paths import real
 
 __all__ = ["SUFFIXES", "cache_folder", "download_folder", "find", "listed", "search_folders", "user_folder"]
 
@@ -21,7 +22,7 @@ VARIABLE = "REALESRGAN_WEIGHTS"
 
 def _repository() -> Optional[Path]:
     """The checkout this runs from; None beside an installed package, where no folder is ours."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(real(__file__)).parents[2]
     return root if (root / "setup.py").is_file() else None
 
 

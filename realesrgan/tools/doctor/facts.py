@@ -22,6 +22,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from realesrgan import __version__, devices
 from realesrgan.backends import windows
 from realesrgan.errors import RealESRGANError
+from realesrgan.files.paths import real
 from realesrgan.inference import tuned as profile
 from realesrgan.tools.doctor.probe import WITHOUT
 from realesrgan.weights import folders as places
@@ -226,7 +227,7 @@ def _probe(request: Optional[str]) -> Dict[str, Any]:
 
 def _run_probe(arguments: List[str]) -> Dict[str, Any]:
     environment = dict(os.environ)
-    root = str(Path(__file__).resolve().parents[3])
+    root = str(Path(real(__file__)).parents[3])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
     environment["PYTHONIOENCODING"] = "utf-8"
     command = [sys.executable, "-m", "realesrgan.tools.doctor.probe", *arguments]

@@ -11,9 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
+from realesrgan.files.paths import real
+
 __all__ = ["Scrubber"]
 
-_ROOT = Path(__file__).resolve().parents[3]
+_ROOT = Path(real(__file__)).parents[3]
 # What is left after the known folders: a drive, a share, or a path from the root with two parts at least.
 _PATH = re.compile(r"""(?<![\w/\\.:<>])(?:[A-Za-z]:[\\/]|\\\\|~[\\/]|/(?=[^\s/'"]+/))[^\s'"<>|*?;,:()]*""", re.VERBOSE)
 # A home that is not named by the environment; users' names may have spaces.
@@ -59,7 +61,7 @@ def _folders() -> List[Tuple[str, str]]:
     labels: Dict[str, str] = {}
 
     def add(path: Any, label: str) -> None:
-        for form in {str(path), os.path.realpath(str(path))}:
+        for form in {str(path), real(path)}:
             if len(form) > 3:
                 for slashed in {form, form.replace("\\", "/"), form.replace("\\", "\\\\")}:
                     labels.setdefault(slashed, label)
