@@ -14,6 +14,7 @@ ROOT = Path(__file__).absolute().parent.parent
 STAMP = "realesrgan-first-run.json"
 OLDEST = (3, 8)
 NEWEST_DIRECTML = (3, 12)  # torch-directml has no wheels for anything newer
+NEWEST_TRIED = (3, 14)
 PATIENCE = 120  # seconds; a virus scanner may read a new environment for a while
 # Asks a Python for what is decided by; the answer is ASCII.
 PROBE = "import json, struct as s, sys; print(json.dumps([sys.version_info[:3], s.calcsize('P') * 8, sys.executable]))"
@@ -90,12 +91,9 @@ def probe(command):
     return tuple(version), bits, executable
 
 
-def usable(found, windows):
-    """Whether a probed Python can run the program, with torch-directml where that exists."""
-    if found is None:
-        return False
-    version, bits, _ = found
-    return bits == 64 and version[:2] >= OLDEST and not (windows and version[:2] > NEWEST_DIRECTML)
+def usable(found):
+    """Whether a probed Python can run the program."""
+    return found is not None and found[1] == 64 and found[0][:2] >= OLDEST
 
 
 def describe(found):
@@ -108,8 +106,8 @@ def describe(found):
 def choose_python(windows, running, ask=probe):
     """The executable of the Python to use.
 
-    On Windows the newest of 3.12 down to 3.8 that the launcher ``py`` knows or that is running; elsewhere the running
-    one.
+    On Windows the newest of 3.12 down to 3.8 that the launcher ``py`` knows or that is running, since torch-directml
+    has nothing newer; without one a newer one, with which Vulkan is used. Elsewhere the running one.
     """
 
     def quietly(command):
@@ -120,19 +118,20 @@ def choose_python(windows, running, ask=probe):
 
     current = ask([running])
     if not windows:
-        if usable(current, windows):
+        if usable(current):
             return running
         raise StopRun(
             f"Real-ESRGAN needs a 64-bit Python, 3.8 or newer; this one is {describe(current)}.\n"
             "Install a newer one and name it, for example: python3.11 scripts/first_run.py"
         )
-    for minor in range(NEWEST_DIRECTML[1], OLDEST[1] - 1, -1):
+    newest = NEWEST_DIRECTML[1]
+    for minor in (*range(newest, OLDEST[1] - 1, -1), *range(NEWEST_TRIED[1], newest, -1)):
         for found in (current, quietly(["py", f"-3.{minor}"])):
-            if usable(found, windows) and found[0][1] == minor:
+            if usable(found) and found[0][1] == minor:
                 return found[2]
     raise StopRun(
         f"No fitting Python found; the running one is {describe(current)}.\n"
-        "AMD cards are reached through torch-directml, which exists for 64-bit Python 3.8 to 3.12 and nothing newer.\n"
+        "Real-ESRGAN needs a 64-bit Python, 3.8 or newer; with 3.8 to 3.12 it can use both torch-directml and Vulkan.\n"
         "Install Python 3.12 (it can stand beside the others):\n"
         "    winget install Python.Python.3.12\n"
         "or from https://www.python.org/downloads/windows/ , then run the same line again."
@@ -179,9 +178,8 @@ def make_venv(venv, windows, python=None, fresh=False):
             return found[0]
     python = python or choose_python(windows, sys.executable)
     found = probe([python])
-    if not usable(found, windows):
-        newest = ", at most 3.12 (torch-directml has nothing newer)" if windows else ""
-        raise StopRun(f"{python} cannot be used: it is {describe(found)}. Needed: 64 bit, 3.8 or newer{newest}.")
+    if not usable(found):
+        raise StopRun(f"{python} cannot be used: it is {describe(found)}. Needed: 64 bit, 3.8 or newer.")
     if not output_of([python, "-c", "import ensurepip, venv; print(1)"]):
         raise StopRun(
             "This Python cannot make virtual environments: its module venv or ensurepip is missing.\n"
@@ -208,7 +206,7 @@ def examine(venv, windows):
     found = probe([inside]) if inside.exists() else None
     if found is None:
         return found, f"{inside} is missing or does not start; the Python that it was made with may be gone"
-    if not usable(found, windows):
+    if not usable(found):
         return found, f"its Python is {describe(found)}, which cannot be used here"
     if not output_of([inside, "-c", "import pip; print(pip.__version__)"]):
         return found, "its pip cannot be imported"

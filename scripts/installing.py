@@ -7,18 +7,65 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
-from environment import ROOT, StopRun, clean_environment, output_of, read_stamp, say, venv_python, write_stamp
+from environment import (
+    NEWEST_DIRECTML,
+    ROOT,
+    StopRun,
+    clean_environment,
+    output_of,
+    read_stamp,
+    say,
+    venv_python,
+    write_stamp,
+)
 
 # What basicsr's build asks for; with --no-build-isolation it must be there beforehand.
 TRAIN_BUILD = ["torchvision", "setuptools", "wheel", "cython", "numpy"]
 GIB = 1 << 30
+LIGHT = "requirements-vulkan.txt"
+# Numbers by which PCI knows the makers of graphics cards.
+MAKERS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 TORCH_VERSION = "from importlib.metadata import version; print(version('torch'))"
 
 
-def wanted(test, train):
-    """The sets of requirements to install: (name, files)."""
-    sets = [("base", ["requirements.txt"])]
+def makers(drm=Path("/sys/class/drm")):
+    """The makers of this Linux machine's graphics cards."""
+    found = set()
+    for file in drm.glob("card*/device/vendor"):
+        try:
+            found.add(MAKERS.get(file.read_text(encoding="ascii").strip(), ""))
+        except (OSError, ValueError):
+            pass
+    if Path("/proc/driver/nvidia/version").exists():
+        found.add("NVIDIA")
+    return found - {""}
+
+
+def choose(system, version, cards):
+    """(whether it is to be the light installation, which needs no PyTorch; a line that says what is used and why).
+
+    Args:
+        system: What ``platform.system()`` gives.
+        version: Of the environment's Python.
+        cards: What :func:`makers` gives.
+    """
+    python = f"Python {version[0]}.{version[1]}"
+    if system == "Windows" and tuple(version[:2]) <= NEWEST_DIRECTML:
+        return False, f"Graphics cards are used through DirectML (torch-directml) and Vulkan (ncnn): Windows, {python}."
+    if system == "Windows":
+        return True, f"Graphics cards are used through Vulkan (ncnn): torch-directml has nothing for {python}."
+    if system == "Linux" and "NVIDIA" in cards:
+        return False, "The graphics card is used through CUDA (PyTorch): it is from NVIDIA."
+    if system == "Linux" and cards:
+        return True, f"The graphics card is used through Vulkan (ncnn): it is from {' and '.join(sorted(cards))}."
+    return False, "PyTorch is used: no graphics card was found that Vulkan or CUDA could use."
+
+
+def wanted(test, train, light=False):
+    """The sets of requirements to install: (name, files). What tests and training need includes PyTorch."""
+    sets = [("light", [LIGHT])] if light and not (test or train) else [("base", ["requirements.txt"])]
     if test:
         sets.append(("test", ["requirements.txt", "requirements-dev.txt"]))
     if train:
@@ -35,8 +82,10 @@ def digest(files, version, root=ROOT):
     return value.hexdigest()
 
 
-def sizes(system, machine):
+def sizes(system, machine, light=False):
     """About (GB to download, GB on disk, a word on why) for the requirements on this kind of machine."""
+    if light:
+        return 0.2, 0.4, "no PyTorch among it"
     if system == "Linux" and machine.lower() in ("x86_64", "amd64"):
         return 3, 6, "PyTorch for Linux brings NVIDIA's CUDA libraries along"
     return 1, 2, "most of it is PyTorch"
@@ -46,7 +95,7 @@ def check_space(venv, on_disk):
     free = shutil.disk_usage(str(venv)).free
     if free < on_disk * GIB:
         raise StopRun(
-            f"Too little disk space: about {on_disk} GB are needed in {venv}, {free / GIB:.1f} GB are free.\n"
+            f"Too little disk space: about {on_disk:g} GB are needed in {venv}, {free / GIB:.1f} GB are free.\n"
             "Free some, or name a folder on another disk: python scripts/first_run.py --venv FOLDER\n"
             "(--no-space-check goes on all the same.)"
         )
@@ -143,8 +192,9 @@ def install(venv, windows, version, sets, space_check=True):
     if not todo:
         return
     if not output_of([python, "-c", TORCH_VERSION]):
-        download, on_disk, why = sizes(platform.system(), platform.machine())
-        say(f"Installing: about {download} GB to download, {on_disk} GB on disk ({why}). It happens once.")
+        light = all(LIGHT in files for _, files in todo)
+        download, on_disk, why = sizes(platform.system(), platform.machine(), light)
+        say(f"Installing: about {download:g} GB to download, {on_disk:g} GB on disk ({why}). It happens once.")
         if space_check:
             check_space(venv, on_disk)
     major = output_of([python, "-c", "import pip; print(pip.__version__)"]).split(".")[0]

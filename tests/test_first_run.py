@@ -47,6 +47,9 @@ CHOICES = [
     (True, {"running": ((3, 12, 0), 32), "py311": ((3, 11, 0), 32), "py310": ((3, 10, 0), 64)}, "py310"),
     # a launcher that answers with another version than it was asked for is not believed
     (True, {"running": ((3, 13, 0), 64), "py312": ((3, 13, 0), 64), "py39": ((3, 9, 1), 64)}, "py39"),
+    # without one of those, a newer one: Vulkan needs no torch-directml
+    (True, {"running": ((3, 13, 1), 64), "py37": ((3, 7, 9), 64)}, "running"),
+    (True, {"running": ((3, 7, 9), 64), "py313": ((3, 13, 0), 64), "py314": ((3, 14, 0), 64)}, "py314"),
     (False, {"running": ((3, 13, 0), 64)}, "running"),
     (False, {"running": ((3, 8, 0), 64), "py312": ((3, 12, 0), 64)}, "running"),
 ]
@@ -59,8 +62,8 @@ def test_choose_python(windows: bool, pythons: Dict[str, Tuple[Tuple[int, ...], 
 
 def test_choose_python_says_what_to_install_on_windows() -> None:
     with pytest.raises(environment.StopRun) as caught:
-        environment.choose_python(True, "running", asker(running=((3, 13, 1), 64), py37=((3, 7, 9), 64)))
-    assert "3.13.1" in str(caught.value)
+        environment.choose_python(True, "running", asker(running=((3, 13, 1), 32), py37=((3, 7, 9), 64)))
+    assert "3.13.1, 32 bit" in str(caught.value)
     assert "winget install Python.Python.3.12" in str(caught.value)
     assert "torch-directml" in str(caught.value)
 
@@ -278,6 +281,53 @@ def test_wanted_sets_exist() -> None:
     sets = installing.wanted(True, True)
     assert [name for name, _ in sets] == ["base", "test", "train"]
     assert all((ROOT / file).is_file() for _, files in sets for file in files)
+
+
+def test_the_light_installation_has_no_torch() -> None:
+    assert installing.wanted(False, False, True) == [("light", ["requirements-vulkan.txt"])]
+    assert [name for name, _ in installing.wanted(True, False, True)] == ["base", "test"], "tests need PyTorch"
+    lines = (ROOT / "requirements-vulkan.txt").read_text(encoding="ascii").splitlines()
+    names = {line.split(">")[0].split("=")[0] for line in lines if not line.startswith("#")}
+    assert "ncnn" in names and not any("torch" in name for name in names)
+    assert installing.sizes("Linux", "x86_64", True)[1] < 1
+
+
+ENGINES = [
+    ("Windows", (3, 12, 4), set(), False, "DirectML"),
+    ("Windows", (3, 8, 10), set(), False, "Vulkan"),
+    ("Windows", (3, 13, 0), set(), True, "Vulkan"),
+    ("Linux", (3, 11, 7), {"NVIDIA", "Intel"}, False, "CUDA"),
+    ("Linux", (3, 13, 0), {"AMD"}, True, "from AMD"),
+    ("Linux", (3, 8, 10), {"AMD", "Intel"}, True, "AMD and Intel"),
+    ("Linux", (3, 12, 0), set(), False, "no graphics card"),
+    ("Darwin", (3, 12, 0), set(), False, "PyTorch"),
+]
+
+
+@pytest.mark.parametrize(("system", "version", "cards", "light", "word"), ENGINES)
+def test_what_is_installed_follows_from_the_machine(system, version, cards, light, word) -> None:
+    found, reason = installing.choose(system, version, cards)
+    assert found is light
+    assert word in reason and "\n" not in reason
+
+
+def test_makers_of_cards_are_read_from_the_system(tmp_path: Path) -> None:
+    for index, number in enumerate(["0x1002", "0x8086", "0x1234"]):
+        (tmp_path / f"card{index}" / "device").mkdir(parents=True)
+        (tmp_path / f"card{index}" / "device" / "vendor").write_text(f"{number}\n", encoding="ascii")
+    (tmp_path / "card1-DP-1").mkdir()
+    assert installing.makers(tmp_path) - {"NVIDIA"} == {"AMD", "Intel"}
+    assert installing.makers(tmp_path / "nothing") - {"NVIDIA"} == set()
+
+
+def test_a_named_device_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: List[List[str]] = []
+    monkeypatch.setattr(environment, "call", lambda command, **options: ran.append([*map(str, command)]) or 3)
+    assert first_run.parse(["--light", "--device", "vulkan"])[0].light
+    assert first_run.upscale("python", [], "vulkan") == 3
+    assert first_run.upscale("python", ["-i", "a.png"], "vulkan") == 3
+    assert ran[0][-2:] == ["--device", "vulkan"] and "-i" in ran[0]
+    assert ran[1][2:] == ["-i", "a.png", "--device", "vulkan"]
 
 
 def test_training_keeps_the_torch_that_is_installed() -> None:
