@@ -111,7 +111,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             )
         if loaded.spec is None:
             raise InputError(f"{args.model} holds no network that is known here")
-        network, multiple = loaded.build(), loaded.spec.multiple
+        network, multiple = loaded.build(), loaded.spec.network.multiple
         export(network, args.output, multiple, args.opset)
         print(f"{args.output}: sizes in multiples of {multiple}, scale {loaded.spec.scale}")
         if not args.no_check:

@@ -57,12 +57,13 @@ def resident(key: str) -> int:
 def measure(case: Case) -> Dict[str, float]:
     """One case, in this process; sizes in bytes."""
     from realesrgan import RealESRGANer, devices
+    from realesrgan.archs import structure
     from realesrgan.inference import memory
     from realesrgan.tools.benchmark import network
     from realesrgan.tools.made_pictures import textured
 
     module, source = network(str(case["model"]), "auto")
-    structure = memory.structure_of(module, 4)
+    shape = structure.of(module, 4)
     upsampler = RealESRGANer(4, None, model=module, device="cpu", pre_pad=0, profile=False)
     mode = str(case["mode"])
     upsampler.enhance(textured(64, 64, mode), outscale=float(case["outscale"]))
@@ -78,8 +79,8 @@ def measure(case: Case) -> Dict[str, float]:
         min(side + 2 * pad, whole) for side, whole in zip(upsampler.last_run.tile, (picture.shape[0], picture.shape[1]))
     )
     cpu = devices.resolve("cpu")
-    tile = memory.tile_bytes(structure, height, width, half=False, device=cpu)
-    tile -= memory.weight_bytes(structure, half=False, device=cpu)
+    tile = memory.tile_bytes(shape, height, width, half=False, device=cpu)
+    tile -= cpu.kind.weight_bytes(shape, half=False)
     at_scale = picture.nbytes * 16
     resized = result.nbytes if float(case["outscale"]) != 4 else 0
     return {

@@ -114,9 +114,9 @@ def like_directml(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the CPU take the same substitutes, bands and layout as DirectML."""
     from dataclasses import replace
 
-    from realesrgan import devices
+    from realesrgan.backends import BACKENDS
 
-    monkeypatch.setitem(devices.CAPABILITIES, "cpu", replace(devices.CAPABILITIES["directml"], half=False))
+    monkeypatch.setattr(BACKENDS["cpu"], "capabilities", replace(BACKENDS["directml"].capabilities, half=False))
 
 
 @pytest.fixture()

@@ -10,8 +10,8 @@ from typing import Any, List
 import pytest
 import torch
 
-from realesrgan import devices
-from realesrgan.backends import windows
+from realesrgan import devices, errors
+from realesrgan.backends import base, windows
 from realesrgan.cli import messages
 from realesrgan.devices import Device, Listing, Note
 from realesrgan.errors import DeviceError, InputError
@@ -27,13 +27,13 @@ def fresh(monkeypatch) -> None:
     monkeypatch.delenv(devices.ENVIRONMENT, raising=False)
     available = devices.available
     available.cache_clear()
-    devices.choosing._say_once.cache_clear()
+    errors.SAID.clear()
     yield
     available.cache_clear()
 
 
 def machine(monkeypatch, *found: Device, notes: Any = ()) -> None:
-    monkeypatch.setattr(devices.finding, "available", lambda: Listing(tuple(found), tuple(notes)))
+    monkeypatch.setattr(devices, "available", lambda: Listing(tuple(found), tuple(notes)))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_an_integrated_adapter_comes_last_and_names_lose_their_nul(directml_with
     ],
 )
 def test_names_tell_integrated_adapters(name, integrated) -> None:
-    assert devices.finding._integrated(name) is integrated
+    assert base.integrated_name(name) is integrated
 
 
 def test_missing_torch_leaves_the_cpu_and_says_why(monkeypatch) -> None:

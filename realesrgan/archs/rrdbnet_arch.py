@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from realesrgan.archs.structure import RRDBNET_UNSHUFFLE, rrdbnet_context
+from realesrgan.archs import structure
 
 __all__ = ["RRDB", "RRDBNet", "ResidualDenseBlock"]
 
@@ -63,12 +65,15 @@ class RRDBNet(nn.Module):
         num_in_ch: Channels of the input.
         num_out_ch: Channels of the output.
         scale: 4, 2 or 1. Scales 2 and 1 fold blocks of 2x2 and 4x4 pixels into channels before the same network.
+            With ``unshuffle``, any scale for which ``scale * unshuffle`` is a power of 2.
         num_feat: Channels of the trunk.
         num_block: Number of :class:`RRDB` blocks.
         num_grow_ch: Channels that each convolution of a dense block adds.
+        unshuffle: Side of the blocks of pixels that are folded into channels; None takes what suits ``scale``. ESRGAN
+            folds nothing at any scale (1).
 
     Raises:
-        ValueError: ``scale`` is none of 4, 2, 1.
+        ValueError: ``scale`` is none of 4, 2, 1, or does not go with ``unshuffle``.
     """
 
     def __init__(
@@ -79,30 +84,27 @@ class RRDBNet(nn.Module):
         num_feat: int = 64,
         num_block: int = 23,
         num_grow_ch: int = 32,
+        unshuffle: Optional[int] = None,
     ) -> None:
         super().__init__()
-        if scale not in RRDBNET_UNSHUFFLE:
+        if unshuffle is None and scale not in structure.RRDBNET_UNSHUFFLE:
             raise ValueError(f"RRDBNet has scale 4, 2 or 1, not {scale!r}.")
+        shape = structure.rrdbnet(scale, num_in_ch, num_out_ch, num_feat, num_block, num_grow_ch, unshuffle)
         self.scale = scale
         self.num_block = num_block
-        folded = num_in_ch * RRDBNET_UNSHUFFLE[scale] ** 2
+        self.multiple = shape.multiple
+        """Height and width of an input must be multiples of this."""
+        self.context = shape.context
+        """Input pixels on either side that an output pixel depends on, exactly."""
+        folded = num_in_ch * shape.unshuffle**2
         self.conv_first = nn.Conv2d(folded, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(RRDB(num_feat, num_grow_ch) for _ in range(num_block)))
         self.conv_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        self.conv_up1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        self.conv_up2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self._enlarging = [f"conv_up{number + 1}" for number in range(shape.doublings)]
+        for name in self._enlarging:
+            self.add_module(name, nn.Conv2d(num_feat, num_feat, 3, padding=1))
         self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, padding=1)
-
-    @property
-    def multiple(self) -> int:
-        """Height and width of an input must be multiples of this."""
-        return RRDBNET_UNSHUFFLE[self.scale]
-
-    @property
-    def context(self) -> int:
-        """Input pixels on either side that an output pixel depends on, exactly."""
-        return rrdbnet_context(self.scale, self.num_block)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """NCHW in 0..1, sides multiples of :attr:`multiple`; returns NCHW with sides times ``scale``, not clamped."""
@@ -110,6 +112,6 @@ class RRDBNet(nn.Module):
             x = F.pixel_unshuffle(x, self.multiple)
         shallow = self.conv_first(x)
         features = shallow + self.conv_body(self.body(shallow))
-        for conv in (self.conv_up1, self.conv_up2):
-            features = _activate(conv(F.interpolate(features, scale_factor=2, mode="nearest")))
+        for name in self._enlarging:
+            features = _activate(getattr(self, name)(F.interpolate(features, scale_factor=2, mode="nearest")))
         return self.conv_last(_activate(self.conv_hr(features)))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from realesrgan.archs.structure import srvgg_context
+from realesrgan.archs import structure
 
 __all__ = ["SRVGGNetCompact"]
 
@@ -52,6 +52,10 @@ class SRVGGNetCompact(nn.Module):
         self.num_conv = num_conv
         self.upscale = upscale
         self.act_type = act_type
+        self.multiple = 1
+        """Height and width of an input must be multiples of this."""
+        self.context = structure.srvgg(upscale, num_in_ch, num_out_ch, num_feat, num_conv).context
+        """Input pixels on either side that an output pixel depends on, exactly."""
         # One flat list: a checkpoint counts convolutions and activations alike.
         self.body = nn.ModuleList()
         channels = num_in_ch
@@ -61,16 +65,6 @@ class SRVGGNetCompact(nn.Module):
             channels = num_feat
         self.body.append(nn.Conv2d(channels, num_out_ch * upscale**2, 3, padding=1))
         self.upsampler = nn.PixelShuffle(upscale)
-
-    @property
-    def multiple(self) -> int:
-        """Height and width of an input must be multiples of this."""
-        return 1
-
-    @property
-    def context(self) -> int:
-        """Input pixels on either side that an output pixel depends on, exactly."""
-        return srvgg_context(self.num_conv)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """NCHW in 0..1; returns NCHW with sides times ``upscale``, not clamped."""

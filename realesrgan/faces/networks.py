@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 NARROW: float = 1
 """Width of the restoring network as a multiple of the published one's."""
 
-_CPU = devices.Device("cpu", 0, "CPU")
+_CPU = devices.HOST
 _CLASSES = {"RetinaFace": DETECTION, "ParseNet": PARSING}
 
 

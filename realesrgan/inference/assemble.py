@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union
 from torch import nn
 
 from .. import devices
+from ..archs.structure import Structure
 from ..errors import DeviceError, InputError, notice
 from ..weights import loading as weights
 from . import tuned as profile
-from .memory import Structure
 from .precision import Networks, check_device
 
 if TYPE_CHECKING:

@@ -13,35 +13,36 @@ Results differ from the plain order of operations by rounding alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterator, Tuple
+from typing import Any, Iterator, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .stages import RESIDUAL, SLOPE, RRDBStages, convs
-from .winograd import Rows, Spectrum, Weights, is_plain
+from .stages import RESIDUAL, SLOPE, RRDBStages, Runtime, convs, is_plain
+from .winograd import Rows, Spectrum, Weights
 
-if TYPE_CHECKING:
-    from .network import TileNetwork
-
-__all__ = ["PlanarStages", "suits"]
+__all__ = ["PlanarStages", "fast_kernels", "suits"]
 
 _GROWING = 4  # convolutions of a dense block that add a plane; the fifth reads all and gives the block's output
 
 
-def suits(module: Any) -> bool:
-    """Whether an RRDBNet's channels fall into planes, and oneDNN is there with fast kernels for volumes of them.
+def suits(module: nn.Module, runtime: Runtime) -> bool:
+    """Whether it is an RRDBNet whose channels fall into planes, on a processor with fast kernels for them."""
+    structure = runtime.structure
+    if not runtime.device.capabilities.planes or runtime.compiled:
+        return False
+    if not structure.growth or not structure.depth or structure.features % structure.growth:
+        return False
+    return fast_kernels() and not runtime.half and all(map(is_plain, convs(module)))
+
+
+def fast_kernels() -> bool:
+    """Whether oneDNN is available with fast kernels for volumes.
 
     Measured with oneDNN 3.4 and 3.13: with AVX2 or AVX-512 they are as fast as those for pictures, without AVX2 they
     take twice as long.
     """
-    dense = [getattr(block, name) for block in module.body for name in ("rdb1", "rdb2", "rdb3")]
-    growing = {conv.out_channels for one in dense for conv in (one.conv1, one.conv2, one.conv3, one.conv4)}
-    if len(growing) != 1 or module.conv_first.out_channels % growing.pop():
-        return False
-    if not all(is_plain(conv) for conv in convs(module)):
-        return False
     processor = getattr(torch.backends, "cpu", None)
     fast = processor is not None and processor.get_cpu_capability().startswith("AVX")
     return bool(fast and torch.backends.mkldnn.is_available())
@@ -50,9 +51,9 @@ def suits(module: Any) -> bool:
 class PlanarStages(RRDBStages):
     """The stages of an RRDBNet for which :func:`suits` holds."""
 
-    def __init__(self, owner: TileNetwork) -> None:
-        super().__init__(owner)
-        self.growth = self.module.body[0].rdb1.conv1.out_channels
+    def __init__(self, module: nn.Module, runtime: Runtime) -> None:
+        super().__init__(module, runtime)
+        self.growth = runtime.structure.growth
         self._weights = Weights()
 
     def _body(self, first: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import Phrase, one_line
+from .stages import is_plain
 
-__all__ = ["SHAPES", "Convolution", "Picture", "Shape", "enlarging", "family", "is_plain", "on", "refusal"]
+__all__ = ["SHAPES", "Convolution", "Picture", "Shape", "enlarging", "family", "on", "refusal", "takes"]
 
 _LOWEST = (8, 0)
 """Compute capability from which matrix units take float16 as the kernels need it."""
@@ -98,12 +99,9 @@ def on(device: torch.device) -> ContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
-def is_plain(conv: nn.Module) -> bool:
-    """Whether it is a 3x3 convolution with a bias that keeps the size, and no other class, which may do more."""
-    if type(conv) is not nn.Conv2d or conv.bias is None:
-        return False
-    shape = (conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
-    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+def takes(conv: nn.Conv2d) -> bool:
+    """Whether the kernels compute what a convolution does."""
+    return is_plain(conv) and conv.bias is not None
 
 
 class Picture:

@@ -9,17 +9,15 @@ result of a layer. The residual connections are part of the last product.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .cuda_conv import SHAPES, Convolution, Picture, enlarging, family, is_plain, on
-from .stages import RESIDUAL, SLOPE, RRDBStages, convs
-
-if TYPE_CHECKING:
-    from .network import TileNetwork
+from ..archs.structure import Structure
+from .cuda_conv import SHAPES, Convolution, Picture, enlarging, family, on, takes
+from .stages import RESIDUAL, SLOPE, RRDBStages, Runtime, convs
 
 __all__ = ["CudaRRDBStages", "suits"]
 
@@ -32,14 +30,10 @@ _LAST = 16
 _SMALLEST_BAND, _LARGEST_BAND = 16, 64
 
 
-def suits(module: Any) -> bool:
-    """Whether an RRDBNet has the sizes that the kernels are made for: those of every published one."""
-    blocks = [getattr(block, name) for block in module.body for name in ("rdb1", "rdb2", "rdb3")]
-    dense = [(block.conv1, block.conv2, block.conv3, block.conv4, block.conv5) for block in blocks]
-    wanted = [(_FEATURES + n * _GROWTH, _GROWTH if n < 4 else _FEATURES) for n in range(5)]
-    if any([(conv.in_channels, conv.out_channels) for conv in block] != wanted for block in dense):
-        return False
-    return module.conv_last.out_channels == 3 and all(is_plain(conv) for conv in convs(module))
+def suits(module: nn.Module, structure: Structure) -> bool:
+    """Whether it is an RRDBNet of the sizes that the kernels are made for: those of every published one."""
+    sizes = (structure.features, structure.growth, structure.out_channels, structure.doublings)
+    return structure.last > 0 and sizes == (_FEATURES, _GROWTH, 3, 2) and all(map(takes, convs(module)))
 
 
 class _Dense(NamedTuple):
@@ -94,8 +88,8 @@ class _Packed:
 class CudaRRDBStages(RRDBStages):
     """The stages of an RRDBNet for which :func:`suits` holds, on a card for which the kernels are not refused."""
 
-    def __init__(self, owner: TileNetwork) -> None:
-        super().__init__(owner)
+    def __init__(self, module: nn.Module, runtime: Runtime) -> None:
+        super().__init__(module, runtime)
         self._state: Tuple[int, ...] = ()
         self._weights: Any = None
         self._free = 0
@@ -120,8 +114,9 @@ class CudaRRDBStages(RRDBStages):
 
     def _trunk(self, x: Tensor) -> Tensor:
         weights = self._packed()
-        if self.shrink > 1:
-            x = F.pixel_unshuffle(x, self.shrink)
+        shrink = self.runtime.structure.unshuffle
+        if shrink > 1:
+            x = F.pixel_unshuffle(x, shrink)
         height, width = x.shape[2:]
         block = weights.first.shape.block
         entering = x.new_zeros(1, height, width, -(-x.shape[1] // block) * block)
@@ -162,8 +157,8 @@ class CudaRRDBStages(RRDBStages):
             weights.last(high, last)
             return last.tensor.permute(0, 3, 1, 2)[:, :3]
 
-    def largest(self, height: int, width: int, widest: int) -> int:
-        return _PLANES * _FEATURES * (height // self.shrink) * (width // self.shrink)
+    def largest(self, height: int, width: int) -> int:
+        return _PLANES * _FEATURES * self.runtime.structure.pixels(height, width)
 
 
 class _Taking:

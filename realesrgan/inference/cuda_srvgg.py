@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Iterator, List, Tuple
+from typing import Any, Iterator, List, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from .cuda_conv import SHAPES, Convolution, Picture, family, is_plain, on
-from .stages import Band
+from ..archs.structure import Structure
+from .cuda_conv import SHAPES, Convolution, Picture, family, on, takes
+from .stages import Band, Runtime, Stages, convs
 from .tiling import Box
-
-if TYPE_CHECKING:
-    from .network import TileNetwork
 
 __all__ = ["CudaSequenceStages", "suits"]
 
@@ -21,18 +19,12 @@ _FEATURES = 64
 _COLUMNS = 512
 
 
-def suits(module: Any) -> bool:
-    """Whether it is a sequence of 3x3 convolutions with 64 channels and activations that the kernels have."""
-    layers = list(module.body)
-    scale = getattr(module, "upscale", 0)
-    if len(layers) < 3 or len(layers) % 2 == 0 or not isinstance(scale, int) or scale < 1:
+def suits(module: Any, structure: Structure) -> bool:
+    """Whether it is an SRVGGNetCompact with 64 channels and activations that the kernels have."""
+    sizes = (structure.features, structure.in_channels, structure.out_channels)
+    if structure.last or sizes != (_FEATURES, 3, 3) or 3 * structure.scale**2 > _FEATURES:
         return False
-    convolutions, activations = layers[::2], layers[1::2]
-    if not all(is_plain(conv) for conv in convolutions) or not all(map(_knows, activations)):
-        return False
-    sizes = [(conv.in_channels, conv.out_channels) for conv in convolutions]
-    wanted = [(3, _FEATURES), *[(_FEATURES, _FEATURES)] * (len(sizes) - 2), (_FEATURES, 3 * scale * scale)]
-    return sizes == wanted and 3 * scale * scale <= _FEATURES
+    return all(map(takes, convs(module))) and all(map(_knows, list(module.body)[1::2]))
 
 
 def _knows(layer: nn.Module) -> bool:
@@ -47,19 +39,18 @@ def _slope(layer: Any) -> Any:
     return layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
 
 
-class CudaSequenceStages:
+class CudaSequenceStages(Stages):
     """The layers of an SRVGGNet for which :func:`suits` holds."""
 
-    def __init__(self, owner: TileNetwork) -> None:
-        self.module: Any = owner.module
-        self.owner = owner
+    def __init__(self, module: nn.Module, runtime: Runtime) -> None:
+        super().__init__(module, runtime)
         self._state: Tuple[int, ...] = ()
         self._layers: List[Convolution] = []
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         with torch.no_grad(), on(x.device):
             features = self._features(x)
-        height = self.owner.slice_rows(keep.height * scale, scale)
+        height = self.runtime.slice_rows(keep.height * scale, scale)
         rows = max(1, height // scale)
         for start in range(keep.y0, keep.y1, rows):
             stop = min(start + rows, keep.y1)
@@ -67,8 +58,7 @@ class CudaSequenceStages:
                 values = self._enlarged(features, x, start, stop, keep, scale)
             yield Band((start - keep.y0) * scale, values)
 
-    def largest(self, height: int, width: int, widest: int) -> int:
-        """Values of the largest tensor of a tile."""
+    def largest(self, height: int, width: int) -> int:
         return 2 * _FEATURES * height * width
 
     def _packed(self) -> List[Convolution]:

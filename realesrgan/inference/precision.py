@@ -171,8 +171,7 @@ class Networks:
     def reference(self) -> Tensor:
         """The test texture's result on the CPU in FP32."""
         if self._expected is None:
-            cpu = devices.Device("cpu", 0, "cpu")
-            self._expected = _run(TileNetwork(self.module, cpu), sample_texture(), self.scale)
+            self._expected = _run(TileNetwork(self.module, devices.HOST), sample_texture(), self.scale)
         return self._expected
 
     def choose(self, wish: Optional[bool]) -> None:

@@ -10,23 +10,34 @@ looking at neighbours.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Optional
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import devices
+from ..archs.structure import HALO, Structure
 from .tiling import Box
 
-if TYPE_CHECKING:
-    from .network import TileNetwork
-
-__all__ = ["RESIDUAL", "SLOPE", "Band", "RRDBStages", "SequenceStages", "convs", "is_rrdbnet", "is_sequence", "sliced"]
+__all__ = [
+    "RESIDUAL",
+    "SLOPE",
+    "Band",
+    "RRDBStages",
+    "Runtime",
+    "SequenceStages",
+    "Stages",
+    "convs",
+    "is_apart",
+    "is_plain",
+    "is_unchanged",
+    "sliced",
+]
 
 SLOPE = 0.2  # of every leaky ReLU of an RRDBNet
 RESIDUAL = 0.2  # what a block adds to its input is scaled by this
-_RRDB_PARTS = ("conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
-_HALO = 2
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 @dataclass(frozen=True)
@@ -42,16 +53,119 @@ class Band:
     values: Tensor
 
 
-def is_rrdbnet(module: nn.Module) -> bool:
-    if not all(hasattr(module, part) for part in _RRDB_PARTS):
+@dataclass(frozen=True)
+class Runtime:
+    """How a network runs: all that its stages need to know beside its module.
+
+    Attributes:
+        device: Where.
+        structure: Of the network.
+        half: In FP16.
+        compiled: Its parts go through torch.compile.
+        rows: Rows of the feature map in a band of the last stage; None takes the device's own.
+    """
+
+    device: devices.Device
+    structure: Structure
+    half: bool = False
+    compiled: bool = False
+    rows: Optional[int] = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float16 if self.half else torch.float32
+
+    @property
+    def band_rows(self) -> int:
+        return self.rows or self.device.capabilities.band_rows
+
+    def compile(self, function: Any) -> Any:
+        """A part of the network as it is run."""
+        if not self.compiled:
+            return function
+        # For any size from the start, so that neither the tiles at the edges nor the next picture wait for the
+        # compiler; rounding to FP16 wherever the uncompiled network rounds, so that the result is the same.
+        return torch.compile(function, dynamic=True, options={"emulate_precision_casts": True})
+
+    def slice_rows(self, height: int, scale: int) -> int:
+        """Rows of a finished result of ``height`` rows that are quantised at once: few, since rounding copies them.
+
+        Where copies to the host overlap with work, a quarter is small enough, and there is less to launch.
+        """
+        rows = self.band_rows * scale
+        return max(rows, -(-height // 4)) if self.device.capabilities.asynchronous else rows
+
+    def contiguous(self, x: Tensor) -> Tensor:
+        """A copy of a part of a tensor, in the layout in which the device computes."""
+        layout = torch.channels_last if self.device.capabilities.channels_last else torch.contiguous_format
+        return x.contiguous(memory_format=layout)
+
+
+class Stages:
+    """A network taken apart.
+
+    Args:
+        module: The network, on the device in its precision. It is not changed.
+        runtime: How it runs.
+    """
+
+    def __init__(self, module: nn.Module, runtime: Runtime) -> None:
+        self.module: Any = module
+        self.runtime = runtime
+        self._queued = 0
+
+    @property
+    def band_rows(self) -> int:
+        """Rows of the feature map in a band of the last stage."""
+        return self.runtime.band_rows
+
+    def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
+        """See :meth:`realesrgan.inference.network.TileNetwork.bands`."""
+        raise NotImplementedError
+
+    def largest(self, height: int, width: int) -> int:
+        """Values of the largest tensor of a tile of ``height`` x ``width`` pixels."""
+        return self.runtime.structure.largest(height, width, self.band_rows)
+
+    def pause(self, flops: int) -> None:
+        """Count work that was queued, and wait for it where the backend must not be kept busy for long."""
+        limit = self.runtime.device.capabilities.drain_flops
+        if not limit:
+            return
+        self._queued += flops
+        if self._queued >= limit:
+            devices.synchronize(self.runtime.device)
+            self._queued = 0
+
+
+def is_unchanged(module: nn.Module) -> bool:
+    """Whether a module computes what its class was written to compute.
+
+    It does not where ``forward`` was overridden in a subclass or replaced, on a class or on an object, or where a hook
+    was added.
+    """
+    if "forward" in vars(module) or any(getattr(module, hooks, None) for hooks in _HOOKS):
         return False
-    first = getattr(module, "conv_first")  # noqa: B009
-    return getattr(first, "in_channels", None) in (3, 12, 48)
+    defining = [one for one in type(module).__mro__ if "forward" in vars(one) and one is not nn.Module]
+    names = [getattr(vars(one)["forward"], "__qualname__", "") for one in defining]
+    return len(defining) < 2 and names == [f"{one.__qualname__}.forward" for one in defining]
 
 
-def is_sequence(module: nn.Module) -> bool:
-    """Whether it is a plain sequence with a pixel-shuffle at its end, as SRVGGNetCompact is."""
-    return isinstance(getattr(module, "body", None), nn.ModuleList) and hasattr(module, "upsampler")
+def is_plain(conv: nn.Module) -> bool:
+    """Whether it is a 3x3 convolution that keeps the size, and no other class or one with a hook, which may do more."""
+    if type(conv) is not nn.Conv2d or not is_unchanged(conv):
+        return False
+    shape = (conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
+    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+
+
+def convs(module: nn.Module) -> Iterator[nn.Conv2d]:
+    return (part for part in module.modules() if isinstance(part, nn.Conv2d))
+
+
+def is_apart(module: nn.Module) -> bool:
+    """Whether a network may be taken apart: all of its parts are unchanged but for convolutions, which are called."""
+    return all(is_unchanged(part) for part in module.modules() if not isinstance(part, nn.Conv2d))
 
 
 def sliced(result: Tensor, rows: int) -> Iterator[Band]:
@@ -59,38 +173,25 @@ def sliced(result: Tensor, rows: int) -> Iterator[Band]:
         yield Band(row, result[:, :, row : row + rows])
 
 
-def convs(module: nn.Module) -> Iterator[nn.Conv2d]:
-    return (part for part in module.modules() if isinstance(part, nn.Conv2d))
-
-
-class RRDBStages:
+class RRDBStages(Stages):
     """The trunk of an RRDBNet, and its last stage in bands."""
 
-    def __init__(self, owner: TileNetwork) -> None:
-        module: Any = owner.module
-        self.module = module
-        self.owner = owner
-        self.shrink = {3: 1, 12: 2, 48: 4}[module.conv_first.in_channels]
-        self.block: Callable[[Any, Tensor], Tensor] = owner.compile(_rrdb)
-        self.last: Callable[[Tensor], Tensor] = owner.compile(self._last)
-        self.channels_last = owner.device.capabilities.channels_last
-
-    @property
-    def band_rows(self) -> int:
-        """Rows of the feature map in a band of the last stage."""
-        return self.owner.band_rows
+    def __init__(self, module: nn.Module, runtime: Runtime) -> None:
+        super().__init__(module, runtime)
+        self.block: Callable[[Any, Tensor], Tensor] = runtime.compile(_rrdb)
+        self.last: Callable[[Tensor], Tensor] = runtime.compile(self._last)
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         features = self.trunk(x)
-        shrink = self.shrink
+        shrink = self.runtime.structure.unshuffle
         height, width = features.shape[2:]
         # Only what is kept, rounded outwards to whole pixels of the feature map, goes through the last stage.
         top, bottom = keep.y0 // shrink, -(-keep.y1 // shrink)
-        left, right = max(keep.x0 // shrink - _HALO, 0), min(-(-keep.x1 // shrink) + _HALO, width)
+        left, right = max(keep.x0 // shrink - HALO, 0), min(-(-keep.x1 // shrink) + HALO, width)
         rows = self.band_rows
         for start in range(top, bottom, rows):
             stop = min(start + rows, bottom)
-            first, last = max(start - _HALO, 0), min(stop + _HALO, height)
+            first, last = max(start - HALO, 0), min(stop + HALO, height)
             with torch.no_grad():
                 out = self.last(self._cropped(features, first, last, left, right))
             y0, y1 = max(start * shrink, keep.y0), min(stop * shrink, keep.y1)
@@ -99,20 +200,14 @@ class RRDBStages:
             out = out[:, :, upper : upper + (y1 - y0) * scale, inner : inner + keep.width * scale]
             yield Band((y0 - keep.y0) * scale, out)
 
-    def largest(self, height: int, width: int, widest: int) -> int:
-        """Values of the largest tensor of a tile: in the trunk, or in a band at four times the size."""
-        height, width = height // self.shrink, width // self.shrink
-        band = 16 * (min(self.owner.band_rows, height) + 2 * _HALO) * width * self.module.conv_hr.out_channels
-        return max(widest * height * width, band)
-
     def _cropped(self, features: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
-        cropped = features[:, :, y0:y1, x0:x1]
-        return cropped.contiguous(memory_format=torch.channels_last) if self.channels_last else cropped.contiguous()
+        return self.runtime.contiguous(features[:, :, y0:y1, x0:x1])
 
     @torch.no_grad()
     def trunk(self, x: Tensor) -> Tensor:
-        if self.shrink > 1:
-            x = F.pixel_unshuffle(x, self.shrink)
+        """The feature map: 1xCxHxW for a picture, unshuffled by the network's factor."""
+        if self.runtime.structure.unshuffle > 1:
+            x = F.pixel_unshuffle(x, self.runtime.structure.unshuffle)
         first = self.module.conv_first(x)
         out = self.module.conv_body(self._body(first))
         out += first
@@ -122,50 +217,47 @@ class RRDBStages:
         out = first
         for block in self.module.body:
             out = self.block(block, out)
-            self.owner.pause(_block_flops(block, out), out)
+            self.pause(_block_flops(block, out))
         return out
 
     def _last(self, features: Tensor) -> Tensor:
-        module = self.module
-        out = self._enlarged(module.conv_up2, self._enlarged(module.conv_up1, features))
-        return module.conv_last(_activated(module.conv_hr(out)))
+        out = features
+        for number in range(self.runtime.structure.doublings):
+            out = self._enlarged(getattr(self.module, f"conv_up{number + 1}"), out)
+        return self.module.conv_last(_activated(self.module.conv_hr(out)))
 
     def _enlarged(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         return _activated(conv(F.interpolate(x, scale_factor=2, mode="nearest")))
 
 
-class SequenceStages:
+class SequenceStages(Stages):
     """The body of an SRVGGNet layer by layer, and its enlargement in bands."""
 
-    def __init__(self, owner: TileNetwork) -> None:
-        self.module: Any = owner.module
-        self.owner = owner
-        self.body: Callable[[Tensor], Tensor] = owner.compile(self._body)
+    def __init__(self, module: nn.Module, runtime: Runtime) -> None:
+        super().__init__(module, runtime)
+        self.body: Callable[[Tensor], Tensor] = runtime.compile(self._body)
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         with torch.no_grad():
             features = self.body(x)
-        for start in range(keep.y0, keep.y1, self.owner.band_rows):
-            stop = min(start + self.owner.band_rows, keep.y1)
+        rows = self.band_rows
+        for start in range(keep.y0, keep.y1, rows):
+            stop = min(start + rows, keep.y1)
             with torch.no_grad():
                 part = features[:, :, start:stop, keep.x0 : keep.x1].contiguous()
                 base = x[:, :, start:stop, keep.x0 : keep.x1].contiguous()
                 out = self.module.upsampler(part)
-                out = out + F.interpolate(base, scale_factor=self.module.upscale, mode="nearest")
+                out = out + F.interpolate(base, scale_factor=self.runtime.structure.scale, mode="nearest")
             yield Band((start - keep.y0) * scale, out)
-
-    def largest(self, height: int, width: int, widest: int) -> int:
-        """Values of the largest tensor of a tile."""
-        return widest * height * width
 
     def _body(self, x: Tensor) -> Tensor:
         for layer in self.module.body:
-            if isinstance(layer, nn.PReLU) and not self.owner.device.capabilities.multi_prelu:
+            if isinstance(layer, nn.PReLU) and not self.runtime.device.capabilities.multi_prelu:
                 x = _prelu(x, layer.weight)
             else:
                 x = layer(x)
             if isinstance(layer, nn.Conv2d):
-                self.owner.pause(_conv_flops(layer, x), x)
+                self.pause(_conv_flops(layer, x))
         return x
 
 

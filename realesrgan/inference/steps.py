@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..archs.structure import Structure
 from ..errors import InputError
 from . import engine
 from .arrays import Plane
-from .memory import Structure
 from .precision import Networks
 from .tiling import Box, Canvas
 
@@ -72,6 +72,6 @@ class Steps:
         height, width = pixels.shape[:2]
         factor = self._networks.scale
         out = np.empty((height * factor, width * factor, 3), np.float32)
-        canvas = Canvas(height, width, 0, self._structure.shrink)
+        canvas = Canvas(height, width, 0, self._structure.multiple)
         engine.run(self._networks, engine.Job(Plane(pixels, 1.0), canvas, factor, tile, self.tile_pad), out)
         self.output = torch.from_numpy(np.ascontiguousarray(out[:, :, ::-1].transpose(2, 0, 1)[None]))

@@ -20,8 +20,8 @@ from ..files import atomic
 from ..weights import folders as places
 
 if TYPE_CHECKING:
+    from ..archs.structure import Structure
     from ..devices import Device
-    from .memory import Structure
 
 __all__ = ["VARIABLE", "Choice", "Entry", "forget", "location", "lookup", "say_used", "store", "structure_key"]
 
@@ -74,7 +74,7 @@ def location() -> Optional[Path]:
 def structure_key(structure: Structure) -> str:
     """A few words by which networks of equal cost are known, for example ``rrdbnet x4 /1 64+32 16697987``."""
     features = f"{structure.features}+{structure.growth}"
-    return f"{structure.kind} x{structure.scale} /{structure.shrink} {features} {structure.weights}"
+    return f"{structure.family} x{structure.scale} /{structure.unshuffle} {features} {structure.weights}"
 
 
 def torch_version() -> str:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import devices
+from ..archs import structure
 from ..errors import InputError
 from ..weights import loading as weights
 from . import arrays as image
 from . import assemble, engine, memory
 from . import tuned as profiles
 from .arrays import Picture, Plane
-from .network import scale_of
 from .slowdown import Pace
 from .steps import Steps
 from .tiling import Canvas
@@ -116,7 +116,7 @@ class RealESRGANer(Steps):
         module, self.model_name, self.weights_source, self.weights_sha256 = assemble.network(
             model_path, dni_weight, model, weights_from=weights_from, trust=trust_weights, progress=progress
         )
-        own = scale_of(module) or scale
+        own = structure.enlargement(module) or scale
         if own != scale:
             raise InputError(
                 f"scale is {scale}, but the network of {self.model_name} enlarges by {own}: pass scale={own}, and "
@@ -126,9 +126,9 @@ class RealESRGANer(Steps):
                 network=own,
             )
         self._network_scale = own
-        self._structure = memory.structure_of(module, own)
+        self._structure = structure.of(module, own)
         self._limit: Optional[int] = None
-        self.tile_pad = memory.default_pad(self._structure) if tile_pad is None else tile_pad
+        self.tile_pad = self._structure.default_pad if tile_pad is None else tile_pad
         self._networks, self._choice = assemble.on_device(
             module, self._structure, device, gpu_id, half, compiled=compile, tuned=profile and not compile
         )
@@ -254,7 +254,7 @@ class RealESRGANer(Steps):
 
     def _multiple(self) -> int:
         """``mod_scale`` as set by a script, raised to what the network needs as well."""
-        wanted, needed = self.mod_scale or 1, self._structure.shrink
+        wanted, needed = self.mod_scale or 1, self._structure.multiple
         return wanted * needed // math.gcd(wanted, needed)
 
     def _choose_tile(self, canvas: Canvas) -> int:

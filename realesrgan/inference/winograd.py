@@ -17,7 +17,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Part", "Rows", "Spectrum", "Weights", "is_plain"]
+__all__ = ["Part", "Rows", "Spectrum", "Weights"]
 
 _STEP = 4  # rows of a result that come out together
 _POINTS = 6  # products that they need
@@ -30,14 +30,6 @@ _WEIGHTS = (
     (0, 0, 1),
 )
 _PIXELS = 8192  # of one product that are computed at once, so that what lies between stays in the cache
-
-
-def is_plain(conv: nn.Module) -> bool:
-    """Whether it is a 3x3 convolution in FP32 that keeps the size, and no other class, which may do more than that."""
-    if type(conv) is not nn.Conv2d or conv.weight.dtype != torch.float32:
-        return False
-    shape = (conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
-    return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
 
 
 class Part(NamedTuple):

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from realesrgan import RealESRGANer, devices
+from realesrgan.archs import structure
 from realesrgan.batch.monitor import Monitor
 from realesrgan.cli import messages
 from realesrgan.cli.options import model_name
@@ -210,7 +211,7 @@ class Bench:
         self._weights_from = weights_from
         self._upsampler: Optional[RealESRGANer] = None
         self.module, self.source = network(model, weights_from)
-        self.structure = memory.structure_of(self.module, self.scale)
+        self.structure = structure.of(self.module, self.scale)
 
     def refusal(self) -> str:
         """Why this precision cannot be timed here; empty if it can."""
@@ -228,25 +229,25 @@ class Bench:
             if side == _PROBES[0] or not devices.is_host(self.device):
                 upsampler.enhance(picture)  # what happens once, such as a choice of algorithms, does not count
             seconds = _timed(upsampler, picture)
-            rate = memory.flops(self.structure, side, side) / seconds
+            rate = self.structure.flops(side, side) / seconds
             if seconds > _BELIEVED:
                 break
         return rate
 
     def work(self, cell: Cell) -> int:
         """Floating-point operations of one run, those for padding included."""
-        pad = memory.default_pad(self.structure) if cell.pad is None else cell.pad
+        pad = self.structure.default_pad if cell.pad is None else cell.pad
         side = cell.tile
         if side is None:
             half, device = self.half, self.device
             side = memory.choose_tile(self.structure, cell.height, cell.width, pad, half=half, device=device)
-        canvas = tiling.Canvas(cell.height, cell.width, 0, self.structure.shrink)
+        canvas = tiling.Canvas(cell.height, cell.width, 0, self.structure.multiple)
         tiles = tiling.plan(canvas, side, pad)
-        return sum(memory.flops(self.structure, tile.read.height, tile.read.width) for tile in tiles)
+        return sum(self.structure.flops(tile.read.height, tile.read.width) for tile in tiles)
 
     def run(self, cell: Cell, warmup: int, repeats: int) -> Result:
         """Time a cell. What goes wrong stands in the result; only Ctrl-C comes through."""
-        result = Result(cell, self.source, tflop=memory.flops(self.structure, cell.height, cell.width) / 1e12)
+        result = Result(cell, self.source, tflop=self.structure.flops(cell.height, cell.width) / 1e12)
         try:
             refusal = self.refusal() or self._no_room(cell)
             if refusal:
@@ -269,7 +270,7 @@ class Bench:
     def _measure(self, cell: Cell, result: Result, warmup: int, repeats: int) -> Result:
         upsampler = self._ready()
         upsampler.tile_size = 0 if cell.tile is None else cell.tile or max(cell.width, cell.height)
-        upsampler.tile_pad = memory.default_pad(self.structure) if cell.pad is None else cell.pad
+        upsampler.tile_pad = self.structure.default_pad if cell.pad is None else cell.pad
         picture = textured(cell.width, cell.height)
         splits = 0
         first: Optional[float] = None
@@ -431,7 +432,7 @@ class Benchmark:
         sizes = self.options.resolutions
         if sizes is None:
             share = _QUICK / len(self.benches) / len(tiles) / (self.options.warmup + self.options.repeats)
-            fitting = [size for size in QUICK_SIZES if rate and memory.flops(bench.structure, *size) / rate < share]
+            fitting = [size for size in QUICK_SIZES if rate and bench.structure.flops(*size) / rate < share]
             sizes = tuple((fitting or QUICK_SIZES[-1:])[:1])
         return [Cell(bench.model, bench.half, width, height, tile, pad) for width, height in sizes for tile in tiles]
 

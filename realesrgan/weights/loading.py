@@ -178,7 +178,7 @@ def assign(weights: Weights, network: nn.Module) -> None:
     extra = sorted(given.keys() - own.keys())
     shaped = [key for key in own if key not in missing and own[key].shape != given[key].shape]
     if missing or extra or shaped:
-        found = weights.spec.describe_network() if weights.spec else f"{len(weights.state_dict)} parameters"
+        found = weights.spec.network.describe() if weights.spec else f"{len(weights.state_dict)} parameters"
         first = (missing or extra or shaped)[0]
         raise WeightsError(
             f"{weights.path} does not fit the network {type(network).__name__}: {len(missing)} parameters are "
@@ -303,16 +303,16 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> We
     by_hash = next((spec for spec in zoo.MODELS.values() if spec.sha256 == content.sha256), None)
     wanted = official or by_hash
     spec, state = _recognised(content.state_dict, name)
-    if wanted is not None and (spec is None or spec.structure != wanted.structure):
+    if wanted is not None and (spec is None or spec.network != wanted.network):
         count = len(state)
         unknown = Phrase("network.unknown", f"{count} parameters of no network known here", count=count)
-        found = spec.describe_network() if spec else unknown
+        found = spec.network.describe() if spec else unknown
         raise WeightsError(
-            f"{path} holds another network than {wanted.name}: {wanted.describe_network()} is expected, {found} is "
+            f"{path} holds another network than {wanted.name}: {wanted.network.describe()} is expected, {found} is "
             "found. Rename it, or give its path (--model_path).",
             code="weights.network",
             path=str(path),
-            expected=wanted.describe_network(),
+            expected=wanted.network.describe(),
             found=found,
         )
     if spec is not None:

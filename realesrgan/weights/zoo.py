@@ -5,18 +5,18 @@ Importing this module does not import torch: the command line builds its choices
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
-from realesrgan.archs.structure import RRDBNET_UNSHUFFLE, rrdbnet_context, srvgg_context
+from realesrgan.archs import structure as structures
+from realesrgan.archs.structure import Structure, rrdbnet, srvgg
 from realesrgan.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["MODELS", "ModelSpec", "NcnnFile", "build", "get", "names", "parameter_shapes", "recognise"]
+__all__ = ["MODELS", "ModelSpec", "NcnnFile", "build", "construct", "get", "names", "parameter_shapes", "recognise"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class ModelSpec:
     """One model: its network and, if it is an official one, where its weights are.
 
     Attributes:
-        arch: ``'rrdbnet'`` or ``'srvgg'``.
-        num_block: RRDB blocks (rrdbnet only).
-        num_conv: Inner convolutions (srvgg only).
+        network: What its network is.
         release: Path of the weights below the release's base URL, or empty.
         size: Bytes of that file, if known.
         sha256: Lower-case hexadecimal SHA-256 of that file, or empty.
@@ -44,14 +42,7 @@ class ModelSpec:
     """
 
     name: str
-    arch: str
-    scale: int
-    num_in_ch: int = 3
-    num_out_ch: int = 3
-    num_feat: int = 64
-    num_block: int = 0
-    num_grow_ch: int = 32
-    num_conv: int = 0
+    network: Structure
     release: str = ""
     size: Optional[int] = None
     sha256: str = ""
@@ -61,39 +52,20 @@ class ModelSpec:
     description: str = ""
 
     @property
-    def multiple(self) -> int:
-        """Height and width of an input must be multiples of this."""
-        return RRDBNET_UNSHUFFLE[self.scale] if self.arch == "rrdbnet" else 1
-
-    @property
-    def context(self) -> int:
-        """Input pixels on either side that an output pixel depends on, exactly."""
-        return rrdbnet_context(self.scale, self.num_block) if self.arch == "rrdbnet" else srvgg_context(self.num_conv)
+    def scale(self) -> int:
+        """Whole factor of enlargement."""
+        return self.network.scale
 
     @property
     def file_name(self) -> str:
         """Name of the official file, or empty."""
         return self.release.rpartition("/")[2]
 
-    @property
-    def structure(self) -> Tuple[object, ...]:
-        """What two models must share to take each other's state dict."""
-        shape = (self.num_block, self.num_grow_ch) if self.arch == "rrdbnet" else (self.num_conv,)
-        return (self.arch, self.scale, self.num_in_ch, self.num_out_ch, self.num_feat, *shape)
-
-    def describe_network(self) -> str:
-        """A few words that tell this network from others, for messages."""
-        if self.arch == "rrdbnet":
-            return f"RRDBNet, scale {self.scale}, {self.num_block} blocks, {self.num_feat} features"
-        return f"SRVGGNetCompact, scale {self.scale}, {self.num_conv} convolutions, {self.num_feat} features"
-
 
 _SPECS = (
     ModelSpec(
         name="RealESRGAN_x4plus",
-        arch="rrdbnet",
-        scale=4,
-        num_block=23,
+        network=rrdbnet(4, num_block=23),
         release="v0.1.0/RealESRGAN_x4plus.pth",
         size=67040989,
         sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
@@ -104,9 +76,7 @@ _SPECS = (
     ),
     ModelSpec(
         name="RealESRNet_x4plus",
-        arch="rrdbnet",
-        scale=4,
-        num_block=23,
+        network=rrdbnet(4, num_block=23),
         release="v0.1.1/RealESRNet_x4plus.pth",
         size=67040989,
         sha256="a820b9bde89a874d7599d545567308ce6c128fc8754a53208eda016d40aa81df",
@@ -114,9 +84,7 @@ _SPECS = (
     ),
     ModelSpec(
         name="RealESRGAN_x4plus_anime_6B",
-        arch="rrdbnet",
-        scale=4,
-        num_block=6,
+        network=rrdbnet(4, num_block=6),
         release="v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth",
         size=17938799,
         sha256="f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
@@ -127,18 +95,14 @@ _SPECS = (
     ),
     ModelSpec(
         name="RealESRGAN_x2plus",
-        arch="rrdbnet",
-        scale=2,
-        num_block=23,
+        network=rrdbnet(2, num_block=23),
         release="v0.2.1/RealESRGAN_x2plus.pth",
         sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
         description="photographs, twice the size; a quarter of the work of x4plus",
     ),
     ModelSpec(
         name="realesr-animevideov3",
-        arch="srvgg",
-        scale=4,
-        num_conv=16,
+        network=srvgg(4, num_conv=16),
         release="v0.2.5.0/realesr-animevideov3.pth",
         size=2504012,
         sha256="b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
@@ -149,9 +113,7 @@ _SPECS = (
     ),
     ModelSpec(
         name="realesr-general-x4v3",
-        arch="srvgg",
-        scale=4,
-        num_conv=32,
+        network=srvgg(4, num_conv=32),
         release="v0.2.5.0/realesr-general-x4v3.pth",
         size=4885111,
         sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
@@ -160,9 +122,7 @@ _SPECS = (
     ),
     ModelSpec(
         name="realesr-general-wdn-x4v3",
-        arch="srvgg",
-        scale=4,
-        num_conv=32,
+        network=srvgg(4, num_conv=32),
         release="v0.2.5.0/realesr-general-wdn-x4v3.pth",
         sha256="1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
         listed=False,
@@ -205,35 +165,35 @@ def build(spec: ModelSpec, state_dict: Optional[Mapping[str, Tensor]] = None) ->
     import torch
 
     if state_dict is None:
-        return _construct(spec).eval()
+        return construct(spec).eval()
     with torch.device("meta"):  # no time and no memory for a random start that is replaced at once
-        network = _construct(spec)
+        network = construct(spec)
     network.load_state_dict(dict(state_dict), strict=True, assign=True)
     return network.eval()
 
 
-def _construct(spec: ModelSpec) -> nn.Module:
-    if spec.arch == "rrdbnet":
-        from realesrgan.archs.rrdbnet_arch import RRDBNet
+def construct(spec: ModelSpec) -> nn.Module:
+    """The network of ``spec`` with random weights, on torch's default device.
 
-        return RRDBNet(spec.num_in_ch, spec.num_out_ch, spec.scale, spec.num_feat, spec.num_block, spec.num_grow_ch)
-    if spec.arch == "srvgg":
-        from realesrgan.archs.srvgg_arch import SRVGGNetCompact
-
-        return SRVGGNetCompact(
-            spec.num_in_ch, spec.num_out_ch, spec.num_feat, spec.num_conv, spec.scale, act_type="prelu"
+    Raises:
+        InputError: It is of no family that this package has.
+    """
+    row = structures.FAMILIES.get(spec.network.family)
+    if row is None:
+        known = ", ".join(structures.FAMILIES)
+        raise InputError(
+            f"There is no network family {spec.network.family!r}; known are {known}.",
+            code="model.arch",
+            family=spec.network.family,
+            known=known,
         )
-    raise InputError(
-        f"A ModelSpec has arch 'rrdbnet' or 'srvgg', not {spec.arch!r}.", code="model.arch", arch=spec.arch
-    )
+    module: nn.Module = row.make(spec.network)
+    return module
 
 
 def parameter_shapes(spec: ModelSpec) -> Dict[str, Tuple[int, ...]]:
     """Name -> shape of every parameter of the network, in forward order."""
-    import torch
-
-    with torch.device("meta"):
-        return {name: tuple(value.shape) for name, value in _construct(spec).state_dict().items()}
+    return spec.network.shapes()
 
 
 def recognise(state_dict: Mapping[str, Any], name: str = "") -> Optional[ModelSpec]:
@@ -246,48 +206,5 @@ def recognise(state_dict: Mapping[str, Any], name: str = "") -> Optional[ModelSp
     An SRVGGNetCompact without PReLU is not recognised: its checkpoint does not tell which activation it was trained
     with. Input and output channels are taken to be 3 or, where the shapes say otherwise, equal.
     """
-    shapes = {key: tuple(value.shape) for key, value in state_dict.items() if hasattr(value, "shape")}
-    try:
-        spec = _guess_rrdbnet(shapes) if "conv_first.weight" in shapes else _guess_srvgg(shapes)
-    except (KeyError, ValueError, IndexError, ZeroDivisionError):
-        return None
-    if spec is None or parameter_shapes(spec) != shapes:
-        return None
-    return replace(spec, name=name or spec.describe_network())
-
-
-def _guess_rrdbnet(shapes: Mapping[str, Tuple[int, ...]]) -> Optional[ModelSpec]:
-    num_feat, folded = shapes["conv_first.weight"][:2]
-    num_out_ch = shapes["conv_last.weight"][0]
-    unshuffle = {num_out_ch * factor**2: scale for scale, factor in RRDBNET_UNSHUFFLE.items()}
-    if folded not in unshuffle:
-        return None
-    blocks = {int(match.group(1)) for match in map(re.compile(r"body\.(\d+)\.rdb1\.").match, shapes) if match}
-    grow = shapes["body.0.rdb1.conv1.weight"][0] if blocks else 32
-    return ModelSpec(
-        name="",
-        arch="rrdbnet",
-        scale=unshuffle[folded],
-        num_in_ch=num_out_ch,
-        num_out_ch=num_out_ch,
-        num_feat=num_feat,
-        num_block=len(blocks),
-        num_grow_ch=grow,
-    )
-
-
-def _guess_srvgg(shapes: Mapping[str, Tuple[int, ...]]) -> Optional[ModelSpec]:
-    num_feat, num_in_ch = shapes["body.0.weight"][:2]
-    last = max(int(key.split(".")[1]) for key in shapes)  # body.0, body.1, ... body.<last>
-    if last < 2 or last % 2 or last > len(shapes):
-        return None
-    upscale = round((shapes[f"body.{last}.weight"][0] / num_in_ch) ** 0.5)
-    return ModelSpec(
-        name="",
-        arch="srvgg",
-        scale=upscale,
-        num_in_ch=num_in_ch,
-        num_out_ch=num_in_ch,
-        num_feat=num_feat,
-        num_conv=last // 2 - 1,
-    )
+    found = structures.read({key: tuple(value.shape) for key, value in state_dict.items() if hasattr(value, "shape")})
+    return None if found is None else ModelSpec(name or found.describe(), found)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
-from realesrgan.archs.structure import rrdbnet_context, srvgg_context
+from realesrgan.archs.structure import of, rrdbnet, srvgg
 
 
 def positive(network: nn.Module) -> nn.Module:
@@ -44,10 +44,10 @@ def reach(network: nn.Module, length: int, scale: int, axis: int) -> int:
 
 
 @pytest.mark.parametrize("axis", [2, 3])
-@pytest.mark.parametrize("scale", [4, 2, 1])
+@pytest.mark.parametrize(("scale", "unshuffle"), [(4, None), (2, None), (1, None), (1, 1), (2, 1), (8, 1)])
 @pytest.mark.parametrize("blocks", [0, 1])
-def test_rrdbnet_context_is_exact(scale: int, blocks: int, axis: int) -> None:
-    network = RRDBNet(3, 3, scale, num_feat=2, num_block=blocks, num_grow_ch=1).double()
+def test_rrdbnet_context_is_exact(scale: int, unshuffle: Any, blocks: int, axis: int) -> None:
+    network = RRDBNet(3, 3, scale, num_feat=2, num_block=blocks, num_grow_ch=1, unshuffle=unshuffle).double()
     length = 8 * (-(-(2 * network.context + 40) // 8))
     assert reach(positive(network), length, scale, axis) == network.context
 
@@ -60,11 +60,37 @@ def test_srvgg_context_is_exact(inner: int, upscale: int, axis: int) -> None:
 
 
 def test_contexts_of_the_real_networks() -> None:
-    assert rrdbnet_context(4, 23) == 349
-    assert rrdbnet_context(4, 6) == 94
-    assert rrdbnet_context(2, 23) == 2 * 349
-    assert srvgg_context(16) == 18
-    assert srvgg_context(32) == 34
+    assert rrdbnet(4, num_block=23).context == 349
+    assert rrdbnet(4, num_block=6).context == 94
+    assert rrdbnet(2, num_block=23).context == 2 * 349
+    assert srvgg(4, num_conv=16).context == 18
+    assert srvgg(4, num_conv=32).context == 34
+
+
+@pytest.mark.parametrize(("scale", "unshuffle"), [(4, 1), (2, 2), (1, 4), (1, 1), (2, 1), (8, 1), (2, 4)])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_an_rrdbnet_is_read_from_its_shapes(scale: int, unshuffle: int, channels: int) -> None:
+    network = RRDBNet(channels, channels, scale, 4, 1, 2, unshuffle)
+    found = of(network, 0)
+    assert found == rrdbnet(scale, channels, channels, 4, 1, 2, unshuffle)
+    assert found.weights == sum(parameter.numel() for parameter in network.parameters())
+    side = 4 * unshuffle
+    assert network(torch.zeros(1, channels, side, side)).shape[2:] == (side * scale, side * scale)
+    again = found.row.make(found)
+    again.load_state_dict(network.state_dict(), strict=True)
+
+
+@pytest.mark.parametrize("activation", ["prelu", "relu", "leakyrelu"])
+def test_an_srvgg_is_read_whatever_its_activation(activation: str) -> None:
+    assert of(SRVGGNetCompact(3, 3, 4, 2, 3, activation), 0) == srvgg(3, num_feat=4, num_conv=2)
+
+
+def test_another_network_says_what_its_convolutions_and_attributes_tell() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 3, 3))
+    network.multiple = 8  # type: ignore[assignment]
+    found = of(network, 2)
+    assert (found.family, found.scale, found.multiple, found.unshuffle, found.context) == ("other", 2, 8, 1, 2)
+    assert found.flops(10, 10) == 2 * 100 * 2 * 6 * 3 * 9
 
 
 @pytest.mark.parametrize(("scale", "multiple"), [(4, 1), (2, 2), (1, 4)])

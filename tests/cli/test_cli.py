@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from realesrgan.archs import structure
 from realesrgan.cli import commands as cli
 from realesrgan.cli import console as cli_console
 from realesrgan.cli import options as cli_options
@@ -509,7 +510,7 @@ def test_own_weights_of_another_scale(tmp_path):
     """-n names a model of scale 4, the file holds one of scale 2."""
     import torch
 
-    spec = zoo.ModelSpec("tiny", "rrdbnet", 2, num_feat=8, num_block=1, num_grow_ch=4)
+    spec = zoo.ModelSpec("tiny", structure.rrdbnet(2, num_feat=8, num_block=1, num_grow_ch=4))
     torch.manual_seed(0)
     torch.save({"params_ema": zoo.build(spec).state_dict()}, tmp_path / "own.pth")
     save(tmp_path / "a.png", 5, 6, 3)
@@ -522,7 +523,7 @@ def test_own_weights_of_another_scale(tmp_path):
 def test_how_a_picture_was_cut_is_said_and_a_flag_without_effect_too(tmp_path, capsys):
     import torch
 
-    spec = zoo.ModelSpec("tiny", "srvgg", 4, num_feat=8, num_conv=1)
+    spec = zoo.ModelSpec("tiny", structure.srvgg(4, num_feat=8, num_conv=1))
     torch.save({"params_ema": zoo.build(spec).state_dict()}, tmp_path / "own.pth")
     save(tmp_path / "a.png", 5, 9, 3)
     words = ["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--device", "cpu", "--trust-weights"]

@@ -16,8 +16,8 @@ from support.card import assert_close, get, on_cpu, picture, put, save, spread
 from support.networks import rrdb, srvgg
 
 from realesrgan import __version__, devices
+from realesrgan.archs import structure
 from realesrgan.cli import commands as cli
-from realesrgan.inference import memory
 from realesrgan.inference import tuned as profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,8 +221,7 @@ def test_a_profile_is_used_by_the_next_run_and_said(card, monkeypatch, tmp_path,
     path = tmp_path / "profile.json"
     monkeypatch.setenv(profile.VARIABLE, str(path))
     found = devices.Device("directml", 0, "Radeon RX 580 Series")
-    structure = memory.structure_of(srvgg(), 4)
-    profile.store(found, structure, [profile.Choice(48, False, 10.0)])
+    profile.store(found, structure.of(srvgg(), 4), [profile.Choice(48, False, 10.0)])
     words = words_for(card.folder, weights)
     run = card(*words)
     assert run.status == 0, run.said
@@ -275,9 +274,9 @@ def test_a_child_that_ends_is_replaced_and_at_last_given_up(directml_env, tmp_pa
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(
         "import dataclasses\n"
-        "from realesrgan import devices\n"
-        "table = devices.CAPABILITIES\n"
-        "table['directml'] = dataclasses.replace(table['directml'], multi_prelu=True, drain_flops=0)\n",
+        "from realesrgan.backends import BACKENDS\n"
+        "card = BACKENDS['directml']\n"
+        "card.capabilities = dataclasses.replace(card.capabilities, multi_prelu=True, drain_flops=0)\n",
         encoding="utf-8",
     )
     record = tmp_path / "record.jsonl"

@@ -67,6 +67,7 @@ def test_the_command_line(directml_with, like_directml, folder, tmp_path, capsys
     np.testing.assert_array_equal(result, on_cpu(PIXELS[kind], weights, scale, tile))
     if name.endswith("animevideov3"):
         from realesrgan import devices
+        from realesrgan.backends import BACKENDS
 
-        devices.CAPABILITIES["cpu"] = devices.Capabilities(half=False, channels_last=True)  # put back by the fixture
+        BACKENDS["cpu"].capabilities = devices.Capabilities(half=False, channels_last=True)  # put back by the fixture
         assert_close(result, on_cpu(PIXELS[kind], weights, scale, tile))

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from realesrgan import RealESRGANer, devices
+from realesrgan.backends import BACKENDS
 from realesrgan.errors import DeviceError, DeviceLostError, RealESRGANError
 from realesrgan.inference import arrays as image
 from realesrgan.inference import stages, transfer
@@ -54,7 +55,7 @@ def right(weights: str, scale: int = 4, pixels: np.ndarray = PIXELS, **arguments
 
 
 def capabilities(patch: pytest.MonkeyPatch, **changes: Any) -> None:
-    patch.setitem(devices.CAPABILITIES, "directml", replace(devices.CAPABILITIES["directml"], **changes))
+    patch.setattr(BACKENDS["directml"], "capabilities", replace(BACKENDS["directml"].capabilities, **changes))
 
 
 def numbers(simulation: Any) -> Set[int]:
@@ -292,7 +293,7 @@ def test_11_what_it_refuses(directml, plain, monkeypatch, take_out: Callable[[py
 
 def test_11_pinned_memory_is_refused(directml, plain, monkeypatch) -> None:
     """Copies that overlap with work need pinned memory, which it does not know."""
-    capabilities(monkeypatch, asynchronous=True)
+    monkeypatch.setattr(BACKENDS["directml"], "to_host", BACKENDS["cuda"].to_host)
     with pytest.raises(RealESRGANError):
         make(plain).enhance(PIXELS)
 

@@ -11,8 +11,9 @@ import pytest
 from support.card import GIB, KINDS, assert_close, get, on_cpu, picture, put, save, spread
 from support.networks import seeded, srvgg
 
-from realesrgan import RealESRGANer, devices
+from realesrgan import RealESRGANer
 from realesrgan.archs.rrdbnet_arch import RRDBNet
+from realesrgan.backends import BACKENDS
 from realesrgan.cli import commands as cli
 from realesrgan.weights import zoo
 
@@ -131,8 +132,8 @@ def test_work_is_made_to_finish_before_the_watchdog_bites(directml_with, random_
 
     pixels = picture(96, 96)
     weights = str(random_weights / "x4plus-1-block.pth")
-    drained = replace(devices.CAPABILITIES["directml"], drain_flops=1e9)
-    monkeypatch.setitem(devices.CAPABILITIES, "directml", drained)
+    backend = BACKENDS["directml"]
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, drain_flops=1e9))
     with directml_with(watchdog_flops=3e10) as simulation:
         run(tmp_path, pixels, "--model_path", weights, "--trust-weights")
         assert simulation.largest_submission < 3e10

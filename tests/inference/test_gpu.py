@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from realesrgan import RealESRGANer, devices
+from realesrgan.archs import structure as structures
 from realesrgan.inference import memory
 from realesrgan.inference.network import TileNetwork
 from realesrgan.inference.tiling import Box
@@ -90,7 +91,7 @@ def test_the_peak_for_a_512_tile_is_bounded(half, limit) -> None:
 @pytest.mark.parametrize("side", [128, 256, 512, 1024])
 @pytest.mark.parametrize("half", [True, False])
 def test_the_memory_model_is_within_15_percent(side, half) -> None:
-    structure = memory.structure_of(x4plus(), 4)
+    structure = structures.of(x4plus(), 4)
     figure = memory.tile_bytes(structure, side, side, half=half, device=devices.resolve("cuda")) / MB
     assert figure == pytest.approx(peak(side, half), rel=0.15)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from support.mortal import read
 
-from realesrgan import devices
+from realesrgan.backends import base
 from realesrgan.errors import DeviceError, DeviceLostError, DeviceOutOfMemoryError, InputError, RealESRGANError
 from realesrgan.inference import isolated as worker
 from realesrgan.inference.child import pack_error, rebuild_error
@@ -241,7 +241,7 @@ def test_where_directml_may_be_taken_the_work_is_isolated(
     wish: Any, request_: Any, environment: str, installed: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REALESRGAN_DEVICE", environment)
-    monkeypatch.setattr(devices.choosing.importlib.util, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: object() if installed else None)
     assert worker.isolates(wish, request_) is expected
 
 

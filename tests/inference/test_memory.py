@@ -8,18 +8,11 @@ from support.networks import CPU, rrdb, srvgg
 from torch.utils.flop_counter import FlopCounterMode
 
 from realesrgan import devices
+from realesrgan.archs import structure as structures
+from realesrgan.archs.structure import Structure
 from realesrgan.devices import Device
 from realesrgan.inference import memory
-from realesrgan.inference.memory import (
-    Structure,
-    budget,
-    choose_tile,
-    default_pad,
-    device_tile,
-    flops,
-    structure_of,
-    tile_bytes,
-)
+from realesrgan.inference.memory import budget, choose_tile, device_tile, tile_bytes
 from realesrgan.weights import zoo
 
 GB = 2**30
@@ -28,8 +21,8 @@ GB = 2**30
 def official(name: str) -> Structure:
     spec = zoo.get(name)
     with torch.device("meta"):
-        module = zoo._construct(spec)
-    return structure_of(module, spec.scale)
+        module = zoo.construct(spec)
+    return structures.of(module, spec.scale)
 
 
 X4PLUS = official("RealESRGAN_x4plus")
@@ -46,28 +39,28 @@ def card(gigabytes: float, name: str = "Some card", backend: str = "directml") -
 def test_the_work_is_what_torch_counts(name) -> None:
     spec = zoo.get(name)
     with torch.device("meta"):
-        module, x = zoo._construct(spec), torch.empty(1, 3, 72, 128)
+        module, x = zoo.construct(spec), torch.empty(1, 3, 72, 128)
     with FlopCounterMode(display=False) as counter:
         module(x)
-    assert flops(official(name), 72, 128) == counter.get_total_flops()
+    assert official(name).flops(72, 128) == counter.get_total_flops()
 
 
 def test_the_work_for_1080p_in_teraflops() -> None:
-    work = [flops(structure, 1080, 1920) / 1e12 for structure in (X4PLUS, X2PLUS, GENERAL, ANIME)]
+    work = [structure.flops(1080, 1920) / 1e12 for structure in (X4PLUS, X2PLUS, GENERAL, ANIME)]
     assert work == pytest.approx([75, 19, 5.0, 2.6], rel=0.03)
 
 
 @pytest.mark.parametrize(("name", "context"), [("realesr-animevideov3", 18), ("realesr-general-x4v3", 34)])
 def test_short_networks_are_padded_exactly(name, context) -> None:
-    assert default_pad(official(name)) == context == zoo.get(name).context
-    assert default_pad(X4PLUS) == default_pad(X2PLUS) == 32
+    assert official(name).default_pad == context == zoo.get(name).network.context
+    assert X4PLUS.default_pad == X2PLUS.default_pad == 32
 
 
 def test_a_structure_is_read_from_any_rrdbnet() -> None:
-    assert structure_of(rrdb(2), 2).shrink == 2
-    assert structure_of(rrdb(1), 1).shrink == 4
-    assert structure_of(srvgg(), 4).kind == "srvgg"
-    assert structure_of(rrdb(4), 4).context >= rrdb(4).context
+    assert structures.of(rrdb(2), 2).unshuffle == 2
+    assert structures.of(rrdb(1), 1).unshuffle == 4
+    assert structures.of(srvgg(), 4).family == "srvgg"
+    assert structures.of(rrdb(4), 4).context == rrdb(4).context
 
 
 # Peak of PyTorch 2.11's allocator on an H100 in bands of 64 rows, MB of 2**20, weights included (docs/performance.md).
@@ -112,7 +105,7 @@ def test_smaller_cards_get_smaller_tiles() -> None:
 @pytest.mark.parametrize("half", [True, False])
 def test_the_chosen_tile_fits_with_room_to_spare(size, structure, half) -> None:
     device = card(size)
-    pad = default_pad(structure)
+    pad = structure.default_pad
     side = device_tile(structure, pad, half=half, device=device)
     figure = tile_bytes(structure, side + 2 * pad, side + 2 * pad, half=half, device=device)
     assert side == 32 or memory.SAFETY * figure <= budget(device)

@@ -10,7 +10,8 @@ from support.networks import CPU, rrdb, srvgg
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from realesrgan.inference.network import TileNetwork, scale_of
+from realesrgan.archs.structure import enlargement
+from realesrgan.inference.network import TileNetwork
 from realesrgan.inference.tiling import Box
 
 
@@ -49,7 +50,7 @@ def test_a_margin_of_one_row_would_be_wrong(monkeypatch) -> None:
     x = torch.rand(1, 3, 28, 20)
     with torch.no_grad():
         whole = module(x)
-    monkeypatch.setattr("realesrgan.inference.stages._HALO", 1)
+    monkeypatch.setattr("realesrgan.inference.stages.HALO", 1)
     result = assembled(TileNetwork(module, CPU, band_rows=5), x, Box(0, 0, 28, 20), 4)
     assert (result - whole).abs().max() > 2e-6
 
@@ -113,6 +114,6 @@ def test_training_goes_on_working_after_the_module_ran_elsewhere() -> None:
 
 
 def test_scale_is_read_from_the_structure() -> None:
-    assert [scale_of(rrdb(scale)) for scale in (4, 2, 1)] == [4, 2, 1]
-    assert scale_of(srvgg()) == 4
-    assert scale_of(nn.Conv2d(3, 3, 1)) is None
+    assert [enlargement(rrdb(scale)) for scale in (4, 2, 1)] == [4, 2, 1]
+    assert enlargement(srvgg()) == 4
+    assert enlargement(nn.Conv2d(3, 3, 1)) is None

@@ -13,6 +13,7 @@ from support.networks import CPU, rrdb, srvgg
 from torch import Tensor, nn
 
 from realesrgan import devices
+from realesrgan.backends import BACKENDS
 from realesrgan.cli import messages
 from realesrgan.errors import DeviceError, DeviceLostError
 from realesrgan.inference import arrays as image
@@ -210,7 +211,7 @@ def test_auto_takes_the_next_device_and_a_name_is_an_error(directml, monkeypatch
     from realesrgan.inference import precision
 
     monkeypatch.setattr(precision, "_run", wrong(precision._run, 0.1))
-    monkeypatch.setattr(devices.finding, "FINDERS", {**devices.finding.FINDERS, "cuda": list})
+    monkeypatch.setattr(BACKENDS["cuda"], "find", list)
     devices.available.cache_clear()
     with caplog.at_level(logging.WARNING):
         upsampler = RealESRGANer(4, None, model=srvgg())
@@ -242,8 +243,8 @@ def test_prelu_with_many_weights_is_never_asked_of_directml(directml, monkeypatc
     RealESRGANer(4, None, model=srvgg(), device="dml").enhance(pixels())
     assert directml.ended == []
     # The guard taken out, the trap bites.
-    allowed = replace(devices.CAPABILITIES["directml"], multi_prelu=True, drain_flops=0)
-    monkeypatch.setitem(devices.CAPABILITIES, "directml", allowed)
+    backend = BACKENDS["directml"]
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, multi_prelu=True, drain_flops=0))
     from directml_standin import ProcessEnded
 
     with pytest.raises(ProcessEnded):

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from realesrgan.archs.structure import rrdbnet
 from realesrgan.devices import Device
 from realesrgan.errors import InputError
 from realesrgan.inference import tuned as profile
-from realesrgan.inference.memory import Structure
 
 CARD = Device("directml", 0, "Radeon RX 580 Series", 8 * 2**30, driver="31.0.1")
-NETWORK = Structure("rrdbnet", 4, 1, 64, 32, 16_697_987, 1, 1, 349)
+NETWORK = rrdbnet(4)
 SLOW = profile.Choice(256, False, 1000.0)
 QUICK = profile.Choice(512, True, 2000.0)
 
@@ -60,7 +60,7 @@ def test_the_index_of_a_card_may_change_but_not_its_name_backend_or_the_network(
 
 
 def test_new_measurements_replace_those_of_the_same_network_alone() -> None:
-    other = replace(NETWORK, scale=2, shrink=2)
+    other = rrdbnet(2)
     profile.store(CARD, NETWORK, [SLOW, QUICK])
     profile.store(CARD, other, [QUICK])
     profile.store(CARD, NETWORK, [replace(SLOW, tile=128)])
@@ -179,7 +179,8 @@ def test_looking_up_imports_neither_torch_nor_numpy(own_file: Path) -> None:
         "from types import SimpleNamespace as N\n"
         "from realesrgan.inference import tuned as profile\n"
         "device = N(backend='directml', name='Radeon RX 580 Series', driver='31.0.1')\n"
-        "network = N(kind='rrdbnet', scale=4, shrink=1, features=64, growth=32, weights=16697987)\n"
+        "from realesrgan.archs.structure import rrdbnet\n"
+        "network = rrdbnet(4)\n"
         "profile.torch_version = lambda: '2.4.1'\n"
         "print(profile.lookup(device, network, None).tile, 'torch' in sys.modules, 'numpy' in sys.modules)\n"
     )

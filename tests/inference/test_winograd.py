@@ -10,9 +10,10 @@ from support.networks import rrdb
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from realesrgan.archs import structure as structures
 from realesrgan.devices import resolve
-from realesrgan.inference import memory, winograd
-from realesrgan.inference.cpu_rrdb import PlanarStages, suits
+from realesrgan.inference import winograd
+from realesrgan.inference.cpu_rrdb import PlanarStages, fast_kernels
 from realesrgan.inference.network import TileNetwork
 from realesrgan.inference.tiling import Box
 from realesrgan.inference.winograd import Rows, Spectrum, Weights
@@ -98,7 +99,7 @@ def test_weights_are_computed_once_until_they_change() -> None:
     assert weights.of(conv, 2) is not first
 
 
-@pytest.mark.skipif(not suits(rrdb()), reason="this processor has no AVX2")
+@pytest.mark.skipif(not fast_kernels(), reason="this processor has no AVX2")
 def test_the_memory_model_knows_what_weights_are_kept() -> None:
     module, cpu = rrdb(4, 2), resolve("cpu")
     stages = TileNetwork(module, cpu)._stages
@@ -107,6 +108,6 @@ def test_the_memory_model_knows_what_weights_are_kept() -> None:
     kept = sum(one.numel() for _, folded in stages._weights._kept.values() for one in folded)
     in_blocks = sum(conv.weight.numel() for conv in module.body.modules() if isinstance(conv, nn.Conv2d))
     assert kept == 2 * in_blocks
-    structure = memory.structure_of(module, 4)
+    structure = structures.of(module, 4)
     held = 4 * (structure.weights + kept)
-    assert held <= memory.weight_bytes(structure, half=False, device=cpu) <= 12 * structure.weights
+    assert held <= cpu.kind.weight_bytes(structure, half=False) <= 12 * structure.weights

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
+from realesrgan.archs.structure import srvgg
 from realesrgan.weights import checkpoints, zoo
 from realesrgan.weights import fetch as fetching
 from realesrgan.weights import folders as places
@@ -112,10 +113,7 @@ def tiny_zoo() -> TinyZoo:
     models = {
         name: zoo.ModelSpec(
             name,
-            "srvgg",
-            2,
-            num_feat=5,
-            num_conv=1,
+            srvgg(2, num_feat=5, num_conv=1),
             release=f"v1/{name}.pth",
             size=None if name == "wdn" else len(files[name]),
             sha256=sha256(files[name]),

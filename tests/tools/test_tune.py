@@ -15,7 +15,8 @@ from typing import Any, Dict, List
 import pytest
 from support.player import CARD, NETWORK
 
-from realesrgan import RealESRGANer, devices
+from realesrgan import RealESRGANer
+from realesrgan.backends import BACKENDS
 from realesrgan.inference import tuned as profile
 from realesrgan.tools.tune import command as tune
 from realesrgan.weights import zoo
@@ -131,8 +132,8 @@ def test_small_tiles_alone_are_not_kept_when_time_was_short(played: Any, capsys:
 
 
 def test_a_device_without_fp16_is_given_all_the_time_in_fp32(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = replace(devices.CAPABILITIES["directml"], half=False)
-    monkeypatch.setitem(devices.CAPABILITIES, "directml", plain)
+    backend = BACKENDS["directml"]
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, half=False))
     status, asked = played([answers((192, 2.0))], "--seconds", "100")
     assert status == 0
     assert [request[2] for request in asked] == [False] and asked[0][4] > 90

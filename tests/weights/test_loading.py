@@ -171,7 +171,7 @@ def test_a_path_stands_for_what_is_there(
         found = weights.load(given, weights_from="pypi")
         assert (found.path, found.source) == (path, "file")
         assert found.spec is not None
-        assert (found.spec.name, found.spec.num_conv, found.spec.scale) == (path.stem, 3, 2)
+        assert (found.spec.name, found.spec.network.depth, found.spec.scale) == (path.stem, 3, 2)
         assert tiny_zoo.equal(found.build().state_dict(), own.state_dict())
     assert ("weights.not_official" in codes(caplog)) == (name == "video.pth")
 

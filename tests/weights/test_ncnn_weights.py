@@ -12,12 +12,13 @@ import pytest
 import torch
 from support import tiny_zoo
 
+from realesrgan.archs.structure import srvgg
 from realesrgan.errors import WeightsError
 from realesrgan.weights import ncnn as ncnn_weights
 from realesrgan.weights import zoo
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-SPEC = zoo.ModelSpec("tiny", "srvgg", 2, num_feat=5, num_conv=1)
+SPEC = zoo.ModelSpec("tiny", srvgg(2, num_feat=5, num_conv=1))
 STATE = tiny_zoo.network(7).state_dict()
 PARAM = tiny_zoo.ncnn_param(STATE)
 
@@ -102,7 +103,7 @@ def test_wrong_data_is_refused(param: str, data: bytes) -> None:
 @pytest.mark.parametrize("inner", [0, 2])
 def test_the_wrong_network_is_refused(inner: int) -> None:
     with pytest.raises(WeightsError, match=r"some\.bin"):
-        read(PARAM, GOOD, zoo.ModelSpec("other", "srvgg", 2, num_feat=5, num_conv=inner))
+        read(PARAM, GOOD, zoo.ModelSpec("other", srvgg(2, num_feat=5, num_conv=inner)))
 
 
 @pytest.fixture()
@@ -113,7 +114,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 PACKAGED = zoo.ModelSpec(
-    "tiny", "srvgg", 2, num_feat=5, num_conv=1, pypi=zoo.NcnnFile("TINY", len(GOOD), tiny_zoo.sha256(GOOD))
+    "tiny", srvgg(2, num_feat=5, num_conv=1), pypi=zoo.NcnnFile("TINY", len(GOOD), tiny_zoo.sha256(GOOD))
 )
 
 

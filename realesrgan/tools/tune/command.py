@@ -118,7 +118,7 @@ def _distinct(words: Sequence[str]) -> List[str]:
     names: Dict[Any, str] = {}
     for word in words:
         name = model_name(word)
-        names.setdefault(zoo.MODELS[name].structure, name)
+        names.setdefault(zoo.MODELS[name].network, name)
     return list(names.values())
 
 

@@ -56,9 +56,9 @@ def _measure(line: Line, device: devices.Device, model: str, half: bool, below: 
     end = time.perf_counter() + seconds
     spec = zoo.get(model)
     module, _ = weights.network_or_random(model)
-    structure = memory.structure_of(module, spec.scale)
-    pad = memory.default_pad(structure)
-    line.send("network", structure, memory.device_tile(structure, pad, half=half, device=device))
+    shape = spec.network
+    pad = shape.default_pad
+    line.send("network", shape, memory.device_tile(shape, pad, half=half, device=device))
     networks = Networks(module, device, spec.scale)
     check_device(networks)
     if half:
@@ -69,7 +69,7 @@ def _measure(line: Line, device: devices.Device, model: str, half: bool, below: 
     cost = 0.0  # seconds for a pixel that is read
     for side in _sides(device, below):
         read = side + 2 * pad
-        if memory.tile_bytes(structure, read, read, half=half, device=device) > memory.budget(device):
+        if memory.tile_bytes(shape, read, read, half=half, device=device) > memory.budget(device):
             return "room"
         if 2 * cost * read**2 > end - time.perf_counter():
             return "time"

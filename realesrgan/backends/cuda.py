@@ -1,0 +1,77 @@
+"""CUDA: NVIDIA cards, through the CUDA build of PyTorch."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any, Iterator, List, Optional
+
+from ..errors import Phrase
+from .base import Arrival, Capabilities, Device, MissingError, TorchBackend, torch
+
+__all__ = ["CUDA"]
+
+
+class CUDA(TorchBackend):
+    """See the module."""
+
+    name = "cuda"
+    label = "CUDA"
+    spelling = "cuda (cuda:0)"
+    remedy = Phrase(
+        "device.get_cuda", "install the CUDA build of PyTorch (pytorch.org, 'Get started') and NVIDIA's driver"
+    )
+    capabilities = Capabilities(
+        prefers_half=True,
+        channels_last=True,
+        converts_uint8=True,
+        asynchronous=True,
+        compiles=True,
+        band_rows=64,
+        kernels=True,
+    )
+    out_of_memory = re.compile(r"CUDA out of memory|STATUS_ALLOC_FAILED")
+    lost = re.compile(
+        r"CUDA error: (?:unspecified launch failure|an illegal memory access|device-side assert|unknown error)",
+        re.IGNORECASE,
+    )
+
+    def find(self) -> List[Device]:
+        library = torch()
+        if not library.cuda.is_available():
+            if library.version.cuda is None:
+                raise MissingError(Phrase("device.without_cuda", "this PyTorch is built without CUDA"), False)
+            raise MissingError(Phrase("device.no_cuda", "PyTorch finds no CUDA device"), False)
+        devices = []
+        for index in range(library.cuda.device_count()):
+            found = library.cuda.get_device_properties(index)
+            integrated = bool(getattr(found, "is_integrated", False))
+            devices.append(Device(self.name, index, str(found.name), int(found.total_memory), integrated))
+        return devices
+
+    def memory_free(self, device: Device) -> Optional[int]:
+        module = self.module
+        # What the allocator keeps without using it is free to us.
+        spare = module.memory_reserved(device.index) - module.memory_allocated(device.index)
+        return int(module.mem_get_info(device.index)[0] + spare)
+
+    @contextlib.contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """Keep the matrix units from rounding FP32 to TF32."""
+        backends = torch().backends
+        before = backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32
+        backends.cudnn.allow_tf32 = backends.cuda.matmul.allow_tf32 = False
+        try:
+            yield
+        finally:
+            backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32 = before
+
+    def to_host(self, tensor: Any) -> Arrival:
+        host = torch().empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        event = self.module.Event()
+        event.record(self.module.current_stream(tensor.device.index))
+        return Arrival(host, event)
+
+    def from_host(self, device: Device, tensor: Any) -> Any:
+        return tensor.pin_memory().to(self.torch_device(device), non_blocking=True)

@@ -1,0 +1,273 @@
+"""Which device does the work: DirectML, then CUDA, XPU, MPS, and the processor. Read this module first.
+
+:func:`resolve` answers a request such as ``auto``, ``dml:1`` or a ``torch.device`` with a :class:`Device`, which says
+by its :class:`Capabilities` what it can do. What each backend finds, needs and reports is in its own file in
+:mod:`realesrgan.backends`; nothing else in this package decides by a backend's name.
+
+torch and torch_directml are imported when first asked for, never on import, so that ``--help`` and the doctor run
+where they are broken.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any, List, Optional, Sequence, Tuple, Union
+
+from .backends import BACKENDS
+from .backends.base import Arrival, Backend, Capabilities, Device, MissingError
+from .backends.cpu import HOST
+from .errors import DeviceError, InputError, Phrase, as_field, notice, one_line
+
+__all__ = [
+    "ENVIRONMENT",
+    "HOST",
+    "Arrival",
+    "Capabilities",
+    "Device",
+    "Listing",
+    "Note",
+    "available",
+    "classify",
+    "free",
+    "from_host",
+    "full_precision",
+    "is_explicit",
+    "is_host",
+    "may_be_lost",
+    "memory_free",
+    "memory_used",
+    "parse",
+    "peak_memory",
+    "reset_peak_memory",
+    "resolve",
+    "synchronize",
+    "to_host",
+]
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT = "REALESRGAN_DEVICE"
+"""Environment variable that counts where a request is None."""
+
+_AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why a backend gives no device. ``installed`` tells whether somebody meant to use it."""
+
+    backend: str
+    reason: str
+    installed: bool
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All devices, in the order in which they are used, and why backends are missing."""
+
+    devices: Tuple[Device, ...]
+    notes: Tuple[Note, ...]
+
+
+@functools.lru_cache(maxsize=None)
+def available() -> Listing:
+    """The devices of this machine. Asked once a process: a failed import is not tried again."""
+    devices: List[Device] = []
+    notes: List[Note] = []
+    for name, backend in BACKENDS.items():
+        try:
+            found = backend.find()
+        except MissingError as missing:
+            notes.append(Note(name, as_field(missing), missing.installed))
+        except Exception as error:  # noqa: BLE001 - whatever a half installed backend raises, the next one is tried
+            notes.append(Note(name, Phrase("quote", f"{type(error).__name__}: {one_line(error)}"), True))
+        else:
+            # Stable: discrete adapters first, then integrated, then software, each by the backend's own index.
+            devices += sorted(found, key=lambda device: (device.software, device.integrated))
+    return Listing(tuple(devices), tuple(notes))
+
+
+def parse(request: Union[str, Any, None]) -> Tuple[str, Optional[int]]:
+    """Backend (or ``"auto"``) and index of a request such as ``"dml:1"``, ``"cuda"`` or a ``torch.device``.
+
+    None reads the environment variable :data:`ENVIRONMENT`, and is ``"auto"`` without it.
+
+    Raises:
+        InputError: No such backend.
+    """
+    origin = ""
+    if request is None:
+        request = os.environ.get(ENVIRONMENT) or None
+        origin = f" (from {ENVIRONMENT})"
+    text = _AUTO if request is None else str(request).strip().lower()
+    name, _, index = text.partition(":")
+    names = {_AUTO: _AUTO, "gpu": _AUTO}
+    for backend in BACKENDS.values():
+        names.update(dict.fromkeys((backend.name, *backend.aliases), backend.name))
+    name = names.get(name, "")
+    if not name or (index and not index.isdigit()) or (name == _AUTO and index):
+        known = ", ".join([_AUTO, *(backend.spelling for backend in BACKENDS.values())])
+        raise InputError(
+            f"Device {request!r}{origin} is not known; allowed are {known}.",
+            code="device.unknown",
+            device=f"{request}{origin}",
+            known=known,
+        )
+    return name, int(index) if index else None
+
+
+def resolve(
+    request: Union[str, Any, None] = None, gpu_id: Optional[int] = None, exclude: Sequence[Device] = ()
+) -> Device:
+    """The device to work on.
+
+    Args:
+        request: ``auto`` (or None: then the environment variable REALESRGAN_DEVICE counts), a backend (``directml``,
+            ``cuda`` ...), a device (``dml:1``, ``cuda:0``) or a ``torch.device``. ``auto`` is the first available
+            device in the order of the registry; a discrete adapter comes before an integrated one.
+        gpu_id: The backend's own index; 0 means 0. Counted on the first backend with a GPU if none is named.
+        exclude: Devices that were found unfit.
+
+    Raises:
+        DeviceError: The device that was asked for is not available.
+        InputError: The request cannot be read, or contradicts ``gpu_id``.
+    """
+    name, index = parse(request)
+    if gpu_id is not None and gpu_id < 0:
+        raise InputError(f"gpu_id is {gpu_id}; it must be 0 or more.", code="device.gpu_id", gpu_id=gpu_id)
+    if index is not None and gpu_id is not None and index != gpu_id:
+        raise InputError(
+            f"The device {name}:{index} contradicts gpu_id {gpu_id}; give one of the two.",
+            code="device.contradiction",
+            device=f"{name}:{index}",
+            gpu_id=gpu_id,
+        )
+    index = gpu_id if index is None else index
+    listing = available()
+    usable = [device for device in listing.devices if device not in exclude]
+    if name == _AUTO:
+        _say_passed_over(listing, usable)
+        automatic = [device for device in usable if not device.software]
+        if index is None or all(is_host(device) for device in automatic):
+            return automatic[0]
+        name = automatic[0].backend
+    for device in usable:
+        if device.backend == name and (index in (None, device.index) or is_host(device)):
+            return device
+    raise _missing(BACKENDS[name], index, listing)
+
+
+def _say_once(name: str, reason: str) -> None:
+    label = BACKENDS[name].label
+    notice(logger, "device.passed_over", f"{label} is not used: {reason}.", once=True, backend=label, reason=reason)
+
+
+def _say_passed_over(listing: Listing, usable: Sequence[Device]) -> None:
+    order = list(BACKENDS)
+    used = next(device for device in usable if not device.software)
+    for note in listing.notes:
+        expected = note.installed or (BACKENDS[note.backend].missed() and is_host(used))
+        if expected and order.index(note.backend) < order.index(used.backend):
+            _say_once(note.backend, note.reason)
+    for device in listing.devices:
+        if device.software and order.index(device.backend) < order.index(used.backend):
+            text = f"{device.name} is a software renderer, slower than the CPU"
+            _say_once(device.backend, Phrase("device.software", text, name=device.name))
+
+
+def is_explicit(request: Union[str, Any, None]) -> bool:
+    """Whether a request (or the environment variable in its place) names a backend."""
+    return parse(request)[0] != _AUTO
+
+
+def may_be_lost(request: Union[str, Any, None]) -> bool:
+    """Whether a request may lead to a device whose loss only a new process can undo.
+
+    It does where such a backend is named, or nothing is named and its package is installed. Whether that finds a card
+    is not asked, since the answer would open the device in this process.
+
+    Raises:
+        InputError: The request cannot be read.
+    """
+    name, _ = parse(request)
+    isolating = [backend for backend in BACKENDS.values() if backend.capabilities.isolates]
+    if name == _AUTO:
+        return any(backend.installed() for backend in isolating)
+    return BACKENDS[name] in isolating
+
+
+def _missing(backend: Backend, index: Optional[int], listing: Listing) -> DeviceError:
+    there = ", ".join(f"{device.spec} ({device.name})" for device in listing.devices)
+    asked = backend.name if index is None else f"{backend.name}:{index}"
+    note = next((note.reason for note in listing.notes if note.backend == backend.name), "")
+    reason = note or Phrase("device.no_number", "there is no device of this number")
+    sentence = f"The device {asked} is not there: {reason}. This machine has: {there}."
+    remedy = backend.remedy if note else "--device " + listing.devices[0].spec
+    sentence += f" To get it: {remedy}." if note else f" Take one of those, for example with {remedy}."
+    return DeviceError(sentence, code="device.missing", device=asked, there=there, reason=reason, remedy=remedy)
+
+
+def classify(error: BaseException) -> str:
+    """What an exception from a device means: ``"memory"``, ``"lost"`` or ``"other"``."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "memory"
+    if not isinstance(error, Exception):
+        return "other"
+    text = str(error)
+    rows = [Backend(), *BACKENDS.values()]  # the first one knows what several of them say
+    if any(row.lost.search(text) for row in rows):
+        return "lost"
+    return "memory" if any(row.out_of_memory.search(text) for row in rows) else "other"
+
+
+def is_host(device: Device) -> bool:
+    """Whether it is the processor itself, which needs no copies and is what other devices are compared with."""
+    return device.kind.is_host
+
+
+def synchronize(device: Device) -> None:
+    """Wait until the device has done what was asked of it; works on every backend."""
+    device.kind.wait(device)
+
+
+def free(device: Device) -> None:
+    """Give memory that the backend keeps for later back to the device, where the backend has a call for it."""
+    device.kind.free(device)
+
+
+def memory_used(device: Device) -> Optional[int]:
+    """Bytes of the device's memory in use by this process, None if unknown."""
+    return device.kind.memory_used(device)
+
+
+def memory_free(device: Device) -> Optional[int]:
+    """Bytes of the device's memory that no program uses, None if unknown."""
+    return device.kind.memory_free(device)
+
+
+def peak_memory(device: Device) -> Optional[int]:
+    """Most bytes of the device's memory in use at once since the last reset, None if unknown."""
+    return device.kind.peak_memory(device)
+
+
+def reset_peak_memory(device: Device) -> None:
+    """Begin counting :func:`peak_memory` anew."""
+    device.kind.reset_peak_memory(device)
+
+
+def full_precision(device: Device) -> Any:
+    """A context in which FP32 is not rounded to less, as NVIDIA's matrix units do."""
+    return device.kind.full_precision()
+
+
+def to_host(device: Device, tensor: Any) -> Arrival:
+    """Begin to copy a tensor to the host; into pinned memory, without waiting, where the backend can."""
+    return device.kind.to_host(tensor)
+
+
+def from_host(device: Device, tensor: Any) -> Any:
+    """Copy a tensor to the device; from pinned memory, without waiting, where the backend can."""
+    return device.kind.from_host(device, tensor)
