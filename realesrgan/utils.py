@@ -134,8 +134,9 @@ _MOVED = {
     "weights": "checkpoints convert download=fetch fetching=fetch ncnn_weights=ncnn places=folders transport=fetch zoo",
     "faces": "face_checks=checks face_networks=networks face_weights=weights",
     "cli": (
-        "cli_console=console cli_options=options cli_run=run cli_show=show messages messages_faces "
-        "messages_pictures messages_table messages_video messages_weights video_cli=video video_options"
+        "cli_console=console cli_options=options cli_run=run cli_show=run messages messages_faces=ko "
+        "messages_pictures=ko messages_table=ko messages_video=ko messages_weights=ko video_cli=video "
+        "video_options=options"
     ),
     "models": "compat",
     "backends": "windows",

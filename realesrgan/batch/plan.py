@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
-from ..errors import InputError, PictureError, notice, one_line
+from ..errors import InputError, Phrase, PictureError, notice, one_line
 from ..files import atomic, naming, protect
 from ..files.paths import real
 from . import report
@@ -60,10 +60,12 @@ def parse_shard(text: str) -> Tuple[int, int]:
     """
     first, separator, last = text.partition("/")
     if not separator or not first.strip().isdigit() or not last.strip().isdigit():
-        raise ValueError(f"{text!r} is not of the form i/n, for example 1/4 for the first of four shares")
+        told = f"{text!r} is not of the form i/n, for example 1/4 for the first of four shares"
+        raise ValueError(Phrase("usage.shard_form", told, value=text))
     index, count = int(first), int(last)
     if not 1 <= index <= count:
-        raise ValueError(f"the share {text!r} must be between 1/{count} and {count}/{count}")
+        told = f"the share {text!r} must be between 1/{count} and {count}/{count}"
+        raise ValueError(Phrase("usage.shard_range", told, value=text, count=count))
     return index, count
 
 

@@ -98,8 +98,7 @@ def _upscale(options: argparse.Namespace) -> int:
             return _status(error)
         except KeyboardInterrupt:
             console.close_bars()
-            from .run import continuing_flag
-            from .show import say_interrupted
+            from .run import continuing_flag, say_interrupted
 
             say_interrupted(continuing_flag(options), console)
             return INTERRUPTED

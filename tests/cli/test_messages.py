@@ -12,6 +12,7 @@ import pytest
 
 from realesrgan import errors
 from realesrgan.cli import messages
+from realesrgan.cli import options as cli_options
 from realesrgan.cli.console import Console
 from realesrgan.cli.ko import KOREAN
 from realesrgan.errors import (
@@ -178,6 +179,39 @@ def test_errors_and_phrases_travel_to_another_process():
 )
 def test_what_an_error_says_in_one_line(error, expected):
     assert one_line(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "english", "korean"),
+    [
+        ("--foo", "unrecognized arguments: --foo", "알 수 없는 인수입니다: --foo"),
+        ("x.png", "x.png (pictures are given with -i)", "(그림은 -i로 지정합니다)"),
+        ("-i", "(a name that begins with a dash", "값이 하나 이상 필요합니다 (-로 시작하는"),
+        ("-o", "argument -o/--output: expected one argument", "-o/--output: 값이 하나 필요합니다"),
+        ("-t x", "'x' is not a whole number from 0 up", "'x'은(는) 쓸 수 없습니다. 필요한 값: 0 이상의 정수"),
+        ("-s 0", "'0' is not a number above 0", "필요한 값: 0보다 큰 수"),
+        ("--jpeg-quality 900", "'900' is not a whole number from 1 to 100", "1에서 100 사이의 정수"),
+        ("-dn 2", "'2' is not a number from 0 to 1", "0에서 1 사이의 수"),
+        ("--shard 5/4", "the share '5/4' must be between 1/4 and 4/4", "1/4에서 4/4 사이여야 합니다"),
+        ("--shard x", "'x' is not of the form i/n", "i/n 형식이 아닙니다"),
+        ("--ext exe", "invalid choice: 'exe'", "'exe'은(는) 쓸 수 없습니다. 쓸 수 있는 값: 'auto'|쓸 수 있는 값: auto"),
+        ("--fp32 --fp16", "not allowed with argument --fp32", "--fp16은(는) --fp32와(과) 함께 쓸 수 없습니다"),
+        ("--f", "ambiguous option: --f could match", "--f은(는) 뜻이 분명하지 않습니다"),
+        ("--recursive=1", "ignored explicit argument '1'", "--recursive에는 값을 줄 수 없습니다: '1'"),
+    ],
+)
+def test_wrong_usage_is_said_in_the_readers_language(words, english, korean, capsys, monkeypatch):
+    for lang, expected in (("en", english), ("ko", korean)):
+        with pytest.raises(SystemExit) as ended:
+            cli_options.parse(["--lang", lang, *words.split()])
+        assert ended.value.code == 2
+        said = capsys.readouterr().err
+        assert any(text in said for text in expected.split("|")), said
+        assert lang == "en" or sentences.english_in(said) == []
+    monkeypatch.setenv("LC_ALL", "ko_KR.UTF-8")
+    with pytest.raises(SystemExit):
+        cli_options.parse(words.split())
+    assert "오류" in capsys.readouterr().err
 
 
 def test_a_notice_is_translated_by_its_code(caplog):

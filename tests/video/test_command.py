@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from clips import Nearest, decode, picture, pictures, times, write
 
+from realesrgan.cli import options as cli_options
 from realesrgan.cli import video as video_cli
-from realesrgan.cli import video_options
 from realesrgan.video import source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,12 +49,12 @@ def test_the_original_flags():
     )
     words += " --fp32 --fps 23.976 --ffmpeg_bin ff --extract_frame_first --num_process_per_gpu 3"
     words += " --alpha_upsampler bicubic --ext png -g 1 --device cpu"
-    options = video_options.parse(words.split())
+    options = cli_options.parse_video(words.split())
     assert (options.model_name, options.denoise_strength, options.outscale) == ("realesr-general-x4v3", 0.3, 2.0)
     assert (options.tile, options.tile_pad, options.pre_pad, options.gpu_id) == (64, 8, 2, 1)
     assert options.fps == Fraction(24000, 1001)
-    assert len(video_options.former_flags(options)) == 4
-    plain = video_options.parse([])
+    assert len(cli_options.former_flags(options)) == 4
+    plain = cli_options.parse_video([])
     assert (plain.model_name, plain.outscale, plain.suffix, plain.fps) == ("realesr-animevideov3", 4.0, "out", None)
     assert (str(plain.input), str(plain.output)) == ("inputs", "results")
 

@@ -5,12 +5,12 @@ Runs where neither torch nor numpy can be imported.
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from realesrgan.cli import messages
+from realesrgan.cli.options import Parser
 from realesrgan.files import atomic
 from realesrgan.tools.doctor import checks
 from realesrgan.tools.doctor import text as doctor_text
@@ -49,8 +49,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="realesrgan doctor",
         description="Says what this machine can do, what is missing, and the next step.",
         epilog="Exit status: 0 ready, 1 works with limits, 2 does not work.",

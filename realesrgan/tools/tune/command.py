@@ -6,13 +6,11 @@ ended, what it has measured counts, and another one goes on.
 
 from __future__ import annotations
 
-import argparse
-import math
 import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from realesrgan.cli import messages
-from realesrgan.cli.options import model_name
+from realesrgan.cli.options import Parser, model_name, real
 from realesrgan.errors import InputError, RealESRGANError
 from realesrgan.inference import tuned as profile
 from realesrgan.inference.child import Child, ChildGoneError, rebuild_error
@@ -89,28 +87,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 2 if isinstance(error, InputError) or error.code == "device.missing" else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="realesrgan tune",
         description="Measures which tile and precision are quickest on this machine; runs then use them.",
     )
     parser.add_argument("--device", help="directml, dml:1, cuda, cpu ... (default: as a run would choose)")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="models to measure (default: all)")
-    parser.add_argument("--seconds", type=_seconds, default=240.0, help="measure no longer than this (default: 240)")
+    parser.add_argument("--seconds", type=real(1, 86400), default=240.0, help="the most it may take (default: 240)")
     parser.add_argument("--forget", action="store_true", help="remove what was measured before, and end")
     parser.add_argument("--lang", choices=messages.LANGUAGES, help="language (default: the system's)")
     parser.add_argument("-v", "--verbose", action="store_true", help="show the library's own lines too")
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 1 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to 86400")
-    return value
 
 
 def _distinct(words: Sequence[str]) -> List[str]:
