@@ -15,7 +15,7 @@ from .profiles import Color
 
 __all__ = ["FORMATS", "check_radiance", "check_webp", "iso_media", "jpeg2000", "netpbm", "recognise"]
 
-FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF, HEIC, PPM, PGM, PBM, PFM, JPEG 2000, HDR, TGA and DDS"
+FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF, HEIC, PPM, PGM, PBM, PFM, JPEG 2000, HDR, TGA, DDS"
 _STARTS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -61,7 +61,7 @@ def recognise(data: bytes, suffix: str = "") -> str:
     what = Phrase("format.unknown", "its content is of no known picture format")
     if _is_text(data[:512]):
         what = Phrase("format.text", "it is text, not a picture")
-    raise Refused("picture.format", f"{what} ({FORMATS} are read)", what=what, formats=FORMATS)
+    raise Refused("picture.format", f"{what}; what is read: {FORMATS}", what=what, formats=FORMATS)
 
 
 def _by_structure(data: bytes, suffix: str) -> str:
@@ -204,8 +204,8 @@ def _samples(data: bytes, at: int, kind: bytes, shape: Tuple[int, int, int], top
         found = found.astype(dtype.newbyteorder("="), copy=False)
     if found.size < row * height:
         size, expected = found.nbytes, row * height * dtype.itemsize
-        text = f"{size} of {expected} bytes of pixels"
-        raise truncated(Phrase("truncated.pixels", text, found=size, expected=expected))
+        told = f"{size} of {expected} bytes of pixels"
+        raise truncated(Phrase("truncated.pixels", told, found=size, expected=expected))
     if kind == b"4":
         found = np.unpackbits(found.reshape(height, row), axis=1)[:, :width]
     return found.reshape(height, width, channels)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import BinaryIO, List, Optional, Tuple
 
 import cv2
@@ -15,11 +16,11 @@ from .atomic import write_atomically
 from .decoding import quiet
 from .metadata import Metadata, fit_xmp, resize_exif
 from .naming import WRITABLE
-from .paths import PathLike
+from .paths import PathLike, shown
 from .picture import Note, Refused, failure, os_failure
 from .profiles import icc_fits
 
-__all__ = ["write"]
+__all__ = ["check_result", "write"]
 
 #: The largest side of each format, in pixels (JPEG: libjpeg's own bound, a little below the format's 65535).
 _LARGEST_SIDE = {"PNG": (1 << 31) - 1, "JPEG": 65500, "WEBP": 16383, "TIFF": (1 << 31) - 1, "BMP": (1 << 31) - 1}
@@ -93,6 +94,42 @@ def write(
     return tuple(notes)
 
 
+def check_result(path: PathLike, width: int, height: int, *, mode: str = "RGB", depth: int = 8) -> None:
+    """See that a result can be written, before it is computed: its format holds the size, and the disk the raw pixels.
+
+    Args:
+        width, height: Of the result, in pixels.
+        mode: ``L``, ``LA``, ``RGB`` or ``RGBA``.
+        depth: 8 or 16.
+
+    Raises:
+        PictureError: It cannot.
+    """
+    kind = WRITABLE.get(PurePath(path).suffix.lower(), "PNG")
+    try:
+        _check_side(kind, width, height)
+    except Refused as refused:
+        raise failure(path, refused.code, str(refused), **refused.fields) from None
+    mode, depth = (mode.rstrip("A"), 8) if kind in ("JPEG", "BMP") else (mode, 8 if kind == "WEBP" else depth)
+    needed = width * height * len(mode) * depth // 8
+    folder = next((folder for folder in Path(path).absolute().parents if folder.is_dir()), Path())
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:  # a file system that does not tell
+        return
+    if needed > free:
+        room, has = f"{needed / 1e6:.0f} MB", f"{free / 1e6:.0f} MB"
+        reason = f"the result has up to {room}, {shown(folder)} has {has} free; free some space or give another folder"
+        raise failure(path, "picture.disk_space", reason, needed=room, free=has, folder=shown(folder))
+
+
+def _check_side(kind: str, width: int, height: int) -> None:
+    largest = _LARGEST_SIDE[kind]
+    if max(width, height) > largest:
+        reason = f"{width}x{height} is more than {kind} takes ({largest} a side); write PNG or TIFF instead"
+        raise Refused("picture.format_limit", reason, width=width, height=height, kind=kind, limit=largest)
+
+
 def _check(pixels: np.ndarray, mode: Optional[str], kind: str, quality: int, compression: int) -> str:
     channels = 1 if pixels.ndim == 2 else pixels.shape[2] if pixels.ndim == 3 else 0
     if channels not in (1, 3, 4) or pixels.dtype not in (np.uint8, np.uint16) or pixels.size == 0:
@@ -106,11 +143,7 @@ def _check(pixels: np.ndarray, mode: Optional[str], kind: str, quality: int, com
     if not 1 <= quality <= 100 or not 0 <= compression <= 9:
         reason = f"quality {quality} (1 to 100) or compression {compression} (0 to 9) is wrong"
         raise Refused("picture.option", reason, quality=quality, compression=compression)
-    largest = _LARGEST_SIDE[kind]
-    height, width = pixels.shape[:2]
-    if max(height, width) > largest:
-        reason = f"{width}x{height} is more than {kind} takes ({largest} a side); write PNG or TIFF instead"
-        raise Refused("picture.format_limit", reason, width=width, height=height, kind=kind, limit=largest)
+    _check_side(kind, pixels.shape[1], pixels.shape[0])
     return chosen
 
 
