@@ -309,6 +309,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "picture.file_limit": "{path}: TIFF 파일은 4GB를 넘을 수 없습니다. PNG로 저장하십시오.",
         "picture.suffix": "{path}: 저장할 수 있는 확장자가 아닙니다. 쓸 수 있는 확장자: {allowed}.",
         "picture.array": "{path}: {what}은(는) 그림이 아닙니다(HxW, HxWx3 또는 HxWx4, uint8 또는 uint16이어야 합니다).",
+        "array.shape": "크기 {shape}, 형식 {dtype}인 배열",
         "picture.mode": "{path}: {mode} 모드는 채널 {channels}개와 맞지 않습니다.",
         "picture.option": "{path}: 품질 {quality}(1~100) 또는 압축 {compression}(0~9)이 범위를 벗어났습니다.",
         "format.text": "그림이 아니라 텍스트 파일입니다",

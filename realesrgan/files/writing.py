@@ -11,6 +11,7 @@ from typing import BinaryIO, List, Optional, Tuple
 import cv2
 import numpy as np
 
+from ..errors import Phrase
 from . import encoding as encoders
 from .atomic import write_atomically
 from .decoding import quiet
@@ -133,7 +134,8 @@ def _check_side(kind: str, width: int, height: int) -> None:
 def _check(pixels: np.ndarray, mode: Optional[str], kind: str, quality: int, compression: int) -> str:
     channels = 1 if pixels.ndim == 2 else pixels.shape[2] if pixels.ndim == 3 else 0
     if channels not in (1, 3, 4) or pixels.dtype not in (np.uint8, np.uint16) or pixels.size == 0:
-        what = f"an array of shape {pixels.shape} and type {pixels.dtype}"
+        shape, dtype = "x".join(map(str, pixels.shape)), str(pixels.dtype)
+        what = Phrase("array.shape", f"an array of shape {shape} and type {dtype}", shape=shape, dtype=dtype)
         raise Refused("picture.array", f"{what} is no picture (HxW, HxWx3 or HxWx4; uint8 or uint16)", what=what)
     chosen = mode or {1: "L", 3: "RGB", 4: "RGBA"}[channels]
     needed = {"L": 1, "RGB": 3, "LA": 4, "RGBA": 4}.get(chosen)
