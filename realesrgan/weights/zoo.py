@@ -14,7 +14,7 @@ from realesrgan.archs.structure import Structure, rrdbnet, srvgg
 from realesrgan.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 __all__ = ["MODELS", "ModelSpec", "NcnnFile", "build", "construct", "get", "names", "parameter_shapes", "recognise"]
 
@@ -156,11 +156,12 @@ def get(name: str) -> ModelSpec:
         ) from None
 
 
-def build(spec: ModelSpec, state_dict: Optional[Mapping[str, Tensor]] = None) -> nn.Module:
+def build(spec: ModelSpec, state_dict: Optional[Mapping[str, Any]] = None) -> nn.Module:
     """The network of ``spec`` on the CPU in float32, in evaluation mode.
 
     Args:
-        state_dict: Its parameters, loaded strictly and taken over without copying. None leaves the random start.
+        state_dict: Its parameters, tensors or arrays, loaded strictly and taken over without copying. None leaves the
+            random start.
     """
     import torch
 
@@ -168,7 +169,8 @@ def build(spec: ModelSpec, state_dict: Optional[Mapping[str, Tensor]] = None) ->
         return construct(spec).eval()
     with torch.device("meta"):  # no time and no memory for a random start that is replaced at once
         network = construct(spec)
-    network.load_state_dict(dict(state_dict), strict=True, assign=True)
+    tensors = {name: torch.as_tensor(value) for name, value in state_dict.items()}
+    network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval()
 
 
