@@ -65,7 +65,7 @@ class Guard:
         assert self._half is not None
         try:
             result = restored(self._half, x.half()).cpu().float()
-            fault = half_fault((result + 1) / 2, (expected + 1) / 2)
+            fault = half_fault(((result + 1) / 2).numpy(), ((expected + 1) / 2).numpy())
         except RuntimeError as error:
             if devices.classify(error) == "lost":
                 raise
@@ -90,7 +90,7 @@ def bilinear_fault(device: devices.Device) -> Optional[Phrase]:
 
     This asks for it once, on a few pixels that are thrown away: so the device decides, and not its name.
     """
-    x = sample_texture()
+    x = torch.from_numpy(sample_texture()[None])
     for factor in (2.0, 0.5):
 
         def resized(values: Tensor, factor: float = factor) -> Tensor:
@@ -125,7 +125,7 @@ def restored(network: nn.Module, x: Tensor) -> Tensor:
 
 def probes() -> List[Tensor]:
     """The test texture as the networks take it, -1..1, on the CPU: 96x144 and 512x512."""
-    x = sample_texture() * 2 - 1
+    x = torch.from_numpy(sample_texture()[None]) * 2 - 1
     return [
         F.interpolate(x, size=size, mode="bicubic", align_corners=False).clamp(-1, 1)
         for size in ((96, 144), (FACE_SIZE, FACE_SIZE))

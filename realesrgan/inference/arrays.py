@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from .tiling import Box, Canvas
 
-__all__ = ["Picture", "Plane", "allocate", "decode", "resize", "resize_alpha"]
+__all__ = ["Picture", "Plane", "Rows", "allocate", "decode", "resize", "resize_alpha"]
 
 _CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -42,6 +42,22 @@ class Plane:
     def unit(self, pixels: np.ndarray) -> np.ndarray:
         """Stored values as float32, 0..1."""
         return pixels.astype(np.float32) / np.float32(self.max_value)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows of a tile, on the host.
+
+    Attributes:
+        row: The first one, counted from the top of what the tile writes, in pixels of the result.
+        pixels: HxWx3 BGR or HxW grey, of the result's type or in floats that it takes.
+        health: With the last rows of a tile: whether the tile holds NaN or infinity, and its brightest value; else
+            None.
+    """
+
+    row: int
+    pixels: np.ndarray
+    health: Optional[Tuple[bool, float]] = None
 
 
 @dataclass(frozen=True)

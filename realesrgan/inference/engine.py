@@ -1,9 +1,8 @@
 """A plane of pixels through a plan of tiles, into a finished host array.
 
-Whole pictures live on the host; a device sees one tile. Each band that the network finishes is checked, reduced to the
-picture's own channels, quantised on the device and brought to the host before it is put into its place: a copy from a
-DirectML tensor into a view of a host tensor is lost without a word. On backends with asynchronous copies two bands are
-under way while the device works on the next.
+Whole pictures live on the host; a device sees one tile. A network gives finished rows on the host, checked, reduced to
+the picture's own channels and quantised; here they are put into their place. How many may be under way while the
+device works on the next is the network's to say. No torch.
 """
 
 from __future__ import annotations
@@ -12,15 +11,13 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Callable, Deque, List, Optional, Set, Tuple
+from typing import Any, Callable, Deque, Optional, Set, Tuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .. import devices
 from ..errors import DeviceLostError, DeviceOutOfMemoryError, Phrase, RealESRGANError, TileError, notice, one_line
-from . import tiling, transfer
+from . import tiling
 from .arrays import Plane
 from .precision import BLACK, Networks
 from .slowdown import Pace
@@ -32,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 FLOOR = 32
 """Smallest side of a tile that is tried after out-of-memory errors."""
-_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,6 @@ class _Flight:
         trial: It is computed in FP32 to learn whether black is right, FP16 still being in force.
         black_input: All of its pixels are 0.
         begun: When it was begun, in seconds.
-        health: Of each band, 1 if it holds NaN or infinity, and its brightest value; on the device.
     """
 
     tile: Tile
@@ -115,17 +110,14 @@ class _Flight:
     half: bool
     trial: bool
     black_input: bool
-    health: List[Tensor]
 
 
 @dataclass
 class _Landing:
-    """A band on its way to the host. ``health`` comes with the last band of a tile."""
+    """Rows on their way to the host; ``rows.wait()`` gives :class:`realesrgan.inference.arrays.Rows`."""
 
     flight: _Flight
-    row: int
-    values: devices.Arrival
-    health: Optional[devices.Arrival]
+    rows: Any
 
 
 class _Run:
@@ -139,24 +131,24 @@ class _Run:
         self.under_way: Deque[_Landing] = deque()
         self.trials: Set[Tile] = set()
         self.tried: Set[int] = set()
+        self.tile = self.waiting[0]
+        """The tile that is worked on or waited for: the one that an error belongs to."""
         self.outcome = Outcome()
         self.last_stood = 0.0
 
     def finish(self) -> Outcome:
-        tile = self.waiting[0]
         while self.waiting or self.under_way:
             too_large = False
             try:
                 if self.waiting:
-                    tile = self.waiting.popleft()
-                    self._cut_or_launch(tile)
+                    self._cut_or_launch(self.waiting.popleft())
                 else:
                     self._land()
             except Exception as error:  # noqa: BLE001 - backends raise plain Exception too
-                self._raise_unless_memory(tile, error)
+                self._raise_unless_memory(self.tile, error)
                 too_large = True
             if too_large:  # outside the handler, where the failed tile's tensors are gone
-                self._shrink(tile)
+                self._shrink(self.tile)
         return self.outcome
 
     def _cut_or_launch(self, tile: Tile) -> None:
@@ -167,36 +159,29 @@ class _Run:
             self._launch(tile)
 
     def _launch(self, tile: Tile) -> None:
+        self.tile = tile
         trial = tile in self.trials
         network = self.networks.single() if trial else self.networks.current()
         pixels = self.job.plane.crop(self.job.canvas, tile.read)
-        flight = _Flight(tile, time.perf_counter(), network.half, trial, not bool(pixels.any()), [])
-        x = transfer.to_device(self.job.plane, pixels, network)
-        previous: Optional[Tuple[int, Tensor]] = None
-        for band in network.bands(x, tile.write.relative_to(tile.read), self.job.scale):
-            if previous is not None:
-                self._take_off(flight, previous[0], previous[1], last=False)
-            flight.health.append(transfer.health(band.values))
-            previous = band.row, transfer.quantise(band.values, self.job.plane, self.out.dtype)
-        assert previous is not None
-        self._take_off(flight, previous[0], previous[1], last=True)
-
-    def _take_off(self, flight: _Flight, row: int, values: Tensor, last: bool) -> None:
-        health = devices.to_host(self.device, torch.cat(flight.health)) if last else None
-        self.under_way.append(_Landing(flight, row, devices.to_host(self.device, values), health))
-        while len(self.under_way) > (_IN_FLIGHT if self.device.capabilities.asynchronous else 0):
-            self._land()
+        flight = _Flight(tile, time.perf_counter(), network.half, trial, not bool(pixels.any()))
+        keep = tile.write.relative_to(tile.read)
+        room = network.in_flight(tile.read.height, tile.read.width)
+        for rows in network.rows(self.job.plane, pixels, keep, self.job.scale, self.out.dtype):
+            self.under_way.append(_Landing(flight, rows))
+            while len(self.under_way) > room:
+                self._land()
+            self.tile = tile
 
     def _land(self) -> None:
         landing = self.under_way.popleft()
-        values = landing.values.wait().numpy()
-        target = landing.flight.tile.write.scaled(self.job.scale)
-        first = target.y0 + landing.row
+        self.tile = landing.flight.tile
+        rows = landing.rows.wait()
+        target = self.tile.write.scaled(self.job.scale)
+        first = target.y0 + rows.row
         with np.errstate(invalid="ignore"):  # NaN is judged below; numpy need not remark on it
-            self.out[first : first + values.shape[0], target.x0 : target.x1] = values
-        if landing.health is not None:
-            broken, brightest = landing.health.wait().reshape(-1, 2).amax(0).tolist()
-            self._judge(landing.flight, bool(broken), brightest)
+            self.out[first : first + rows.pixels.shape[0], target.x0 : target.x1] = rows.pixels
+        if rows.health is not None:
+            self._judge(landing.flight, *rows.health)
 
     def _judge(self, flight: _Flight, broken: bool, brightest: float) -> None:
         """A tile whose last band has arrived stands, or is computed again in FP32."""
@@ -289,7 +274,13 @@ class _Run:
         self.waiting.appendleft(tile)
         self.outcome = replace(self.outcome, splits=self.outcome.splits + 1, limit=limit)
         while self.under_way:
-            self._land()
+            other = self.under_way[0].flight.tile
+            try:
+                self._land()
+            except Exception as error:  # noqa: BLE001 - tiles that were computed at the same time fail alike
+                self._raise_unless_memory(other, error)
+                self.under_way = deque(landing for landing in self.under_way if landing.flight.tile != other)
+                self.waiting.appendleft(other)
         devices.free(self.device)
         notice(
             logger,

@@ -8,12 +8,14 @@ from __future__ import annotations
 import copy
 from typing import Any, Callable, Iterator, Optional, Sequence, Tuple, Type
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import devices
 from ..archs import structure
-from . import cpu_rrdb, cuda_conv, cuda_rrdb, cuda_srvgg
+from . import cpu_rrdb, cuda_conv, cuda_rrdb, cuda_srvgg, transfer
+from .arrays import Plane
 from .stages import Band, RRDBStages, Runtime, SequenceStages, Stages, is_apart, sliced
 from .tiling import Box
 
@@ -90,6 +92,29 @@ class TileNetwork:
     @property
     def dtype(self) -> torch.dtype:
         return self.runtime.dtype
+
+    def in_flight(self, height: int, width: int) -> int:
+        """How many bands may be on their way to the host while the next one is computed."""
+        return 2 if self.device.capabilities.asynchronous else 0
+
+    def rows(self, plane: Plane, pixels: np.ndarray, keep: Box, scale: int, dtype: Any) -> Iterator[transfer.Arriving]:
+        """Run a tile, and give its finished rows on their way to the host.
+
+        Args:
+            plane: The input.
+            pixels: The crop that the tile reads, in the plane's stored type.
+            keep: The part of the crop that is wanted.
+            scale: The network's factor.
+            dtype: Type of the result.
+        """
+        return transfer.rows(self, plane, pixels, keep, scale, dtype)
+
+    def sample(self, x: np.ndarray, keep: Box, scale: int) -> np.ndarray:
+        """3xHxW in 0..1 through the network in one tile; float32, not clamped."""
+        sent = torch.from_numpy(x[None]).to(self.dtype).to(self.device.torch_device)
+        bands = [band.values.cpu().float() for band in self.bands(sent, keep, scale)]
+        result: np.ndarray = torch.cat(bands, 2)[0].numpy()
+        return result
 
     @torch.no_grad()
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:

@@ -1,20 +1,20 @@
-"""The first-use check of a device, and the guard that leaves FP16 for FP32 where FP16 does not hold."""
+"""The first-use check of a device, and the guard that leaves FP16 for FP32 where FP16 is not reliable. No torch."""
 
 from __future__ import annotations
 
 import base64
 import logging
 import zlib
-from typing import Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from .. import devices
 from ..errors import DeviceError, DeviceLostError, Phrase, as_field, notice, one_line
-from .network import TileNetwork
 from .tiling import Box
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["BLACK", "HALF_MAX", "HALF_RMS", "SINGLE_MAX", "Networks", "check_device", "half_fault", "sample_texture"]
 
@@ -49,18 +49,17 @@ _TEXTURE = (
 )
 
 
-def sample_texture() -> Tensor:
-    """A small crop of a photograph, 1x3x24x36, float32, 0..1. Its sides differ, so that a swap of axes shows."""
+def sample_texture() -> np.ndarray:
+    """A small crop of a photograph, 3x24x36, float32, 0..1. Its sides differ, so that a swap of axes shows."""
     raw = zlib.decompress(base64.b64decode(_TEXTURE))
     pixels = np.frombuffer(raw, np.uint8).reshape(_TEXTURE_SHAPE).astype(np.float32) / np.float32(255)
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _run(network: TileNetwork, x: Tensor, scale: int) -> Tensor:
-    box = Box(0, 0, x.shape[2], x.shape[3])
-    x = x.to(network.dtype).to(network.device.torch_device)
-    bands = [band.values.cpu().float() for band in network.bands(x, box, scale)]
-    return torch.cat(bands, 2)
+def _run(network: Any, x: np.ndarray, scale: int) -> np.ndarray:
+    """3xHxW through a network in one tile, float32."""
+    result: np.ndarray = network.sample(x, Box(0, 0, x.shape[1], x.shape[2]), scale)
+    return result
 
 
 def check_device(networks: Networks) -> None:
@@ -88,7 +87,7 @@ def check_device(networks: Networks) -> None:
             reason=reason,
         ) from error
     expected = networks.reference()
-    difference = float((result - expected).abs().max()) if bool(torch.isfinite(result).all()) else float("nan")
+    difference = float(np.abs(result - expected).max()) if np.isfinite(result).all() else float("nan")
     if not difference <= SINGLE_MAX:
         raise DeviceError(
             f"{device.spec} ({device.name}) computes wrong pictures: a test tile is off by {difference * 255:.2f} "
@@ -108,14 +107,14 @@ def _from_backend(error: Exception) -> bool:
     return isinstance(error, RuntimeError) or type(error) is Exception or devices.classify(error) != "other"
 
 
-def half_fault(result: Tensor, expected: Tensor) -> Optional[Phrase]:
+def half_fault(result: np.ndarray, expected: np.ndarray) -> Optional[Phrase]:
     """What is wrong with an FP16 result beside the FP32 one, None if nothing is."""
-    if not bool(torch.isfinite(result).all()):
+    if not np.isfinite(result).all():
         return Phrase("half.nan", "it gives NaN or infinity")
     if float(result.max()) <= BLACK < float(expected.max()):
         return Phrase("half.black", "it gives black")
-    difference = (result - expected).abs()
-    rms, largest = float(difference.square().mean().sqrt()), float(difference.max())
+    difference = np.abs(result - expected)
+    rms, largest = float(np.sqrt(np.square(difference).mean())), float(difference.max())
     if rms > HALF_RMS or largest > HALF_MAX:
         levels = f"{largest * 255:.1f}"
         return Phrase("half.off", f"it is off by {levels} levels of 255", levels=levels)
@@ -150,11 +149,11 @@ class Networks:
         self._wants_compiling = compiled
         self._compiled = False
         self._kernels = True
-        self._single: Optional[TileNetwork] = None
-        self._half: Optional[TileNetwork] = None
-        self._expected: Optional[Tensor] = None
+        self._single: Any = None
+        self._half: Any = None
+        self._expected: Optional[np.ndarray] = None
 
-    def current(self) -> TileNetwork:
+    def current(self) -> Any:
         """The network in the precision in force."""
         if not self.half:
             return self.single()
@@ -162,16 +161,20 @@ class Networks:
             self._half = self._build(half=True)
         return self._half
 
-    def single(self) -> TileNetwork:
+    def single(self) -> Any:
         """The network in FP32."""
         if self._single is None:
             self._single = self._build(half=False)
         return self._single
 
-    def reference(self) -> Tensor:
+    def shown(self) -> Any:
+        """The network for PyTorch: on the device in the precision in force, if it works through PyTorch."""
+        return self.current().module
+
+    def reference(self) -> np.ndarray:
         """The test texture's result on the CPU in FP32."""
         if self._expected is None:
-            self._expected = _run(TileNetwork(self.module, devices.HOST), sample_texture(), self.scale)
+            self._expected = _run(self._on_host(), sample_texture(), self.scale)
         return self._expected
 
     def choose(self, wish: Optional[bool]) -> None:
@@ -204,7 +207,7 @@ class Networks:
             self._single = None
             devices.free(self.device)
 
-    def _half_fault(self, network: TileNetwork) -> Optional[Phrase]:
+    def _half_fault(self, network: Any) -> Optional[Phrase]:
         """What is wrong with the network in FP16 on the test texture, None if nothing is."""
         try:
             return half_fault(_run(network, sample_texture(), self.scale), self.reference())
@@ -227,7 +230,7 @@ class Networks:
         try:
             # The compiler tunes its kernels for the size that it sees first.
             repeats = 16 if self.device.capabilities.asynchronous else 2
-            _run(self.current(), sample_texture().repeat(1, 1, repeats, repeats), self.scale)
+            _run(self.current(), np.tile(sample_texture(), (1, repeats, repeats)), self.scale)
         except Exception as error:  # noqa: BLE001 - the compiler fails in any way
             self._raise_if_lost(error)
             reason = as_field(error)
@@ -259,7 +262,9 @@ class Networks:
     def _say(self, message: str, reason: Phrase) -> None:
         notice(logger, "precision.single", message, device=self.device.name, reason=reason)
 
-    def _build(self, half: bool) -> TileNetwork:
+    def _build(self, half: bool) -> Any:
+        from .network import TileNetwork
+
         return TileNetwork(
             self.module,
             self.device,
@@ -268,3 +273,9 @@ class Networks:
             compiled=self._compiled,
             kernels=self._kernels,
         )
+
+    def _on_host(self) -> Any:
+        """The network on the processor in FP32."""
+        from .network import TileNetwork
+
+        return TileNetwork(self.module, devices.HOST)

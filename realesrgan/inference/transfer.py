@@ -1,18 +1,26 @@
-"""A crop on its way to the device, and a band on its way back."""
+"""A crop on its way to the device, and bands on their way back.
+
+A band is checked, reduced to the picture's own channels and quantised on the device, and brought to the host before it
+is put into its place: a copy from a DirectML tensor into a view of a host tensor is lost silently.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .. import devices
-from .arrays import Plane
-from .network import TileNetwork
+from .arrays import Plane, Rows
+from .tiling import Box
 
-__all__ = ["health", "quantise", "to_device"]
+if TYPE_CHECKING:
+    from .network import TileNetwork
+
+__all__ = ["Arriving", "health", "quantise", "rows", "to_device"]
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -56,3 +64,37 @@ def quantise(values: Tensor, plane: Plane, dtype: Any) -> Tensor:
             values = values.to(torch.uint8)
     values = values[0, 0] if plane.is_grey else values[0].permute(1, 2, 0)
     return values.contiguous()
+
+
+@dataclass
+class Arriving:
+    """A band on its way to the host. ``health`` comes with the last band of a tile."""
+
+    row: int
+    values: devices.Arrival
+    health: Optional[devices.Arrival]
+
+    def wait(self) -> Rows:
+        """The rows on the host, once all of them are there."""
+        pixels = self.values.wait().numpy()
+        if self.health is None:
+            return Rows(self.row, pixels)
+        broken, brightest = self.health.wait().reshape(-1, 2).amax(0).tolist()
+        return Rows(self.row, pixels, (bool(broken), brightest))
+
+
+def rows(
+    network: TileNetwork, plane: Plane, pixels: np.ndarray, keep: Box, scale: int, dtype: Any
+) -> Iterator[Arriving]:
+    """Run a tile, and begin to bring each band to the host when it is finished. See :meth:`TileNetwork.rows`."""
+    device = network.device
+    seen: List[Tensor] = []
+    previous: Optional[Tuple[int, Tensor]] = None
+    for band in network.bands(to_device(plane, pixels, network), keep, scale):
+        if previous is not None:
+            yield Arriving(previous[0], devices.to_host(device, previous[1]), None)
+        seen.append(health(band.values))
+        previous = band.row, quantise(band.values, plane, dtype)
+    assert previous is not None
+    judged = devices.to_host(device, torch.cat(seen))
+    yield Arriving(previous[0], devices.to_host(device, previous[1]), judged)
