@@ -1,18 +1,20 @@
-"""Which device does the work: DirectML, then CUDA, XPU, MPS, and the processor. Read this module first.
+"""Which device does the work: DirectML, then CUDA, XPU, MPS, Vulkan, and the processor. Read this module first.
 
 :func:`resolve` answers a request such as ``auto``, ``dml:1`` or a ``torch.device`` with a :class:`Device`, which says
 by its :class:`Capabilities` what it can do. What each backend finds, needs and reports is in its own file in
 :mod:`realesrgan.backends`; nothing else in this package decides by a backend's name.
 
-torch and torch_directml are imported when first asked for, never on import, so that ``--help`` and the doctor run
-where they are broken.
+torch, torch_directml and ncnn are imported when first asked for, never on import, so that ``--help`` and the doctor run
+where they are broken; a backend that is not needed for an answer is not asked, so that Vulkan works without torch.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import os
+import sys
 from dataclasses import dataclass
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
@@ -39,6 +41,7 @@ __all__ = [
     "may_be_lost",
     "memory_free",
     "memory_used",
+    "need_torch",
     "parse",
     "peak_memory",
     "reset_peak_memory",
@@ -72,22 +75,43 @@ class Listing:
     notes: Tuple[Note, ...]
 
 
-@functools.lru_cache(maxsize=None)
-def available() -> Listing:
-    """The devices of this machine. Asked once a process: a failed import is not tried again."""
+def available(*names: str) -> Listing:
+    """The devices of this machine; with names, those of these backends only."""
     devices: List[Device] = []
     notes: List[Note] = []
-    for name, backend in BACKENDS.items():
-        try:
-            found = backend.find()
-        except MissingError as missing:
-            notes.append(Note(name, as_field(missing), missing.installed))
-        except Exception as error:  # noqa: BLE001 - whatever a half installed backend raises, the next one is tried
-            notes.append(Note(name, Phrase("quote", f"{type(error).__name__}: {one_line(error)}"), True))
-        else:
-            # Stable: discrete adapters first, then integrated, then software, each by the backend's own index.
-            devices += sorted(found, key=lambda device: (device.software, device.integrated))
+    for name in names or BACKENDS:
+        found, note = _found(name)
+        devices += found
+        notes += [note] if note is not None else []
     return Listing(tuple(devices), tuple(notes))
+
+
+@functools.lru_cache(maxsize=None)
+def _found(name: str) -> Tuple[Tuple[Device, ...], Optional[Note]]:
+    """Devices of one backend, or why there are none. Asked once a process: a failed import is not tried again."""
+    try:
+        found = BACKENDS[name].find()
+    except MissingError as missing:
+        return (), Note(name, as_field(missing), missing.installed)
+    except Exception as error:  # noqa: BLE001 - whatever a half installed backend raises, the next one is tried
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            return (), Note(name, Phrase("device.no_torch", "PyTorch is not installed"), False)
+        return (), Note(name, Phrase("quote", f"{type(error).__name__}: {one_line(error)}"), True)
+    # Stable: discrete adapters first, then integrated, then software, each by the backend's own index.
+    return tuple(sorted(found, key=lambda device: (device.software, device.integrated))), None
+
+
+def _automatic(exclude: Sequence[Device]) -> Listing:
+    """The devices of backends in their order, up to the first that ``auto`` may use."""
+    names = []
+    listing = Listing((), ())
+    for name, backend in BACKENDS.items():
+        if backend.missed() or backend.plausible():
+            names.append(name)
+            listing = available(*names)
+            if any(not device.software and device not in exclude for device in listing.devices):
+                break
+    return listing
 
 
 def parse(request: Union[str, Any, None]) -> Tuple[str, Optional[int]]:
@@ -126,15 +150,22 @@ def resolve(
 
     Args:
         request: ``auto`` (or None: then the environment variable REALESRGAN_DEVICE counts), a backend (``directml``,
-            ``cuda`` ...), a device (``dml:1``, ``cuda:0``) or a ``torch.device``. ``auto`` is the first available
+            ``cuda``, ``vulkan`` ...), a device (``dml:1``) or a ``torch.device``. ``auto`` is the first available
             device in the order of the registry; a discrete adapter comes before an integrated one.
         gpu_id: The backend's own index; 0 means 0. Counted on the first backend with a GPU if none is named.
         exclude: Devices that were found unfit.
 
     Raises:
-        DeviceError: The device that was asked for is not available.
+        DeviceError: The device that was asked for is not available, or needs PyTorch, which is not installed.
         InputError: The request cannot be read, or contradicts ``gpu_id``.
     """
+    device = _resolve(request, gpu_id, exclude)
+    if device.capabilities.through_torch and not _torch_installed():
+        raise _without_torch(device)
+    return device
+
+
+def _resolve(request: Union[str, Any, None], gpu_id: Optional[int], exclude: Sequence[Device]) -> Device:
     name, index = parse(request)
     if gpu_id is not None and gpu_id < 0:
         raise InputError(f"gpu_id is {gpu_id}; it must be 0 or more.", code="device.gpu_id", gpu_id=gpu_id)
@@ -146,7 +177,7 @@ def resolve(
             gpu_id=gpu_id,
         )
     index = gpu_id if index is None else index
-    listing = available()
+    listing = _automatic(exclude) if name == _AUTO else available(name)
     usable = [device for device in listing.devices if device not in exclude]
     if name == _AUTO:
         _say_passed_over(listing, usable)
@@ -157,7 +188,32 @@ def resolve(
     for device in usable:
         if device.backend == name and (index in (None, device.index) or is_host(device)):
             return device
-    raise _missing(BACKENDS[name], index, listing)
+    raise _missing(BACKENDS[name], index, available())
+
+
+def _torch_installed() -> bool:
+    if "torch" in sys.modules:
+        return sys.modules["torch"] is not None
+    return importlib.util.find_spec("torch") is not None
+
+
+def need_torch(what: str) -> None:
+    """Raise DeviceError, which names ``what`` needs it, unless PyTorch is installed."""
+    if not _torch_installed():
+        raise DeviceError(
+            f"{what} needs PyTorch, which is not installed. Install it (pip install torch), or use enhance().",
+            code="device.need_torch",
+            what=what,
+        )
+
+
+def _without_torch(device: Device) -> DeviceError:
+    return DeviceError(
+        f"{device.label} needs PyTorch, which is not installed, and no graphics card was found that works without it. "
+        "Install it: pip install torch. For a graphics card with a Vulkan driver: pip install ncnn.",
+        code="device.without_torch",
+        device=device.label,
+    )
 
 
 def _say_once(name: str, reason: str) -> None:
@@ -186,17 +242,18 @@ def is_explicit(request: Union[str, Any, None]) -> bool:
 def may_be_lost(request: Union[str, Any, None]) -> bool:
     """Whether a request may lead to a device whose loss only a new process can undo.
 
-    It does where such a backend is named, or nothing is named and its package is installed. Whether that finds a card
-    is not asked, since the answer would open the device in this process.
+    It does where such a backend is named, or nothing is named and its package is installed, unless a backend before it
+    surely has a device. Whether it finds a card is not asked, since the answer would open the device in this process.
 
     Raises:
         InputError: The request cannot be read.
     """
     name, _ = parse(request)
-    isolating = [backend for backend in BACKENDS.values() if backend.capabilities.isolates]
-    if name == _AUTO:
-        return any(backend.installed() for backend in isolating)
-    return BACKENDS[name] in isolating
+    if name != _AUTO:
+        return BACKENDS[name].capabilities.isolates
+    likely = (b for b in BACKENDS.values() if b.certain() or (b.capabilities.isolates and b.plausible()))
+    first = next(likely, None)
+    return first is not None and first.capabilities.isolates
 
 
 def _missing(backend: Backend, index: Optional[int], listing: Listing) -> DeviceError:

@@ -25,15 +25,15 @@ IGPU = Device("directml", 0, "AMD Radeon(TM) Graphics", integrated=True)
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch) -> None:
     monkeypatch.delenv(devices.ENVIRONMENT, raising=False)
-    available = devices.available
-    available.cache_clear()
+    found = devices._found
+    found.cache_clear()
     errors.SAID.clear()
     yield
-    available.cache_clear()
+    found.cache_clear()
 
 
 def machine(monkeypatch, *found: Device, notes: Any = ()) -> None:
-    monkeypatch.setattr(devices, "available", lambda: Listing(tuple(found), tuple(notes)))
+    monkeypatch.setattr(devices, "available", lambda *names: Listing(tuple(found), tuple(notes)))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_environment_counts_when_nothing_is_asked_for(monkeypatch) -> None:
         devices.resolve()
 
 
-@pytest.mark.parametrize("wrong", ["dlm", "cuda:x", "auto:1", "vulkan", "cuda:-1"])
+@pytest.mark.parametrize("wrong", ["dlm", "cuda:x", "auto:1", "vulcan", "cuda:-1"])
 def test_an_unknown_name_lists_the_known_ones(monkeypatch, wrong) -> None:
     machine(monkeypatch, CPU)
     with pytest.raises(InputError, match=r"allowed are auto, directml"):
@@ -191,8 +191,11 @@ def test_names_tell_integrated_adapters(name, integrated) -> None:
 def test_missing_torch_leaves_the_cpu_and_says_why(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     listing = devices.available()
-    assert [device.backend for device in listing.devices] == ["cpu"]
-    assert {note.backend for note in listing.notes} >= {"cuda"}
+    assert [device.backend for device in listing.devices if not device.software] == ["cpu"]
+    assert {note.backend for note in listing.notes if note.reason == "PyTorch is not installed"} >= {"cuda", "xpu"}
+    with pytest.raises(DeviceError, match=r"CPU needs PyTorch, which is not installed.*pip install torch") as caught:
+        devices.resolve("cpu")
+    assert "pip install ncnn" in messages.render(caught.value, "ko")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from .cpu import CPU
 from .cuda import CUDA
 from .directml import DirectML
 from .mps import MPS
+from .vulkan import Vulkan
 from .xpu import XPU
 
 __all__ = ["BACKENDS"]
@@ -16,6 +17,7 @@ for _row in (
     CUDA(),
     XPU(),
     MPS(),
+    Vulkan(),
     CPU(),
 ):
     BACKENDS[_row.name] = _row

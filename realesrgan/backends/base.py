@@ -54,6 +54,7 @@ class Capabilities:
         kernels: Our own kernels may be tried in FP16.
         whole_pictures: A picture of any size may run in one piece where its memory suffices.
         isolates: Its loss can be undone by a new process only, so that the work is done in a child process.
+        through_torch: It runs a network's ``torch.nn`` module.
     """
 
     half: bool = True
@@ -70,6 +71,7 @@ class Capabilities:
     kernels: bool = False
     whole_pictures: bool = True
     isolates: bool = False
+    through_torch: bool = True
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,14 @@ class Backend:
         if self.package in sys.modules:
             return sys.modules[self.package] is not None
         return not self.package or importlib.util.find_spec(self.package) is not None
+
+    def plausible(self) -> bool:
+        """Whether ``auto`` should look for its devices. No device is opened to answer that."""
+        return self.installed()
+
+    def certain(self) -> bool:
+        """Whether it surely has a device, where that can be told without opening one."""
+        return False
 
     def missed(self) -> bool:
         """Whether it is worth a line that its package is not installed, where the processor works instead."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
+import shutil
+import sys
+from pathlib import Path
 from typing import Any, Iterator, List, Optional
 
 from ..errors import Phrase
@@ -48,6 +52,13 @@ class CUDA(TorchBackend):
             integrated = bool(getattr(found, "is_integrated", False))
             devices.append(Device(self.name, index, str(found.name), int(found.total_memory), integrated))
         return devices
+
+    def certain(self) -> bool:
+        # The driver, and a PyTorch with CUDA's library.
+        driver = shutil.which("nvidia-smi") if sys.platform == "win32" else Path("/proc/driver/nvidia/version").exists()
+        spec = importlib.util.find_spec("torch") if driver else None
+        folders = spec.submodule_search_locations if spec is not None else None
+        return any(list(Path(folder, "lib").glob("*torch_cuda.*")) for folder in folders or ())
 
     def memory_free(self, device: Device) -> Optional[int]:
         module = self.module

@@ -52,7 +52,8 @@ class Enhanced:
     output: Path
     pixels: np.ndarray
     mode: str
-    metadata: Optional[files.Metadata]
+    icc: Optional[bytes]
+    exif: Optional[bytes]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def read(job: Job, options: BatchOptions) -> Loaded:
     except OSError as error:
         raise os_failure(path, error, "read") from error
     limit = {} if options.max_pixels is None else {"max_pixels": options.max_pixels}
-    picture = files.read(path, accept_truncated=options.accept_truncated, **limit)
+    picture = files.read(path, **limit)
     depth = 8 * picture.pixels.dtype.itemsize
     extension = naming.choose_extension(options.extension, path, picture.mode, depth)
     return Loaded(picture, extension, size, changed)
@@ -157,7 +158,8 @@ def write(item: Enhanced, options: BatchOptions) -> Written:
         item.output,
         item.pixels,
         mode=item.mode,
-        metadata=item.metadata,
+        icc=item.icc,
+        exif=item.exif,
         quality=options.jpeg_quality,
         compression=options.png_compression,
     )

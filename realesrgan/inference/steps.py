@@ -5,18 +5,20 @@ They share the engine's functions and keep the picture as a 1x3xHxW RGB tensor i
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from .. import devices
 from ..archs.structure import Structure
 from ..errors import InputError
 from . import engine
 from .arrays import Plane
 from .precision import Networks
 from .tiling import Box, Canvas
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Steps"]
 
@@ -45,7 +47,7 @@ class Steps:
         padded = Plane(np.asarray(img, np.float32), 1.0).crop(
             canvas, Box(0, 0, canvas.padded_height, canvas.padded_width)
         )
-        self.img = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
+        self.img = _tensor(padded)
 
     def process(self) -> None:
         """Run ``self.img`` through the network in one piece, into ``self.output``."""
@@ -58,10 +60,7 @@ class Steps:
     def post_process(self) -> Tensor:
         """``self.output`` without what ``pre_process`` padded."""
         if self.output is None:
-            raise InputError(
-                "post_process() needs the result of process() or tile_process(): call one of them first.",
-                code="step.post",
-            )
+            raise InputError("post_process() needs the result of process() or tile_process(): call one of them first.")
         height, width = self.output.shape[2:]
         bottom = (self.mod_pad_h + self.pre_pad) * self.scale
         right = (self.mod_pad_w + self.pre_pad) * self.scale
@@ -70,11 +69,19 @@ class Steps:
 
     def _process(self, tile: int) -> None:
         if self.img is None:
-            raise InputError("process() needs a picture: call pre_process(img) first.", code="step.process")
+            raise InputError("process() needs a picture: call pre_process(img) first.")
         pixels = np.ascontiguousarray(self.img[0].numpy().transpose(1, 2, 0)[:, :, ::-1])
         height, width = pixels.shape[:2]
         factor = self._networks.scale
         out = np.empty((height * factor, width * factor, 3), np.float32)
         canvas = Canvas(height, width, 0, self._structure.multiple)
         engine.run(self._networks, engine.Job(Plane(pixels, 1.0), canvas, factor, tile, self.tile_pad), out)
-        self.output = torch.from_numpy(np.ascontiguousarray(out[:, :, ::-1].transpose(2, 0, 1)[None]))
+        self.output = _tensor(out[:, :, ::-1])
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    """HxWx3 as 1x3xHxW."""
+    devices.need_torch("This step of the original")
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]))

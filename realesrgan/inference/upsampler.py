@@ -1,4 +1,4 @@
-"""The numpy façade that scripts use: arrays in, enlarged arrays out."""
+"""The numpy façade that scripts use: arrays in, enlarged arrays out. No torch, unless the device works through it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from .. import devices
-from ..archs import structure
 from ..errors import InputError
 from ..weights import loading as weights
 from . import arrays as image
@@ -24,6 +21,10 @@ from .arrays import Picture, Plane
 from .slowdown import Pace
 from .steps import Steps
 from .tiling import Canvas
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 __all__ = ["RealESRGANer", "RunRecord"]
 
@@ -112,11 +113,19 @@ class RealESRGANer(Steps):
         self.img: Optional[Tensor] = None
         self.output: Optional[Tensor] = None
         self.last_run = RunRecord()
-        devices.resolve(device, gpu_id)  # one that is not there is said before weights are fetched
-        module, self.model_name, self.weights_source, self.weights_sha256 = assemble.network(
-            model_path, dni_weight, model, weights_from=weights_from, trust=trust_weights, progress=progress
+        first = devices.resolve(device, gpu_id)  # one that is not there is said before weights are fetched
+        source = assemble.network(
+            model_path,
+            dni_weight,
+            model,
+            scale,
+            first,
+            weights_from=weights_from,
+            trust=trust_weights,
+            progress=progress,
         )
-        own = structure.enlargement(module) or scale
+        self.model_name, self.weights_source, self.weights_sha256 = source.name, source.origin, source.sha256
+        own = source.structure.scale
         if own != scale:
             raise InputError(
                 f"scale is {scale}, but the network of {self.model_name} enlarges by {own}: pass scale={own}, and "
@@ -126,19 +135,19 @@ class RealESRGANer(Steps):
                 network=own,
             )
         self._network_scale = own
-        self._structure = structure.of(module, own)
+        self._structure = source.structure
         self._limit: Optional[int] = None
         self.tile_pad = self._structure.default_pad if tile_pad is None else tile_pad
         self._networks, self._choice = assemble.on_device(
-            module, self._structure, device, gpu_id, half, compiled=compile, tuned=profile and not compile
+            source, device, gpu_id, half, compiled=compile, tuned=profile and not compile
         )
         self._pace = Pace() if self._networks.device.spills else None
 
     @property
-    def device(self) -> torch.device:
-        """The device in use, as torch names it."""
-        result: torch.device = self._networks.device.torch_device
-        return result
+    def device(self) -> Any:
+        """The device in use: a ``torch.device``, or its name (``"vulkan:0"``) where it works without PyTorch."""
+        device = self._networks.device
+        return device.torch_device if device.capabilities.through_torch else device.spec
 
     @property
     def half(self) -> bool:
@@ -147,8 +156,13 @@ class RealESRGANer(Steps):
 
     @property
     def model(self) -> nn.Module:
-        """The network in the precision in force, on the device."""
-        return self._networks.current().module
+        """The network for PyTorch, in the precision in force on the device; in FP32 on the CPU where the device works
+        without PyTorch.
+
+        Raises:
+            DeviceError: PyTorch is not installed.
+        """
+        return self._networks.shown()
 
     def dni(
         self,
