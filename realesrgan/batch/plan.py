@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError, Phrase, PictureError, notice, one_line
-from ..files import atomic, naming, protect
+from ..files import atomic, listing, naming, paths, protect
 from ..files.paths import real
 from . import report
 
@@ -199,9 +199,11 @@ def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:
         below: Folders in it that results go to as well, if they are there.
 
     Raises:
-        InputError: It is a file.
+        InputError: It is a file, or a name that Windows reserves.
         PictureError: It cannot be made or written to.
     """
+    listing.refuse_device(output)
+    output = Path(paths.openable(output))
     if output.exists() and not output.is_dir():
         raise InputError(f"The output {output} is a file; -o takes a folder.", code="output.file", path=str(output))
     try:
@@ -209,7 +211,7 @@ def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:
         with tempfile.TemporaryFile(dir=str(output)):
             pass
         for folder in sorted({output, *(output / name for name in below)}):
-            for path in atomic.remove_leftovers(folder):
+            for path in atomic.remove_leftovers(paths.openable(folder)):
                 _log.info("removed %s, the unfinished file of a run that was killed", path)
     except OSError as error:
         raise PictureError(

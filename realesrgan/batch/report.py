@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ..errors import InputError, notice, one_line
 from ..files import jsonl, protect
+from ..files.paths import openable, shown
 
 __all__ = [
     "DONE",
@@ -125,7 +126,7 @@ def now() -> str:
 def key(path: PathLike) -> str:
     """The name under which a picture is looked up again: absolute, in the file system's own case rules."""
     # Not resolve(): a link and the file behind it are two pictures.
-    return os.path.normcase(os.path.abspath(os.fspath(path)))  # noqa: PTH100
+    return os.path.normcase(os.path.abspath(shown(path)))  # noqa: PTH100
 
 
 def fingerprint(path: PathLike) -> Tuple[int, int]:
@@ -171,7 +172,7 @@ class ReportWriter:
     """
 
     def __init__(self, path: PathLike, *, append: bool = True) -> None:
-        self.path = Path(path)
+        self.path = Path(openable(path))
         protect.check_regular(path, "--report")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import sys
 from typing import Any, Mapping, Union
 
 from ..errors import Lines, Phrase, RealESRGANError, as_field, visible
+from ..files.paths import shown
 from .ko import KOREAN
 
 __all__ = ["LANGUAGES", "of_record", "phrase", "render", "system_language"]
@@ -61,7 +62,7 @@ def _shown(value: Any, lang: str) -> str:
         return render(value, lang).rstrip(".") if value.code in KOREAN else f"“{value}”"
     if isinstance(value, (tuple, list)):
         return ", ".join(_shown(item, lang) for item in value)
-    return str(value) if isinstance(value, Lines) else visible(str(value))
+    return str(value) if isinstance(value, Lines) else visible(shown(str(value)))
 
 
 def system_language(environment: Mapping[str, str] = os.environ) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import InputError, RealESRGANError
+from ..files.paths import unquoted
 from . import messages
 from . import options as cli_options
 from .console import Console, prepare_streams
@@ -45,7 +46,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     prepare_streams()
     try:
-        options = parse_video(list(sys.argv[1:] if argv is None else argv))
+        options = parse_video(unquoted(sys.argv[1:] if argv is None else argv))
     except SystemExit as end:  # argparse
         return end.code if isinstance(end.code, int) else (OK if end.code is None else USAGE)
     console = VideoConsole(options.lang or messages.system_language(), options.verbose)

@@ -130,7 +130,7 @@ def output_path(source: Source, output_dir: PathLike, suffix: str, extension: st
     if windows and is_reserved(stem):
         head, dot, tail = stem.partition(".")
         stem = f"{head.rstrip(' ')}_{dot}{tail}"
-    return Path(output_dir) / source.relative.parent / (stem + extension)
+    return Path(openable(Path(output_dir) / source.relative.parent / (stem + extension)))
 
 
 class OutputPlan:
@@ -173,7 +173,7 @@ class OutputPlan:
         Raises:
             PictureError: The name belongs to another source, is an input itself, or is too long for a file system.
         """
-        target = Path(openable(output_path(source, self._output_dir, self._suffix, extension)))
+        target = output_path(source, self._output_dir, self._suffix, extension)
         owner = self._claim(source, extension)
         if owner == source and os.path.islink(target):  # noqa: PTH114 - Path raises for a name that is too long
             owner = self._owners.setdefault(self._key(Path(real(target))), source)

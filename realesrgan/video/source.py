@@ -359,10 +359,11 @@ class Task:
         """Where the result goes.
 
         Raises:
-            InputError: It would overwrite the input, or the suffix cannot be part of a name.
+            InputError: It would overwrite the input, the suffix cannot be part of a name, or Windows reserves a name.
         """
+        listing.refuse_device(output)
         stand_in = Source(self.path, PurePath(self.name + ".video"))
-        target = Path(openable(output_path(stand_in, output, suffix, f".{container}")))
+        target = output_path(stand_in, output, suffix, f".{container}")
         if same_file(self.path, target):
             raise InputError(
                 f"The result would overwrite the input {self.path}: give another folder with -o, or a --suffix.",

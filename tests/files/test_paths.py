@@ -219,3 +219,27 @@ def test_a_long_folder_is_read_and_written(tmp_path: Path) -> None:
     files.write(again, np.zeros((4, 5, 3), np.uint8))
     assert again.exists()
     assert ntpath.basename(str(again)) == again.name
+
+
+@pytest.mark.skipif(os.name != "nt", reason="they are devices of Windows")
+@pytest.mark.parametrize("name", ["CON", "nul", "COM1", "aux"])
+def test_an_output_folder_may_not_be_a_device(tmp_path: Path, name: str) -> None:
+    from realesrgan.batch import plan
+
+    for output in (Path(name), tmp_path / name, tmp_path / name / "deeper"):
+        with pytest.raises(InputError, match=f"Windows reserves the name {name}"):
+            plan.check_output_folder(output)
+
+
+def test_records_of_a_long_path_are_found_with_and_without_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    from realesrgan.batch import report
+
+    monkeypatch.setattr(report, "shown", lambda path: paths.shown(path, windows=True))
+    assert report.key("\\\\?\\C:\\x\\a.png") == report.key("C:\\x\\a.png")
+
+
+def test_the_prefix_is_not_shown_to_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    from realesrgan.cli import messages
+
+    monkeypatch.setattr(messages, "shown", lambda path: paths.shown(path, windows=True))
+    assert str(messages.phrase("batch.done", "-> {output}", output="\\\\?\\" + LONG)) == "-> " + LONG
