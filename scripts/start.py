@@ -43,10 +43,10 @@ TEXTS = {
     ),
     "results": ("\nThe results are in {folder}", "\n결과는 다음 폴더에 있습니다: {folder}"),
     "fetch": (
-        "\nNo Python that fits was found: a 64-bit Python of 3.8 or newer is needed.\n"
+        "\nNo Python that fits was found: it must be of 64 bit, and 3.8 or newer.\n"
         "uv can fetch Python 3.12 for you alone (about 25 MB, no administrator's rights; others stay as they are).\n"
         "Type y and press Enter to fetch it: ",
-        "\n알맞은 Python을 찾지 못했습니다. 64비트 Python 3.8 이상이 필요합니다.\n"
+        "\n알맞은 Python을 찾지 못했습니다. 64비트이고 3.8 이상이어야 합니다.\n"
         "uv로 Python 3.12를 내려받을 수 있습니다 (약 25 MB, 관리자 권한이 필요 없고 다른 Python은 그대로 둡니다).\n"
         "내려받으려면 y를 입력하고 Enter를 누르세요: ",
     ),

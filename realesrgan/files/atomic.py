@@ -9,7 +9,7 @@ import secrets
 import stat
 import time
 from pathlib import Path
-from typing import BinaryIO, Callable, List
+from typing import BinaryIO, Callable, List, TypeVar
 
 from .paths import MAX_PATH, PathLike, openable, real, reserved_part
 
@@ -18,10 +18,13 @@ __all__ = [
     "HeldOpen",
     "ReadOnly",
     "check_replaceable",
+    "patiently",
     "remove_leftovers",
     "replace",
     "write_atomically",
 ]
+
+_T = TypeVar("_T")
 
 #: The suffix of an unfinished file; its name is ``.<start of the target's name>.<16 hex digits>.partial``.
 PARTIAL_SUFFIX = ".partial"
@@ -107,6 +110,22 @@ def replace(source: PathLike, target: PathLike) -> None:
                 if not (_WINDOWS and os.path.exists(target)):  # noqa: PTH110 - takes any kind of path
                     raise
                 raise HeldOpen(errno.EACCES, "another program holds the file open", str(target)) from error
+            time.sleep(_RETRY_PAUSE)
+
+
+def patiently(action: Callable[[], _T]) -> _T:
+    """What ``action`` gives; on Windows tried again for two seconds while another program holds its file open.
+
+    Raises:
+        PermissionError: It still does, or there is no permission. Whatever else ``action`` raises comes through.
+    """
+    deadline = time.monotonic() + RETRY_SECONDS
+    while True:
+        try:
+            return action()
+        except PermissionError:
+            if not _WINDOWS or time.monotonic() >= deadline:
+                raise
             time.sleep(_RETRY_PAUSE)
 
 

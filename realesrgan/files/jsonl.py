@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional
 
+from . import atomic
+
 __all__ = ["LineWriter", "parse", "read"]
 
 #: Longer lines are no objects of ours.
@@ -69,7 +71,7 @@ class LineWriter:
     def __init__(self, path: Path, *, append: bool = True) -> None:
         torn = append and _is_torn(path)
         # Unbuffered: on a full disk nothing is left over that closing would fail to write once more.
-        self._file = path.open("ab" if append else "wb", buffering=0)
+        self._file = atomic.patiently(lambda: path.open("ab" if append else "wb", buffering=0))
         if torn:
             self._write(b"\n")
 

@@ -431,6 +431,25 @@ def test_an_open_target_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyP
     files.write(target, pattern(9, 8))
 
 
+def test_a_report_that_a_scanner_holds_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def opening() -> int:
+        tried.append(1)
+        if len(tried) < 3:
+            raise PermissionError(errno.EACCES, "The process cannot access the file")
+        return 7
+
+    monkeypatch.setattr(atomic.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(atomic, "_WINDOWS", True)
+    assert atomic.patiently(opening) == 7
+    tried.clear()
+    monkeypatch.setattr(atomic, "_WINDOWS", False)
+    with pytest.raises(PermissionError):
+        atomic.patiently(opening)
+    assert len(tried) == 1, "elsewhere it means that there is no permission"
+
+
 def test_unfinished_names_near_the_limit_are_no_longer_than_the_target(tmp_path: Path) -> None:
     name = "n" * 60 + ".png"
     short = atomic._partial_path(Path("/folder") / name).name
