@@ -222,9 +222,13 @@ def load(path: PathLike) -> List[Record]:
         for values in jsonl.read(Path(path)):
             torn = values is None
             try:
-                records.append(Record.from_mapping(values or {}))
+                record = None if values is None else Record.from_mapping(values)
             except ValueError:
+                record = None
+            if record is None:
                 skipped += 1
+            else:
+                records.append(record)
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence,
 
 from ..errors import InputError, RealESRGANError
 from ..files.paths import unquoted
+from ..files.protect import Inputs, same_file
 from . import messages
 from . import options as cli_options
 from .console import Console, prepare_streams
@@ -156,9 +157,12 @@ def enlarge(options: argparse.Namespace, console: VideoConsole) -> int:
             precision=str(described.get("precision")).upper(),
             model=described.get("model"),
         )
-        identity = {"model": arguments["model_path"], "mix": arguments["dni_weight"], "faces": options.face_enhance}
+        identity = {"mix": arguments["dni_weight"], "faces": options.face_enhance}
         identity.update({name: described.get(name) for name in ("precision", "tile_pad", "weights_source")})
-        return _all(tasks, upsampler, {key: _plain(value) for key, value in identity.items()}, options, console)
+        # The bytes count, wherever they lie.
+        identity["weights"] = described.get("weights_sha256") or arguments["model_path"]
+        plain = {key: _plain(value) for key, value in identity.items()}
+        return _all(tasks, upsampler, plain, arguments["model_path"], options, console)
 
 
 def only_preview(options: argparse.Namespace, console: Console) -> List[Path]:
@@ -174,7 +178,11 @@ def only_preview(options: argparse.Namespace, console: Console) -> List[Path]:
         opened = source.open_source(tasks[0], settings.fps)
         form = run.plan(opened, settings)
         target = tasks[0].target(options.output, options.suffix, form.container)
-        return _preview(opened, upsampler, form, target, options, console)
+        return _preview(opened, upsampler, form, target, Inputs(tasks[0].read()), options, console)
+
+
+def _listed(value: Any) -> List[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _plain(value: Any) -> Any:
@@ -185,18 +193,22 @@ def _all(
     tasks: List[Task],
     upsampler: Any,
     identity: Dict[str, Any],
+    weights: Any,
     options: argparse.Namespace,
     console: VideoConsole,
 ) -> int:
     from ..video.journal import Ledger
+    from ..video.source import without_results
 
+    tasks = without_results(tasks, options.output, options.suffix)
+    inputs = Inputs([path for task in tasks for path in task.read()] + [Path(str(each)) for each in _listed(weights)])
     settings = _settings(options, identity)
     ledger = Ledger(options.output) if len(tasks) > 1 else None
     taken: Dict[Path, Path] = {}
     status, done, failed = OK, 0, 0
     for task in tasks:
         try:
-            state = _one(task, upsampler, settings, ledger, taken, options, console)
+            state = _one(task, upsampler, settings, ledger, taken, inputs, options, console)
         except RealESRGANError as error:
             if len(tasks) == 1:
                 raise
@@ -233,7 +245,7 @@ def _settings(options: argparse.Namespace, identity: Dict[str, Any]) -> VideoOpt
 
 def _one(
     task: Task, upsampler: Any, settings: VideoOptions, ledger: Any, taken: Dict[Path, Path],
-    options: argparse.Namespace, console: VideoConsole,
+    inputs: Inputs, options: argparse.Namespace, console: VideoConsole,
 ) -> int:  # fmt: skip
     from ..video import run
     from ..video.source import open_source
@@ -242,15 +254,17 @@ def _one(
     if task.pictures:
         settings = run.VideoOptions(**{**settings.__dict__, "fps": None})  # the source has the rate already
     form = run.plan(source, settings)
-    target = task.target(options.output, options.suffix, form.container)
-    if taken.setdefault(target, task.path) != task.path:
+    target = task.target(options.output, options.suffix, form.container, inputs)
+    other = next((path for result, path in taken.items() if same_file(result, target)), None)
+    if other is not None:
         raise InputError(
-            f"{task.path} is left out: {taken[target]} has the same result name, {target.name}.",
+            f"{task.path} is left out: {other} has the same result name, {target.name}.",
             code="video.clash",
             path=str(task.path),
-            other=str(taken[target]),
+            other=str(other),
             name=target.name,
         )
+    taken[target] = task.path
     identity = run.identity(source, form, settings)
     if target.exists() and (options.skip_existing or (ledger is not None and ledger.has(target, identity))):
         console.say("video.skipped", "{path} is done already: skipped", path=target)
@@ -269,7 +283,7 @@ def _one(
         pix_fmt=form.pix_fmt,
     )
     if options.preview:
-        _preview(source, upsampler, form, target, options, console)
+        _preview(source, upsampler, form, target, inputs, options, console)
     console.begin_frames()
     try:
         result = run.process(
@@ -286,13 +300,16 @@ def _one(
 
 
 def _preview(
-    source: Any, upsampler: Any, form: Any, target: Path, options: argparse.Namespace, console: Console
+    source: Any, upsampler: Any, form: Any, target: Path, inputs: Inputs, options: argparse.Namespace, console: Console
 ) -> List[Path]:
     from ..video import run
     from ..video.preview import preview
+    from ..video.source import refuse_input
 
     options.output.mkdir(parents=True, exist_ok=True)
     paths = [target.with_name(f"{target.stem}_preview{number + 1}.png") for number in range(options.preview)]
+    for path in paths:
+        refuse_input(inputs, path)
     count = preview(source, upsampler, run.to_pixels(source.info, form), options.outscale, paths)
     for path in paths[:count]:
         console.say("video.preview", "Preview, input beside result: {path}", path=path)

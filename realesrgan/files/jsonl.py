@@ -29,6 +29,8 @@ def _whole(text: str) -> int:
 
 def parse(line: bytes) -> Optional[Dict[str, Any]]:
     """The object that a line holds; None if it holds none."""
+    if line.lstrip()[:1] != b"{":
+        return None
     try:
         value = json.loads(line.decode("utf-8", "replace"), parse_int=_whole)
     except (ValueError, RecursionError):

@@ -7,24 +7,32 @@ a run may die at any moment: the next one finds whole segments and computes the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
-import shutil
+import os
+import re
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import notice, one_line
 from ..files import atomic, jsonl
 from .pyav import VideoError, disk_error
 
-__all__ = ["Journal", "Ledger", "Segment"]
+__all__ = ["Journal", "Ledger", "Lock", "Segment", "crc_of"]
 
 logger = logging.getLogger(__name__)
 
 _NAME = "journal.jsonl"
 _LEDGER = ".realesrgan-videos.jsonl"
+#: Files that a run leaves in the folder of its segments.
+_OURS = re.compile(r"journal\.jsonl(\.new)?|\d{8,}\.nut(\.partial)?|template\.mov")
+_LARGEST = 1 << 62
+#: Which byte of a lock file is locked where bytes are: none that holds the process id, which others read.
+_LOCKED_BYTE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Segment:
         first: Index of the first one in the video.
         pts: Their time stamps in the order of the packets.
         last: How many ticks the last one is shown.
-        size: Bytes of the file.
+        size, crc: Bytes of the file, and their CRC-32.
         anchor: Time stamp and checksum of the last input frame, to find the place again; None if it had no time stamp.
         repeated: How many were the same picture as the one before, and not computed again.
         concealed: Index, time stamp and kind of those that are not the input's own picture.
@@ -45,6 +53,7 @@ class Segment:
     pts: List[int]
     last: int
     size: int
+    crc: int
     anchor: Optional[Tuple[int, int]]
     repeated: int
     concealed: List[Tuple[int, int, str]]
@@ -57,6 +66,146 @@ class Segment:
     def end(self) -> int:
         """Index of the frame after the last one."""
         return self.first + len(self.pts)
+
+    @classmethod
+    def from_mapping(cls, line: Mapping[str, Any]) -> Segment:
+        """A segment from a parsed line.
+
+        Raises:
+            ValueError: Something is missing, or is not what this class holds.
+        """
+        try:
+            whole = [line[name] for name in ("first", "last", "size", "crc", "repeated")]
+            anchor = None if line["anchor"] is None else tuple(line["anchor"])
+            concealed = [tuple(entry) for entry in line["concealed"]]
+            segment = cls(**{**line, "anchor": anchor, "concealed": concealed})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no segment: {error}") from error
+        fits = (
+            all(_is_whole(number) and number >= 0 for number in whole)
+            and isinstance(segment.pts, list)
+            and 0 < len(set(filter(_is_whole, segment.pts))) == len(segment.pts)
+            and (segment.anchor is None or (len(segment.anchor) == 2 and all(map(_is_whole, segment.anchor))))
+            and all(
+                len(entry) == 3 and _is_whole(entry[0]) and _is_whole(entry[1]) and isinstance(entry[2], str)
+                for entry in segment.concealed
+            )
+        )
+        if not fits:
+            raise ValueError("no segment: a value is of another kind")
+        return segment
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether a parsed value is a number that fits into 63 bits, as time stamps do."""
+    return isinstance(value, int) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST
+
+
+def crc_of(path: Path) -> int:
+    """The CRC-32 of a file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    value = 0
+    with path.open("rb") as file:
+        while True:
+            block = file.read(1 << 20)
+            if not block:
+                return value
+            value = zlib.crc32(block, value)
+
+
+class Lock:
+    """Keeps other runs away from one result, as long as the block lasts or the process lives.
+
+    The file ``.<result>.lock`` holds the process id. The system frees the lock when the process ends, however it ends.
+
+    Raises:
+        VideoError: Another process has it.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._path = target.with_name(f".{target.name}.lock")
+        self._file: Any = None
+
+    def __enter__(self) -> Lock:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            while self._file is None:
+                self._file = self._take()
+        except OSError as error:
+            raise disk_error(error, self._path) or _unwritable(self._path, error) from error
+        return self
+
+    def _take(self) -> Any:
+        """The open and locked file; None if another run removed it at this very moment."""
+        file = self._path.open("a+b", buffering=0)
+        try:
+            lock(file.fileno())
+            if not _is_at(self._path, file.fileno()):
+                file.close()
+                return None
+            file.truncate(0)
+            file.write(b"%d\n" % os.getpid())
+            return file
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read(20).decode("ascii", "replace").strip()
+            file.close()
+            raise VideoError(
+                f"{self._target} is being made by another run (process {owner}). Wait for it or stop it, or give "
+                "another folder with -o.",
+                code="video.locked",
+                path=str(self._target),
+                process=owner,
+            ) from None
+        except BaseException:
+            file.close()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        # Windows does not delete an open file, and elsewhere nobody must lock a file that is about to go.
+        with contextlib.suppress(OSError):
+            if os.name != "nt":
+                self._path.unlink()
+        self._file.close()
+        with contextlib.suppress(OSError):
+            if os.name == "nt":
+                self._path.unlink()
+
+
+def lock(descriptor: int) -> None:
+    """Lock an open file for this process; does nothing on file systems without locks.
+
+    Raises:
+        BlockingIOError: Another process has it.
+    """
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined,unused-ignore]
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            raise BlockingIOError(error.errno, "locked") from error
+        logger.debug("this file system has no locks: %s", error)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one that a path names."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 class Journal:
@@ -82,10 +231,11 @@ class Journal:
             raise disk_error(error, folder) or _unwritable(folder, error) from error
         identity = json.loads(json.dumps(identity))
         lines = self._read()
-        if lines:
-            self._compare(lines[0].get("identity", {}), identity)
-            for line in lines[1:]:
-                self._take(line)
+        if lines and not isinstance(lines[0].get("identity"), dict):
+            self._begin_again()
+        elif lines:
+            self._compare(lines[0]["identity"], identity)
+            self._take(lines[1:])
         for leftover in folder.glob("*.partial"):
             with contextlib.suppress(OSError):  # a scanner may hold it; it is written anew anyway
                 leftover.unlink()
@@ -99,6 +249,8 @@ class Journal:
     def _read(self) -> List[Dict[str, Any]]:
         lines: List[Dict[str, Any]] = []
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise OSError(errno.EINVAL, "it is no file")
             for line in jsonl.read(self.path):
                 if line is None:
                     break
@@ -120,26 +272,51 @@ class Journal:
                 names=tuple(other),
             )
 
-    def _take(self, line: Mapping[str, Any]) -> None:
-        if "total" in line:
-            self.total = line["total"]
+    def _take(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        totals = [line["total"] for line in lines if "total" in line]
+        found = [self._segment(line) for line in lines if "total" not in line]
+        segments = sorted((each for each in found if each is not None), key=lambda each: each.first)
+        neighbours = list(zip(segments, segments[1:]))
+        consistent = (
+            all(_is_whole(total) and total > 0 and total == totals[0] for total in totals)
+            and all(before.end <= after.first for before, after in neighbours)
+            and all(max(before.pts) < min(after.pts) for before, after in neighbours)
+            and not (totals and segments and segments[-1].end > totals[0])
+        )
+        if not consistent:
+            self._begin_again()
             return
+        self.total = totals[0] if totals else None
+        self.segments = [segment for segment in segments if self._is_intact(segment)]
+
+    @staticmethod
+    def _segment(line: Mapping[str, Any]) -> Optional[Segment]:
         try:
-            anchor = line["anchor"] and (line["anchor"][0], line["anchor"][1])
-            concealed = [(entry[0], entry[1], entry[2]) for entry in line["concealed"]]
-            segment = Segment(**{**line, "anchor": anchor, "concealed": concealed})
-            whole = (self.folder / segment.name).stat().st_size == segment.size
-        except (KeyError, TypeError, IndexError, OSError):
-            whole = False
-        if not whole:
-            notice(
-                logger,
-                "video.segment",
-                f"A finished segment ({line.get('first')}) is missing or damaged: it is computed again.",
-                first=line.get("first"),
-            )
-            return
-        self.segments.append(segment)
+            return Segment.from_mapping(line)
+        except ValueError as error:
+            logger.debug("a line of the journal is skipped: %s", error)
+            _say_damaged(line.get("first"))
+            return None
+
+    def _is_intact(self, segment: Segment) -> bool:
+        path = self.folder / segment.name
+        try:
+            if path.is_file() and path.stat().st_size == segment.size and crc_of(path) == segment.crc:
+                return True
+        except OSError as error:
+            logger.debug("%s: %s", path, error)
+        _say_damaged(segment.first)
+        return False
+
+    def _begin_again(self) -> None:
+        notice(
+            logger,
+            "video.contradiction",
+            f"The journal of the unfinished result in {self.folder} contradicts itself: the video is begun again.",
+            folder=str(self.folder),
+        )
+        self.remove()
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def _rewrite(self, identity: Mapping[str, Any]) -> None:
         lines: List[Mapping[str, Any]] = [{"identity": identity}, *map(asdict, self.segments)]
@@ -195,8 +372,22 @@ class Journal:
         return self.total is not None and (ordered[-1].end if ordered else 0) == self.total
 
     def remove(self) -> None:
-        """Delete the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete what a journal and its segments are, and the folder if nothing else is in it."""
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                if _OURS.fullmatch(path.name) and not path.is_dir():
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+            self.folder.rmdir()
+
+
+def _say_damaged(first: Any) -> None:
+    notice(
+        logger,
+        "video.segment",
+        f"A finished segment ({first}) is missing or damaged: it is computed again.",
+        first=first,
+    )
 
 
 def _unwritable(path: Path, error: OSError) -> VideoError:
@@ -220,15 +411,16 @@ class Ledger:
     def has(self, target: Path, identity: Mapping[str, Any]) -> bool:
         """Whether ``target`` is there as it was made from this input with these options."""
         try:
-            return _entry(target, identity) in jsonl.read(self._path)
+            return self._path.is_file() and _entry(target, identity) in jsonl.read(self._path)
         except OSError:
             return False
 
     def add(self, target: Path, identity: Mapping[str, Any]) -> None:
         """Note that ``target`` is done."""
         try:
-            with jsonl.LineWriter(self._path) as file:
-                file.write(_entry(target, identity))
+            if self._path.is_file() or not self._path.exists():
+                with jsonl.LineWriter(self._path) as file:
+                    file.write(_entry(target, identity))
         except OSError as error:
             logger.debug("%s cannot be written: %s", self._path, error)
 

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set,
 
 from ..files.threads import Outcome, ReadAhead, WriteBehind
 from .encoding import Format, SegmentFile, check_frames
-from .journal import Journal, Segment
+from .journal import Journal, Segment, crc_of
 from .pixels import FromPixels
 from .source import Shot
 
@@ -271,6 +271,7 @@ class _Writer:
             pts=pts,
             last=last,
             size=size,
+            crc=crc_of(self._work.journal.folder / f"{self._shots[0][0]:08d}.nut"),
             anchor=self._last.anchor(),
             repeated=self._repeated,
             concealed=[entry for entry in self._shots if entry[2]],

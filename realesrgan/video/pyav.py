@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 #: Versions that fit: 12 is the last one for Python 3.8; 13 to 14.1 cannot copy every stream.
 FITTING = "12, or 14.2 and newer"
 #: What PyAV raises when a file is damaged or cannot be written: its own errors are OSError or ValueError, too.
-FILE_ERRORS = (OSError, ValueError, EOFError, RuntimeError, LookupError)
+FILE_ERRORS = (OSError, ValueError, EOFError, RuntimeError, LookupError, OverflowError)
 
 #: FFmpeg's numbers for "not said", and for the two ranges of values.
 UNKNOWN = 2

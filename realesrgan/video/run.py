@@ -15,12 +15,12 @@ from ..files.atomic import check_replaceable
 from . import pyav
 from .encoding import CODECS, EncoderChoice, Format, choose_format
 from .join import join
-from .journal import Journal
+from .journal import Journal, Lock
 from .pipeline import Work, enlarge
 from .pixels import ToPixels
 from .probe import VideoInfo, say_interlaced
-from .pyav import disk_error
-from .source import Anchor, Shot, mark_repeats, resample
+from .pyav import VideoError, disk_error
+from .source import Anchor, Shot, mark_repeats, part_path, parts_folder, resample
 from .streams import KEPT, refusals, say_what_is_left_out
 
 __all__ = ["VideoOptions", "VideoResult", "identity", "part_path", "parts_folder", "plan", "process", "to_pixels"]
@@ -117,26 +117,27 @@ def process(
     _say_what_to_know(source.info, form, _size(source.info, options), options.encoder)
     # Segments of another x264 or x265 may need another header, and there is one for all of them.
     known = {**identity(source, form, options), "version of PyAV": str(pyav.load().__version__)}
-    journal = Journal(parts_folder(target), known, restart=options.restart)
-    result = VideoResult(resumed=len(journal.done()))
-    if not journal.is_whole:
-        work = Work(
-            upsampler=upsampler,
-            to_pixels=to_pixels(source.info, form),
-            form=form,
-            journal=journal,
-            outscale=options.outscale,
-            alpha_upsampler=options.alpha_upsampler,
-            segment=options.segment,
-            segment_seconds=options.segment_seconds,
-            progress=progress,
-            likely=_likely(source.info, options),
-        )
-        enlarge(work, _shots(source, journal, form, options), _step(source, form, options))
-        result.computed, result.repeated = work.computed, work.repeated
-        result.busy, result.interrupted = work.busy, work.interrupted
-    joining = time.perf_counter()
-    _join(result, journal, source.info, form, target)
+    with Lock(target):
+        journal = Journal(parts_folder(target), known, restart=options.restart)
+        result = VideoResult(resumed=len(journal.done()))
+        if not journal.is_whole:
+            work = Work(
+                upsampler=upsampler,
+                to_pixels=to_pixels(source.info, form),
+                form=form,
+                journal=journal,
+                outscale=options.outscale,
+                alpha_upsampler=options.alpha_upsampler,
+                segment=options.segment,
+                segment_seconds=options.segment_seconds,
+                progress=progress,
+                likely=_likely(source.info, options),
+            )
+            enlarge(work, _shots(source, journal, form, options), _step(source, form, options))
+            result.computed, result.repeated = work.computed, work.repeated
+            result.busy, result.interrupted = work.busy, work.interrupted
+        joining = time.perf_counter()
+        _join(result, journal, source.info, form, target)
     ended = time.perf_counter()
     result.busy["join"], result.seconds = ended - joining, ended - begun
     return result
@@ -152,16 +153,6 @@ def _check_target(target: Path) -> None:
         check_replaceable(target)
     except OSError as error:
         raise disk_error(error, target) or error from error
-
-
-def parts_folder(target: Path) -> Path:
-    """Where the segments of a result are kept until it is whole."""
-    return target.with_name(f".{target.name}.parts")
-
-
-def part_path(target: Path) -> Path:
-    """Where the playable part of an unfinished result goes."""
-    return target.with_name(f"{target.stem}.part{target.suffix}")
 
 
 def plan(source: Any, options: VideoOptions) -> Format:
@@ -237,9 +228,15 @@ def _join(result: VideoResult, journal: Journal, info: Any, form: Format, target
     result.concealed = [
         (index, float(pts * form.time_base), kind) for segment in segments for index, pts, kind in segment.concealed
     ]
+    whole = journal.is_whole and bool(segments)
+    if not whole and not result.interrupted:
+        raise VideoError(
+            f"Frames are missing in the middle of {target}, which is not written. Start again with --restart.",
+            code="video.incomplete",
+            path=str(target),
+        )
     if not segments:
         return
-    whole = journal.is_whole
     result.path = target if whole else part_path(target)
     result.frames = join(journal.folder, segments, info, form, result.path, part=not whole)
     if whole:

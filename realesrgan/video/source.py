@@ -15,8 +15,9 @@ import numpy as np
 from .. import files
 from ..errors import InputError, Phrase, PictureError, notice, one_line
 from ..files import listing
-from ..files.naming import Source, output_path, same_file
+from ..files.naming import Source, output_path
 from ..files.paths import openable, real, shown
+from ..files.protect import Inputs
 from . import pyav
 from .pixels import checksum, same_picture
 from .probe import Colour, VideoInfo, open_video, probe, say_interlaced
@@ -34,7 +35,11 @@ __all__ = [
     "find_tasks",
     "mark_repeats",
     "open_source",
+    "part_path",
+    "parts_folder",
+    "refuse_input",
     "resample",
+    "without_results",
 ]
 
 logger = logging.getLogger(__name__)
@@ -355,22 +360,58 @@ class Task:
         """The result's name before its suffix."""
         return Path(real(self.path)).name if self.pictures else self.path.stem
 
-    def target(self, output: Path, suffix: str, container: str) -> Path:
+    def target(self, output: Path, suffix: str, container: str, inputs: Optional[Inputs] = None) -> Path:
         """Where the result goes.
 
+        Args:
+            inputs: Everything that the run reads; by default this video alone.
+
         Raises:
-            InputError: It would overwrite the input, the suffix cannot be part of a name, or Windows reserves a name.
+            InputError: It, or what is written beside it, would overwrite an input, the suffix cannot be part of a
+                name, or Windows reserves a name.
         """
         listing.refuse_device(output)
         stand_in = Source(self.path, PurePath(self.name + ".video"))
         target = output_path(stand_in, output, suffix, f".{container}")
-        if same_file(self.path, target):
-            raise InputError(
-                f"The result would overwrite the input {self.path}: give another folder with -o, or a --suffix.",
-                code="video.overwrites",
-                path=str(self.path),
-            )
+        inputs = inputs or Inputs(self.read())
+        for path in (target, part_path(target)):
+            refuse_input(inputs, path)
+        if any(real(parts_folder(target)) == real(path.parent) for path in self.read()):
+            raise _overwrites(self.path)
         return target
+
+    def read(self) -> List[Path]:
+        """The files that are read."""
+        return list(self.pictures) or [self.path]
+
+
+def parts_folder(target: Path) -> Path:
+    """Where the segments of a result are kept until it is whole."""
+    return target.with_name(f".{target.name}.parts")
+
+
+def part_path(target: Path) -> Path:
+    """Where the playable part of an unfinished result goes."""
+    return target.with_name(f"{target.stem}.part{target.suffix}")
+
+
+def refuse_input(inputs: Inputs, path: Path) -> None:
+    """See that what is written to ``path`` changes no input.
+
+    Raises:
+        InputError: It would.
+    """
+    found = inputs.at(path)
+    if found is not None:
+        raise _overwrites(found)
+
+
+def _overwrites(path: Path) -> InputError:
+    return InputError(
+        f"The result would overwrite the input {shown(path)}: give another folder with -o, or a --suffix.",
+        code="video.overwrites",
+        path=shown(path),
+    )
 
 
 def find_tasks(path: Path) -> List[Task]:
@@ -409,6 +450,21 @@ def find_tasks(path: Path) -> List[Task]:
     raise InputError(
         f"There is neither a video nor a picture in the folder {path}.", code="video.empty_folder", path=str(path)
     )
+
+
+def without_results(tasks: Sequence[Task], output: Path, suffix: str) -> List[Task]:
+    """The tasks without those that are results of others, where a run writes into the folder that it reads."""
+    names = {f"{task.name}_{suffix}" for task in tasks} if suffix else set()
+    left = [task for task in tasks if task.name not in names or real(task.path.parent) != real(output)]
+    if len(left) < len(tasks):
+        notice(
+            logger,
+            "batch.results",
+            f"{len(tasks) - len(left)} files in {output} are results of other pictures there: not enlarged again.",
+            count=len(tasks) - len(left),
+            path=str(output),
+        )
+    return left
 
 
 def open_source(task: Task, fps: Optional[Fraction]) -> Any:

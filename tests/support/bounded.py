@@ -106,13 +106,10 @@ def _next(lines: queue.Queue[str], child: Any, seconds: float, what: str, most: 
 
 
 def _peak() -> float:
-    """The most memory that this process has had, in MB."""
-    if sys.platform == "win32":
-        return float(psutil.Process().memory_info().peak_wset) / 1e6
-    import resource
+    """The most memory that this process has had, in MB; on Linux not that of the process that started it."""
+    from realesrgan.batch.monitor import peak_resident
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return (peak_resident() or 0) / 1e6
 
 
 def _main(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -113,6 +114,66 @@ def test_the_input_is_never_overwritten(tmp_path, command):
     status, _, err = command("-i", clip, "--suffix", "")
     assert status == 2 and "would overwrite the input" in err
     assert clip.read_bytes() == before
+
+
+def test_no_other_input_is_overwritten_either(tmp_path, command):
+    """film.mkv becomes film.mp4, which is an input itself."""
+    command.output.mkdir()
+    for name in ("film.mkv", "film.mp4"):
+        write(command.output / name, FRAMES)
+    before = {path.name: path.read_bytes() for path in command.output.iterdir()}
+    status, _, err = command("-i", command.output, "--suffix", "")
+    assert status == 1 and err.count("would overwrite the input") == 2
+    assert {path.name: path.read_bytes() for path in command.output.iterdir()} == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.parametrize("name", ["film_out.mp4", "film_out.part.mp4", "film_out_preview1.png"])
+def test_no_input_is_overwritten_through_a_link(tmp_path, command, name):
+    command.output.mkdir()
+    clip = write(tmp_path / "film.mp4", FRAMES)
+    before = clip.read_bytes()
+    os.link(clip, command.output / name)
+    status, _, err = command("-i", clip, "--preview", "1")
+    assert status == 2 and "would overwrite the input" in err
+    assert clip.read_bytes() == before
+
+
+def test_a_video_in_the_folder_of_a_results_segments_is_not_taken_for_one(tmp_path, command):
+    parts = command.output / ".00000000_out.mp4.parts"
+    parts.mkdir(parents=True)
+    clip = write(parts / "00000000.nut", FRAMES)
+    status, _, err = command("-i", clip)
+    assert status == 2 and "would overwrite the input" in err
+    assert clip.exists()
+
+
+def test_results_beside_their_videos_are_not_enlarged_again(tmp_path, command):
+    command.output.mkdir()
+    write(command.output / "film.mp4", FRAMES)
+    assert command("-i", command.output)[0] == 0
+    status, _, err = command("-i", command.output)
+    assert status == 0
+    assert "1 files in" in err and "not enlarged again" in err
+    assert sorted(path.name for path in command.output.iterdir() if path.name[0] != ".") == ["film.mp4", "film_out.mp4"]
+
+
+def test_other_weights_under_the_same_name_are_other_weights(tmp_path, command, monkeypatch):
+    clip = write(tmp_path / "film.mp4", FRAMES)
+    described = command.upsampler.describe()
+    monkeypatch.setattr(command.upsampler, "describe", lambda: {**described, "weights_sha256": "11"})
+
+    def stop(count):
+        if count == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.upsampler, "_after", stop)
+    assert command("-i", clip, "--segment", "2")[0] == 130
+    monkeypatch.setattr(command.upsampler, "_after", None)
+    monkeypatch.setattr(command.upsampler, "describe", lambda: {**described, "weights_sha256": "22"})
+    status, _, err = command("-i", clip, "--segment", "2")
+    assert status == 1 and "a run with another weights" in err
+    assert command("-i", clip, "--segment", "2", "--restart")[0] == 0
 
 
 def test_a_folder_of_frames(tmp_path, command):

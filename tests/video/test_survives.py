@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,16 @@ def test_killed_while_joining_only_joins_again(tmp_path, enlarge, monkeypatch):
 
 
 class TestJournal:
-    SEGMENT = Segment(first=0, pts=[0, 2, 1], last=1, size=4, anchor=(2, 77), repeated=1, concealed=[(1, 1, "damaged")])
+    SEGMENT = Segment(
+        first=0,
+        pts=[0, 2, 1],
+        last=1,
+        size=4,
+        crc=zlib.crc32(b"1234"),
+        anchor=(2, 77),
+        repeated=1,
+        concealed=[(1, 1, "damaged")],
+    )
 
     @pytest.fixture()
     def folder(self, tmp_path):
