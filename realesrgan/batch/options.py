@@ -47,6 +47,7 @@ class BatchOptions:
         extension: ``auto``, ``png``, ``jpg``, ``webp`` or ``tiff``.
         alpha_bleed: Bleed colour under transparent pixels and keep constant alpha out of the network.
         max_pixels: Pictures with more are refused; None leaves the limit to the reader.
+        accept_truncated: Accept JPEG files that are cut short.
         skip_existing: Leave a picture out whose result is there.
         resume: How the result of a former run is checked: ``"content"`` by size, time and a hash of samples of it,
             ``"size"`` by size alone.
@@ -63,6 +64,7 @@ class BatchOptions:
     alpha_bleed: bool = True
     strip_metadata: bool = False
     max_pixels: Optional[int] = None
+    accept_truncated: bool = False
     jpeg_quality: int = 95
     png_compression: int = 3
     skip_existing: bool = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import DeviceLostError, RealESRGANError, notice, one_line
-from ..files import naming, threads
+from ..files import check_result, naming, threads
 from . import report, steps
 from .options import BatchOptions, BatchResult, Event, Upscaler
 from .plan import CHECK, SKIP, Job, check_output_folder, left_out, plan_jobs, share
@@ -122,6 +122,11 @@ def enlarge(
         Exception: This picture could not be done.
     """
     picture = loaded.picture
+    width, height = steps.size(picture.pixels)
+    factor = options.outscale or float(getattr(upscaler, "scale", 4))
+    check_result(
+        output, int(width * factor), int(height * factor), mode=picture.mode, depth=8 * picture.pixels.itemsize
+    )
     start = time.perf_counter()
     pixels, mode = steps.enhance(upscaler, picture, options, progress)
     record = report.Record(
@@ -136,8 +141,7 @@ def enlarge(
         **loaded.known(),
         **steps.details(upscaler),
     )
-    kept = (None, None) if options.strip_metadata else (picture.icc, picture.exif)
-    return steps.Enhanced(output, pixels, mode, *kept), record
+    return steps.Enhanced(output, pixels, mode, None if options.strip_metadata else picture.metadata), record
 
 
 def failure(job: Job, error: BaseException, options: BatchOptions, known: Mapping[str, Any]) -> report.Record:

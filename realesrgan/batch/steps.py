@@ -52,8 +52,7 @@ class Enhanced:
     output: Path
     pixels: np.ndarray
     mode: str
-    icc: Optional[bytes]
-    exif: Optional[bytes]
+    metadata: Optional[files.Metadata]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def read(job: Job, options: BatchOptions) -> Loaded:
     except OSError as error:
         raise os_failure(path, error, "read") from error
     limit = {} if options.max_pixels is None else {"max_pixels": options.max_pixels}
-    picture = files.read(path, **limit)
+    picture = files.read(path, accept_truncated=options.accept_truncated, **limit)
     depth = 8 * picture.pixels.dtype.itemsize
     extension = naming.choose_extension(options.extension, path, picture.mode, depth)
     return Loaded(picture, extension, size, changed)
@@ -158,8 +157,7 @@ def write(item: Enhanced, options: BatchOptions) -> Written:
         item.output,
         item.pixels,
         mode=item.mode,
-        icc=item.icc,
-        exif=item.exif,
+        metadata=item.metadata,
         quality=options.jpeg_quality,
         compression=options.png_compression,
     )

@@ -291,7 +291,7 @@ def _add_format(group: Any) -> None:
     )  # fmt: skip
     group.add_argument("--jpeg-quality", type=whole(1, 100), default=95, metavar="1..100", help="also of WebP (95)")
     group.add_argument("--png-compression", type=whole(0, 9), default=3, metavar="0..9", help="(default: 3)")
-    group.add_argument("--strip-metadata", action="store_true", help="leave EXIF and the ICC profile out")
+    group.add_argument("--strip-metadata", action="store_true", help="leave EXIF, the ICC profile and the like out")
     group.add_argument(
         "--alpha_upsampler", choices=("realesrgan", "bicubic"), default="realesrgan",
         help="what enlarges transparency (default: realesrgan)",
@@ -318,6 +318,9 @@ def _add_batch(group: Any) -> None:
         "--shard", type=_shard, metavar="i/n",
         help="do the i-th of n shares of the list, i from 1; torchrun's RANK and WORLD_SIZE count by themselves",
     )  # fmt: skip
+    group.add_argument(
+        "--accept-truncated", action="store_true", help="accept JPEG files that are cut short; what is missing is grey"
+    )
     group.add_argument("--max-pixels", type=whole(1, 1 << 62), metavar="N", help="refuse pictures with more pixels")
     group.add_argument(
         "--monitor-memory", nargs="?", const="", metavar="FILE.csv",

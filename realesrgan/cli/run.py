@@ -297,6 +297,7 @@ def batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
         alpha_bleed=not options.no_alpha_bleed,
         strip_metadata=options.strip_metadata,
         max_pixels=options.max_pixels,
+        accept_truncated=options.accept_truncated,
         jpeg_quality=options.jpeg_quality,
         png_compression=options.png_compression,
         skip_existing=options.skip_existing,
@@ -308,7 +309,7 @@ def batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
 def _lasting(values: Mapping[str, Any]) -> Dict[str, Any]:
     """The options that change a result: not where it is made, nor how the work is shared out."""
     passing = {"device", "gpu_id", "compile", "profile", "trust_weights", "output", "skip_existing", "shard"}
-    passing |= {"max_pixels", "digest", "readers", "writers", "resume"}
+    passing |= {"max_pixels", "accept_truncated", "digest", "readers", "writers", "resume"}
     return {name: value for name, value in values.items() if name not in passing}
 
 

@@ -9,17 +9,20 @@ from .. import lazy_door
 if TYPE_CHECKING:
     from .atomic import remove_leftovers, write_atomically
     from .listing import list_pictures
+    from .metadata import Metadata
     from .naming import OutputPlan, Source, choose_extension, output_path, plan_outputs, same_file
     from .picture import MAX_PIXELS, Note, PictureFile
     from .reading import read
-    from .writing import write
+    from .writing import check_result, write
 
 __all__ = [
     "MAX_PIXELS",
+    "Metadata",
     "Note",
     "OutputPlan",
     "PictureFile",
     "Source",
+    "check_result",
     "choose_extension",
     "list_pictures",
     "output_path",
@@ -37,6 +40,7 @@ __getattr__, __dir__ = lazy_door(
         "remove_leftovers": "atomic",
         "write_atomically": "atomic",
         "list_pictures": "listing",
+        "Metadata": "metadata",
         "OutputPlan": "naming",
         "Source": "naming",
         "choose_extension": "naming",
@@ -47,6 +51,7 @@ __getattr__, __dir__ = lazy_door(
         "Note": "picture",
         "PictureFile": "picture",
         "read": "reading",
+        "check_result": "writing",
         "write": "writing",
     },
 )

@@ -6,64 +6,120 @@ Pillow decodes whatever it can hold, because it treats a truncated file as an er
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import io
-import struct
 import sys
 import threading
 import warnings
-from typing import Callable, ContextManager, Iterator, List, Optional, Tuple
+from dataclasses import replace
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
 from PIL import (
     BmpImagePlugin,
+    DdsImagePlugin,
     GifImagePlugin,
     Image,
     ImageCms,
     ImageFile,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
+    TgaImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from ..errors import Phrase
-from . import metadata
+from . import headers, profiles
+from . import jpeg as jpeg_file
 from . import png as png_file
 from . import tiff as tiff_file
+from .metadata import LIMIT, Metadata
 from .picture import Decoded, Note, Refused, check_size, damaged, truncated, unsupported
 
 __all__ = ["any_size", "decode", "quiet"]
 
 #: Pixels of a picture that are converted at a time, so that a large one is not held several times over.
 _BAND = 1 << 21
+_FIRST_FRAME = Note("note.first_frame", "animation: first frame only; use realesrgan video")
 Convert = Callable[[Image.Image], Image.Image]
 
 
-def decode(data: bytes, max_pixels: int) -> Decoded:
+def decode(data: bytes, max_pixels: int, suffix: str = "", accept_truncated: bool = False) -> Decoded:
     """Decode the first picture of a file.
+
+    Args:
+        suffix: Of the file's name, in lower case.
+        accept_truncated: Accept a JPEG that is cut short; what is missing is grey.
 
     Raises:
         Refused: With the reason. Decoders' own errors of any kind come through: they mean damage.
     """
-    kind = recognise(data)
+    kind = headers.recognise(data, suffix)
     if kind == "PNG":
         return _decode_png(data, max_pixels)
+    if kind == "JPEG":
+        return _decode_jpeg(data, max_pixels, accept_truncated)
     if kind == "TIFF":
         return _decode_tiff(data, max_pixels)
+    if kind in ("PNM", "PFM"):
+        return _in_depth(headers.netpbm(data, max_pixels), kind)
+    if kind == "HDR":
+        headers.check_radiance(data, max_pixels)
+        return _in_depth(_by_opencv(data), kind)
+    if kind == "JPEG2000":
+        bits = headers.jpeg2000(data, max_pixels)
+        if bits > 8:
+            return _in_depth(_full_range(_by_opencv(data), bits), kind)
     if kind == "WEBP":
-        check_webp(data, max_pixels)
-    if kind == "JPEG":
-        check_jpeg(data)
+        headers.check_webp(data, max_pixels)
     image = _open(data, kind)
     check_size(image.width, image.height, max_pixels)
-    decoded = _decode_image(image, kind)
+    if kind in ("HEIF", "AVIF"):
+        decoded = _decode_iso(data, image, kind)
+    else:
+        decoded = _decode_image(image, kind)
+    _keep_metadata(image, decoded)
     if _is_animated(image):
-        decoded.notes.append(Note("note.first_frame", "it is animated: only its first frame is used"))
-    decoded.icc = image.info.get("icc_profile") if decoded.icc is None else decoded.icc
-    decoded.exif = image.info.get("exif")
+        decoded.notes.append(_FIRST_FRAME)
+    return decoded
+
+
+def _keep_metadata(image: Image.Image, decoded: Decoded) -> None:
+    """What Pillow found in the file."""
+    found = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp", "comment": "comment"}
+    given: Dict[str, Any] = {name: image.info.get(key) for name, key in found.items()}
+    given = {name: value for name, value in given.items() if isinstance(value, bytes) and value}
+    decoded.lost += [name.upper() for name, value in given.items() if len(value) > LIMIT]
+    given = {name: value for name, value in given.items() if len(value) <= LIMIT}
+    if "comment" in given:
+        given["comment"] = given["comment"].decode("utf-8", "replace")
+    dpi = image.info.get("dpi")
+    if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < value < 1e6 for value in dpi):
+        given["dpi"] = (float(dpi[0]), float(dpi[1]))
+    decoded.metadata = replace(decoded.metadata, **given)
+
+
+def _decode_iso(data: bytes, image: ImageFile.ImageFile, kind: str) -> Decoded:
+    """HEIC and AVIF: what they say of colour and depth, which Pillow does not pass on."""
+    media = headers.iso_media(data)
+    if kind == "HEIF" and media.bits > 8:
+        import pillow_heif  # type: ignore[import-not-found, unused-ignore]
+
+        array = np.asarray(pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False))
+        if array.dtype == np.uint16:
+            if array.ndim == 3:
+                array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
+            decoded = _in_depth(array | array >> media.bits, kind)
+            decoded.metadata = Metadata(color=media.color)
+            return decoded
+    decoded = _decode_image(image, kind)
+    decoded.metadata = Metadata(color=media.color)
+    if media.bits > 8:
+        text = f"{kind} is read with 8 bit: its {media.bits}-bit values were rounded"
+        decoded.notes.append(Note("note.read_depth", text, format=kind, bits=media.bits))
     return decoded
 
 
@@ -79,6 +135,9 @@ def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
         "BMP": BmpImagePlugin.BmpImageFile,
         "TIFF": TiffImagePlugin.TiffImageFile,
         "GIF": GifImagePlugin.GifImageFile,
+        "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
+        "TGA": TgaImagePlugin.TgaImageFile,
+        "DDS": DdsImagePlugin.DdsImageFile,
     }
     factory = plugins.get(kind) or _optional_plugin(kind)
     try:
@@ -119,8 +178,25 @@ def _decode_png(data: bytes, max_pixels: int) -> Decoded:
     else:
         decoded = _decode_image(_open(png.plain(), "PNG"), "PNG")
     png_file.apply_color_key(png, decoded)
-    decoded.icc, decoded.exif = png.icc, png.exif
-    decoded.notes.extend(png.notes)
+    decoded.metadata, decoded.lost = png.metadata, png.lost
+    if png.animated:
+        decoded.notes.append(_FIRST_FRAME)
+    return decoded
+
+
+def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool) -> Decoded:
+    jpeg = jpeg_file.Jpeg(data)
+    check_size(jpeg.width, jpeg.height, max_pixels)
+    found = jpeg.metadata
+    decoded = _decode_image(_open(jpeg.plain(), "JPEG"), "JPEG", found.icc)
+    if not jpeg.ended:
+        other = _decode_image(_open(jpeg.plain(filling=True), "JPEG"), "JPEG", found.icc)
+        whole = jpeg.complete and np.array_equal(decoded.pixels, other.pixels)
+        if not whole and not accept_truncated:
+            raise truncated(Phrase("truncated.jpeg", "its end is missing; --accept-truncated uses what is there"))
+        note = Note("note.no_end", "its end marker is missing, all of its pixels are there")
+        decoded.notes.append(note if whole else Note("note.truncated", "it is cut short: what is missing is grey"))
+    decoded.metadata, decoded.lost = found, jpeg.lost
     return decoded
 
 
@@ -128,38 +204,67 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Decoded:
     tiff = tiff_file.parse(data)
     check_size(tiff.width, tiff.height, max_pixels)
     check_size(*tiff.tile_size, max_pixels)
+    found = tiff.metadata
     if tiff.unusual is not None:
         raise unsupported(tiff.unusual)
     if tiff.deep:
-        decoded = tiff_file.assemble(tiff, [_by_opencv(view, tiff.notes) for view in tiff.views()])
+        planes = [_by_opencv(view) for view in tiff.views()]
+        notes = [note for plane in planes[:1] for note in _depth_notes(plane)]
+        decoded = tiff_file.assemble(tiff, [_to_16_bit(plane) for plane in planes])
+        decoded.notes += notes
     else:
         with any_size():
             image = _open(tiff.plain(), "TIFF")
             check_size(image.width, image.height, max_pixels)
-            decoded = _decode_image(image, "TIFF", tiff.icc)
+            decoded = _decode_image(image, "TIFF", found.icc)
         if tiff.bits == {12} and decoded.pixels.dtype == np.uint16:  # Pillow leaves them in the lower bits
-            decoded.pixels = (decoded.pixels << 4) | (decoded.pixels >> 8)
-    decoded.icc = tiff.icc if decoded.icc is None else decoded.icc
-    decoded.exif, decoded.orientation = tiff.exif, tiff.orientation
-    decoded.notes.extend(tiff.notes)
+            decoded.pixels = _full_range(decoded.pixels, 12)
+    decoded.metadata, decoded.orientation, decoded.lost = found, tiff.orientation, tiff.lost
+    decoded.notes += tiff.notes
     return decoded
 
 
-def _by_opencv(data: bytes, notes: List[Note]) -> np.ndarray:
-    """Pixels as OpenCV gives them; 32 bit and floating point become uint16, with a note."""
+def _by_opencv(data: bytes) -> np.ndarray:
+    """Pixels as OpenCV gives them: HxW, BGR or BGRA of any type."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise damaged(Phrase("damaged.pixels", "its pixels cannot be decoded"))
+    return pixels
+
+
+def _full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Values of 9 to 16 bit in uint16, stretched so that the largest is 65535."""
+    return (pixels << (16 - bits)) | (pixels >> (2 * bits - 16))
+
+
+def _in_depth(pixels: np.ndarray, kind: str) -> Decoded:
+    """A picture that another decoder than Pillow gave; 32 bit and floating point become uint16, with a note."""
+    mode = "L" if pixels.ndim == 2 else {3: "RGB", 4: "RGBA"}[pixels.shape[2]]
+    return Decoded(_to_16_bit(pixels), mode, kind, notes=_depth_notes(pixels))
+
+
+def _white(pixels: np.ndarray) -> float:
+    color = pixels[..., :3] if pixels.ndim == 3 else pixels
+    return max(1.0, float(np.max(color, where=np.isfinite(color), initial=0.0)))
+
+
+def _depth_notes(pixels: np.ndarray) -> List[Note]:
+    if pixels.itemsize <= 2:
+        return []
+    if pixels.dtype.kind != "f":
+        return [Note("note.deep", "its 32-bit values were rounded to 16 bit")]
+    white = f"{_white(pixels):g}"
+    return [Note("note.float", f"its floating-point values were stored as 16 bit, {white} as white", white=white)]
+
+
+def _to_16_bit(pixels: np.ndarray) -> np.ndarray:
+    """uint16 of 32-bit and floating-point values: 1.0, or the largest value if that is more, is white."""
     if pixels.itemsize <= 2:
         return pixels
     if pixels.dtype.kind != "f":
-        notes.append(Note("note.deep", "its 32-bit values were rounded to 16 bit"))
         return (pixels.view(np.uint32) >> 16).astype(np.uint16)
     colors = 3 if pixels.ndim == 3 else 1  # the others are alpha, whose range is 0 to 1
-    color = pixels[..., :3] if colors == 3 else pixels
-    white = max(1.0, float(np.max(color, where=np.isfinite(color), initial=0.0)))
-    text = f"its floating-point values were stored as 16 bit, {white:g} as white"
-    notes.append(Note("note.float", text, white=f"{white:g}"))
+    white = _white(pixels)
     out = np.empty(pixels.shape, np.uint16)
     for number, row in enumerate(pixels):  # row by row: the products need more room
         scaled = np.nan_to_num(row.astype(np.float64), posinf=white, neginf=0.0).reshape(len(row), -1)
@@ -169,18 +274,17 @@ def _by_opencv(data: bytes, notes: List[Note]) -> np.ndarray:
 
 
 def _decode_image(image: Image.Image, kind: str, icc: Optional[bytes] = None) -> Decoded:
-    """Decode with Pillow. ``icc`` of the result is b"" where the profile has been used up or does not apply."""
+    """Decode with Pillow; ``icc`` is the file's profile, for CMYK."""
     notes = []
     image.load()
     if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNG"):
         return Decoded(np.asarray(image).astype(np.uint16, copy=False), "L", kind)
     mode, convert = _conversion(image)
-    used = None
-    if mode == "":
+    converted = mode == ""
+    if converted:
         mode, convert, note = _from_print(image, icc or image.info.get("icc_profile"))
         notes.append(note)
-        used = b""
-    return Decoded(_to_array(image, mode, convert), mode, kind, used, notes=notes)
+    return Decoded(_to_array(image, mode, convert), mode, kind, converted, notes=notes)
 
 
 def _conversion(image: Image.Image) -> Tuple[str, Optional[Convert]]:
@@ -205,7 +309,7 @@ def _from_print(image: Image.Image, icc: Optional[bytes]) -> Tuple[str, Convert,
         transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), srgb, "LAB", "RGB")
         note = Note("note.lab", "Lab was converted to sRGB")
         return "RGB", lambda part: _apply(part, transform), note
-    if icc and metadata.icc_space(icc) == "CMYK":
+    if icc and profiles.icc_space(icc) == "CMYK":
         try:
             transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(io.BytesIO(icc)), srgb, "CMYK", "RGB")
             note = Note("note.cmyk_profile", "CMYK was converted to sRGB through its profile")
@@ -240,83 +344,6 @@ def _to_array(image: Image.Image, mode: str, convert: Optional[Convert]) -> np.n
         else:
             cv2.cvtColor(array, cv2.COLOR_RGB2BGR if mode == "RGB" else cv2.COLOR_RGBA2BGRA, dst=out[top:bottom])
     return out
-
-
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"}
-_BRANDS.update(dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "HEIF"))
-
-
-def recognise(data: bytes) -> str:
-    """The format's name.
-
-    Raises:
-        Refused: It is none that is read.
-    """
-    if data.startswith(png_file.SIGNATURE):
-        return "PNG"
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if data[:2] == b"BM":
-        return "BMP"
-    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
-        return _BRANDS[data[8:12]]
-    if _is_text(data[:512]):
-        what = Phrase("format.text", "it is text, not a picture")
-    else:
-        what = Phrase("format.unknown", "its content is of no known picture format")
-    raise Refused("picture.format", f"{what} (PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF and HEIC are read)", what=what)
-
-
-def _is_text(start: bytes) -> bool:
-    try:
-        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        return False
-
-
-def check_webp(data: bytes, max_pixels: int) -> None:
-    """Check length and size from the header, because Pillow reserves the whole canvas when it opens a WebP file."""
-    (length,) = struct.unpack_from("<I", data, 4)
-    if length + 8 > len(data) or len(data) < 30:
-        found, expected = len(data), length + 8
-        detail = f"{found} of {expected} bytes"
-        raise truncated(Phrase("truncated.bytes", detail, found=found, expected=expected))
-    chunk = data[12:16]
-    if chunk == b"VP8X":
-        width = 1 + int.from_bytes(data[24:27], "little")
-        height = 1 + int.from_bytes(data[27:30], "little")
-    elif chunk == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
-        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
-    check_size(width, height, max_pixels)
-
-
-def check_jpeg(data: bytes) -> None:
-    """Refuse a file without an end, such as a download whose space was reserved and stayed zero.
-
-    Decoders make grey of zeros and find nothing wrong. The end is looked for behind the header, because the thumbnail
-    in there has one of its own.
-    """
-    at = 2
-    while data[at : at + 1] == b"\xff" and at + 4 <= len(data):
-        marker = data[at + 1]
-        if marker == 0xFF:  # filling
-            at += 1
-            continue
-        if marker == 0xDA:
-            if data.find(b"\xff\xd9", at) < 0:
-                raise truncated()
-            return
-        at += 2 if 0xD0 <= marker <= 0xD8 or marker == 1 else 2 + struct.unpack_from(">H", data, at + 2)[0]
-    # A header that cannot be followed is for the decoder to refuse.
 
 
 class _Shared:
@@ -355,17 +382,17 @@ def _no_warnings() -> Iterator[None]:
 @contextlib.contextmanager
 def _decoders() -> Iterator[None]:
     truncated = ImageFile.LOAD_TRUNCATED_IMAGES
-    getter, setter = getattr(cv2, "getLogLevel", None), getattr(cv2, "setLogLevel", None)
-    level = getter() if getter else 0
+    log = getattr(getattr(cv2, "utils", None), "logging", None)
+    level = log.getLogLevel() if log else 0
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    if getter and setter:
-        setter(0)
+    if log:
+        log.setLogLevel(log.LOG_LEVEL_SILENT)
     try:
         yield
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = truncated
-        if getter and setter:
-            setter(level)
+        if log:
+            log.setLogLevel(level)
 
 
 @contextlib.contextmanager

@@ -7,23 +7,23 @@ import io
 import os
 import struct
 import zlib
-from typing import BinaryIO, Callable, Generator, List, Optional, Tuple, TypeVar
+from typing import BinaryIO, Callable, Generator, List, Tuple, TypeVar
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from . import metadata
-from .metadata import Field
+from .jpeg import segments
+from .metadata import Field, Metadata
 from .picture import Refused
-from .png import SIGNATURE, make_chunk
+from .png import SIGNATURE, make_chunk, metadata_chunks
 from .threads import ReadAhead
 
 __all__ = ["bmp", "jpeg", "png", "tiff", "webp"]
 
 _PNG_COLOR = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}
 _CLASSIC_TIFF_LIMIT = (1 << 32) - (1 << 24)
-_SEGMENT = 65533
 #: Bytes of pixels that are compressed at a time.
 BAND_BYTES = 1 << 20
 _SAMPLE = 1 << 15
@@ -32,19 +32,14 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def png(
-    stream: BinaryIO, pixels: np.ndarray, mode: str, icc: Optional[bytes], exif: Optional[bytes], compression: int
-) -> None:
+def png(stream: BinaryIO, pixels: np.ndarray, mode: str, kept: Metadata, compression: int) -> None:
     """Write a PNG of any mode and depth. ``compression``: zlib's 0 (none) to 9 (smallest)."""
     height, width = pixels.shape[:2]
     channels, depth = len(mode), pixels.dtype.itemsize * 8
     stream.write(SIGNATURE)
     header = struct.pack(">IIBBBBB", width, height, depth, _PNG_COLOR[mode], 0, 0, 0)
     stream.write(make_chunk(b"IHDR", header))
-    if icc:
-        stream.write(make_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc, 9)))
-    if exif:
-        stream.write(make_chunk(b"eXIf", exif))
+    stream.write(metadata_chunks(kept))
     parts = _bands(height, width * channels * depth // 8)
 
     def work(part: Tuple[int, int]) -> Tuple[bytes, bytes]:
@@ -94,9 +89,7 @@ def _filtered(rows: np.ndarray, with_previous: bool, compression: int) -> bytes:
     return out.tobytes()
 
 
-def tiff(
-    stream: BinaryIO, pixels: np.ndarray, mode: str, icc: Optional[bytes], exif: Optional[bytes], compression: int
-) -> None:
+def tiff(stream: BinaryIO, pixels: np.ndarray, mode: str, kept: Metadata, compression: int) -> None:
     """Write a little-endian TIFF of any mode and depth, in deflated strips with horizontal prediction."""
     height, width = pixels.shape[:2]
     channels, depth = len(mode), pixels.dtype.itemsize * 8
@@ -134,63 +127,62 @@ def tiff(
     fields += [numbers(278, parts[0][1]), numbers(279, *sizes), numbers(284, 1, short=True)]
     fields += [numbers(317, 2, short=True)] if compression else []
     fields += [numbers(338, 2, short=True)] if mode.endswith("A") else []
-    fields += [Field(34675, 7, icc)] if icc else []
-    fields += metadata.exif_to_fields(exif) if exif else ()
-    stream.write(metadata.pack_directory(tuple(fields), at))
+    fields += [Field(34675, 7, kept.icc)] if kept.icc else []
+    fields += [Field(700, 1, kept.xmp)] if kept.xmp else []
+    fields += [Field(33723, 7, kept.iptc)] if kept.iptc else []
+    described = metadata.exif_to_fields(kept.exif) if kept.exif else ()
+    if kept.dpi and not any(field.tag == 282 for field in described):
+        fields += metadata.resolution_fields(kept.dpi)
+    stream.write(metadata.pack_directory((*fields, *described), at))
     stream.seek(4)
     stream.write(struct.pack("<I", at))
 
 
-def jpeg(stream: BinaryIO, pixels: np.ndarray, icc: Optional[bytes], exif: Optional[bytes], quality: int) -> bool:
+def jpeg(stream: BinaryIO, pixels: np.ndarray, kept: Metadata, quality: int) -> List[str]:
     """Write an 8-bit grey or BGR picture as JPEG. Quality 90 and up keeps the colour at full resolution.
 
     Returns:
-        Whether the EXIF block fitted (64 kB).
+        The kinds of metadata that are larger than JPEG holds (64 kB).
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if quality >= 90 and hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):
         options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     body = _opencv(".jpg", pixels, options)
     at = 2
-    if bytes(body[2:4]) == b"\xff\xe0":  # behind the JFIF segment
+    if bytes(body[2:4]) == b"\xff\xe0":  # the JFIF segment, in whose place comes one with the resolution
         at += 2 + struct.unpack(">H", body[4:6])[0]
-    stream.write(body[:at])
-    fits = exif is None or len(exif) + 8 <= _SEGMENT
-    if exif and fits:
-        _segment(stream, b"\xe1", b"Exif\0\0" + exif)
-    if icc:
-        step = _SEGMENT - 14
-        pieces = [icc[start : start + step] for start in range(0, len(icc), step)]
-        for number, piece in enumerate(pieces, 1):
-            _segment(stream, b"\xe2", b"ICC_PROFILE\0" + bytes((number, len(pieces))) + piece)
+    x, y = (min(65535, max(1, round(value))) for value in kept.dpi or (1, 1))
+    stream.write(b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1" + struct.pack(">BHHH", 1 if kept.dpi else 0, x, y, 0))
+    packed, too_large = segments(kept)
+    stream.write(packed)
     stream.write(body[at:])
-    return fits
+    return too_large
 
 
-def _segment(stream: BinaryIO, marker: bytes, body: bytes) -> None:
-    stream.write(b"\xff" + marker + struct.pack(">H", len(body) + 2) + body)
-
-
-def webp(
-    stream: BinaryIO, pixels: np.ndarray, mode: str, icc: Optional[bytes], exif: Optional[bytes], quality: int
-) -> None:
+def webp(stream: BinaryIO, pixels: np.ndarray, mode: str, kept: Metadata, quality: int) -> None:
     """Write an 8-bit picture as WebP; quality 100 is lossless. Grey is stored as RGB, as the format knows no grey."""
     rows = raster(pixels, mode)
     if mode.startswith("L"):
         rows = np.concatenate((np.repeat(rows[:, :, :1], 3, axis=2), rows[:, :, 1:]), axis=2)
-    image = Image.fromarray(rows)
     lossless = quality >= 100
+    options = {"quality": 80 if lossless else quality, "lossless": lossless, "exact": True}
+    exif = kept.exif
+    if kept.dpi and not exif:  # the only place for it
+        exif = metadata.exif_block(metadata.resolution_fields(kept.dpi))
     buffer = io.BytesIO()
-    image.save(
-        buffer, "WEBP", quality=80 if lossless else quality, lossless=lossless, exact=True, icc_profile=icc or b"",
-        exif=exif or b"",
-    )  # fmt: skip
+    Image.fromarray(rows).save(
+        buffer, "WEBP", icc_profile=kept.icc or b"", exif=exif or b"", xmp=kept.xmp or b"", **options
+    )
     stream.write(buffer.getbuffer())
 
 
-def bmp(stream: BinaryIO, pixels: np.ndarray) -> None:
+def bmp(stream: BinaryIO, pixels: np.ndarray, kept: Metadata) -> None:
     """Write an 8-bit grey or BGR picture as BMP."""
-    stream.write(_opencv(".bmp", pixels, []))
+    body = _opencv(".bmp", pixels, [])
+    if kept.dpi:
+        x, y = (round(min(value, 5e7) / 0.0254) for value in kept.dpi)
+        struct.pack_into("<ii", body, 38, x, y)
+    stream.write(body)
 
 
 def _opencv(suffix: str, pixels: np.ndarray, options: List[int]) -> memoryview:

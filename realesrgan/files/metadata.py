@@ -1,33 +1,80 @@
-"""EXIF blocks, TIFF directories and ICC headers as bytes. Needs the standard library only.
+"""What a picture file holds beside its pixels; EXIF blocks, TIFF directories and XMP as bytes. Standard library only.
 
 An EXIF block is a small TIFF file without pixels; both are a header and directories (IFDs) of tagged values.
-Every read is bounds-checked: damage is a ``ValueError``.
+Every read is bounds-checked: damage is a ``ValueError``. Entries may share their bytes, so that a small file names
+many large values: what the values of a block take in sum is bounded too.
 """
 
 from __future__ import annotations
 
-import contextlib
+import re
 import struct
 from array import array
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from ..errors import Phrase
 
+if TYPE_CHECKING:
+    from .profiles import Color
+
 __all__ = [
+    "LIMIT",
     "Field",
+    "Metadata",
     "TiffHeader",
+    "clean_exif",
     "directory",
+    "exif_block",
     "exif_from_tiff",
     "exif_to_fields",
-    "icc_fits",
-    "icc_space",
+    "fit_xmp",
     "pack_directory",
     "parse_header",
-    "reset_orientation",
     "resize_exif",
+    "resolution_fields",
     "values",
+    "xmp_orientation",
 ]
 
+#: Bytes that one kind of metadata may take; what is larger is left out, with a note.
+LIMIT = 1 << 23
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a picture file holds beside its pixels, as one value.
+
+    Attributes:
+        icc: The ICC profile of the pixels; None means ``color``, and without that sRGB.
+        exif: A TIFF-structured block without prefix, its orientation set to 1.
+        xmp: The XMP packet (XML in UTF-8), its orientation set to 1.
+        iptc: IPTC records (IIM).
+        comment: A comment, as JPEG has it.
+        text: Keywords and texts, as PNG has them.
+        dpi: Horizontal and vertical resolution in dots an inch.
+        color: The colour space as the file names it without a profile.
+        size: Width and height of the picture that all this describes.
+    """
+
+    icc: Optional[bytes] = None
+    exif: Optional[bytes] = None
+    xmp: Optional[bytes] = None
+    iptc: Optional[bytes] = None
+    comment: Optional[str] = None
+    text: Tuple[Tuple[str, str], ...] = ()
+    dpi: Optional[Tuple[float, float]] = None
+    color: Optional[Color] = None
+    size: Optional[Tuple[int, int]] = None
+
+    def names(self) -> List[str]:
+        """The kinds of metadata that are there, as a user calls them."""
+        kinds = ("ICC", "EXIF", "XMP", "IPTC", "comment", "text", "dpi")
+        names = [name for name in kinds if getattr(self, name.lower())]
+        return names + ([self.color.name] if self.color is not None and not self.color.plain else [])
+
+
+Buffer = Union[bytes, bytearray]
 ORIENTATION = 274
 EXIF_IFD = 34665
 GPS_IFD = 34853
@@ -40,6 +87,10 @@ _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 #: author, copyright, rating and Windows' own texts, EXIF and GPS.
 _DESCRIPTIVE = {270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 18246, 33432, EXIF_IFD, GPS_IFD}
 _DESCRIPTIVE |= set(range(40091, 40096))
+#: The types that other programs rely on; a value of another type is left out.
+_TYPES: Dict[int, Tuple[int, ...]] = dict.fromkeys((270, 271, 272, 305, 306, 315, 33432), (1, 2, 7))
+_TYPES.update({256: (3, 4), 257: (3, 4), 274: (3,), 282: (5,), 283: (5,), 296: (3,)})
+_TYPES.update({EXIF_IFD: (4, 13), GPS_IFD: (4, 13), INTEROP_IFD: (4, 13)})
 
 
 class TiffHeader(NamedTuple):
@@ -81,19 +132,25 @@ def parse_header(data: bytes) -> TiffHeader:
     return TiffHeader(order, False, struct.unpack_from(order + "I", data, 4)[0])
 
 
-def directory(data: bytes, header: TiffHeader, offset: int) -> Tuple[Dict[int, Entry], int]:
-    """The entries of one directory by tag, and the offset of the link to the next directory."""
-    count_code, link_size, entry_size, inline = ("Q", 8, 20, 8) if header.big else ("H", 4, 12, 4)
-    count_size = struct.calcsize("=" + count_code)
-    if offset < 8 or offset + count_size > len(data):
+def _span(data: Buffer, header: TiffHeader, offset: int) -> Tuple[int, int, int]:
+    """Of one directory: the number of its entries, where they begin, and where the link to the next one lies."""
+    count_code, link_size, entry_size = ("Q", 8, 20) if header.big else ("H", 4, 12)
+    start = offset + struct.calcsize("=" + count_code)
+    if offset < 8 or start > len(data):
         raise ValueError(Phrase("damaged.directory_outside", "a directory lies outside the file"))
     (number,) = struct.unpack_from(header.order + count_code, data, offset)
-    link = offset + count_size + number * entry_size
+    link = start + number * entry_size
     if number > 4096 or link + link_size > len(data):
         raise ValueError(Phrase("damaged.directory_end", "a directory runs over the end of the file"))
+    return number, start, link
+
+
+def directory(data: Buffer, header: TiffHeader, offset: int) -> Tuple[Dict[int, Entry], int]:
+    """The entries of one directory by tag, and the offset of the link to the next directory."""
+    entry_size, inline, pointer = (20, 8, "Q") if header.big else (12, 4, "I")
+    _, first, link = _span(data, header, offset)
     entries: Dict[int, Entry] = {}
-    pointer = "Q" if header.big else "I"
-    for at in range(offset + count_size, link, entry_size):
+    for at in range(first, link, entry_size):
         tag, kind, count = struct.unpack_from(header.order + "HH" + pointer, data, at)
         size = _SIZES.get(kind, 0) * count
         start = at + entry_size - inline
@@ -104,29 +161,82 @@ def directory(data: bytes, header: TiffHeader, offset: int) -> Tuple[Dict[int, E
     return entries, link
 
 
-def values(data: bytes, header: TiffHeader, entry: Optional[Entry]) -> Tuple[int, ...]:
-    """The whole numbers of an entry; empty if it is missing or holds no whole numbers."""
+def values(data: Buffer, header: TiffHeader, entry: Optional[Entry]) -> Tuple[int, ...]:
+    """The whole numbers of an entry, no more than 64; empty if it is missing or holds no whole numbers."""
     if entry is None or entry.kind not in _INTEGERS:
         return ()
-    return struct.unpack_from(f"{header.order}{entry.number}{_INTEGERS[entry.kind]}", data, entry.start)
+    return struct.unpack_from(f"{header.order}{min(entry.number, 64)}{_INTEGERS[entry.kind]}", data, entry.start)
 
 
-def reset_orientation(data: bytes) -> Tuple[bytes, int]:
-    """Set the orientation tag to 1 and return what it was (1 to 8; anything else counts as 1).
+def clean_exif(data: bytes) -> Tuple[bytes, int, bool]:
+    """Make an EXIF block that any program can read, in place: nothing moves but the entries of a directory.
 
-    The stored thumbnail of a turned picture is cut off, because it would be shown unturned.
+    Values of a wrong type, outside the block or sharing the bytes of others without bound are left out. The
+    orientation tag is set to 1. The stored thumbnail of a turned picture is cut off: it would be shown unturned.
+
+    Returns:
+        The block, the orientation that it had (1 to 8; 0: none), and whether all of it was kept.
+
+    Raises:
+        ValueError: It cannot be read at all, or is larger than :data:`LIMIT`.
     """
     header = parse_header(data)
-    entries, link = directory(data, header, header.first)
-    found = values(data, header, entries.get(ORIENTATION))
-    orientation = found[0] if found and 1 <= found[0] <= 8 else 1
-    if not found or found[0] == 1:
-        return data, orientation
+    if header.big or len(data) > LIMIT:
+        raise ValueError("no EXIF block of a usable size")
     patched = bytearray(data)
-    _put(patched, header, entries[ORIENTATION], 1)
-    if orientation != 1 and not header.big:
+    cleaner = _Cleaner(patched, header)
+    cleaner.clean(header.first)
+    entries, link = directory(patched, header, header.first)
+    (thumbnail,) = struct.unpack_from(header.order + "I", patched, link)
+    try:
+        if thumbnail:
+            cleaner.clean(thumbnail)
+    except ValueError:
         patched[link : link + 4] = bytes(4)
-    return bytes(patched), orientation
+    found = values(patched, header, entries.get(ORIENTATION))
+    orientation = found[0] if found and 1 <= found[0] <= 8 else 0
+    if found and found[0] != 1:
+        _put(patched, header, entries[ORIENTATION], 1)
+        if orientation:
+            patched[link : link + 4] = bytes(4)
+    return bytes(patched), orientation, cleaner.whole
+
+
+class _Cleaner:
+    """Takes the entries that cannot be used out of the directories of a block."""
+
+    def __init__(self, data: bytearray, header: TiffHeader) -> None:
+        self.data = data
+        self.header = header
+        self.left = 2 * len(data)  # bytes that values may still take
+        self.whole = True
+
+    def clean(self, offset: int, depth: int = 0) -> None:
+        """Clean one directory and those below it; raises ValueError where there is none."""
+        number, start, link = _span(self.data, self.header, offset)
+        kept: Dict[int, bytes] = {}
+        for at in range(start, link, 12):
+            tag, kind, count, place = struct.unpack_from(self.header.order + "HHII", self.data, at)
+            size = _SIZES.get(kind, 0) * count
+            inside = 0 < size <= 4 or (4 < size <= self.left and place + size <= len(self.data))
+            if tag not in kept and inside and kind in _TYPES.get(tag, (kind,)) and self._below(tag, place, depth):
+                kept[tag] = bytes(self.data[at : at + 12])
+                self.left -= size if size > 4 else 0
+        if len(kept) < number:
+            self.whole = False
+            rows = b"".join(kept.values()) + self.data[link : link + 4]
+            struct.pack_into(self.header.order + "H", self.data, offset, len(kept))
+            self.data[start : start + len(rows)] = rows
+
+    def _below(self, tag: int, place: int, depth: int) -> bool:
+        if tag not in (EXIF_IFD, GPS_IFD, INTEROP_IFD):
+            return True
+        try:
+            if depth < 2:
+                self.clean(place, depth + 1)
+            return depth < 2
+        except ValueError:
+            return False
 
 
 def resize_exif(exif: bytes, width: int, height: int) -> bytes:
@@ -155,69 +265,118 @@ def _put(data: bytearray, header: TiffHeader, entry: Optional[Entry], value: int
     struct.pack_into(header.order + ("I" if kind == 4 else "H"), data, entry.start, value)
 
 
-def _fields(data: bytes, header: TiffHeader, offset: int, depth: int = 0) -> Tuple[Field, ...]:
-    if depth > 2:
-        raise ValueError(Phrase("damaged.directory_loop", "directories that contain each other"))
-    entries, _ = directory(data, header, offset)
-    fields: List[Field] = []
-    for tag, entry in sorted(entries.items()):
-        if depth == 0 and tag not in _DESCRIPTIVE:
-            continue
-        if tag in (EXIF_IFD, GPS_IFD, INTEROP_IFD):
-            pointer = values(data, header, entry)
-            with contextlib.suppress(ValueError, IndexError):  # a damaged part is left out, the rest is kept
-                fields.append(Field(tag, 4, b"", _fields(data, header, pointer[0], depth + 1)))
-            continue
-        raw = bytes(data[entry.start : entry.start + _SIZES[entry.kind] * entry.number])
-        if header.order == ">" and entry.kind in _SWAPS:
-            words = array({2: "H", 4: "I", 8: "Q"}[_SWAPS[entry.kind]], raw)
-            words.byteswap()
-            raw = words.tobytes()
-        if entry.kind <= 13:
-            fields.append(Field(tag, entry.kind, raw))
-    return tuple(fields)
+class _Fields:
+    """Collects the values of directories, within a budget."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.header = parse_header(data)
+        self.left = min(LIMIT, 2 * len(data))
+        self.whole = True
+
+    def collect(self, offset: int, depth: int = 0) -> Tuple[Field, ...]:
+        """The descriptive tags of a directory; what cannot be used is left out."""
+        entries, _ = directory(self.data, self.header, offset)
+        fields: List[Field] = []
+        for tag, entry in sorted(entries.items()):
+            if depth == 0 and tag not in _DESCRIPTIVE:
+                continue
+            size = _SIZES[entry.kind] * entry.number
+            if size > self.left or entry.kind > 13 or entry.kind not in _TYPES.get(tag, (entry.kind,)):
+                self.whole = False
+            elif tag in (EXIF_IFD, GPS_IFD, INTEROP_IFD):
+                try:
+                    place = values(self.data, self.header, entry)[0]
+                    fields.append(Field(tag, 4, b"", self.collect(place, depth + 1) if depth < 2 else ()))
+                except ValueError:  # a damaged part is left out, the rest is kept
+                    self.whole = False
+            else:
+                self.left -= size
+                fields.append(Field(tag, entry.kind, self._little(entry, size)))
+        return tuple(fields)
+
+    def _little(self, entry: Entry, size: int) -> bytes:
+        raw = bytes(self.data[entry.start : entry.start + size])
+        if self.header.order == "<" or entry.kind not in _SWAPS:
+            return raw
+        words = array({2: "H", 4: "I", 8: "Q"}[_SWAPS[entry.kind]], raw)
+        words.byteswap()
+        return words.tobytes()
 
 
 def exif_to_fields(exif: bytes) -> Tuple[Field, ...]:
     """The descriptive tags of an EXIF block, for the directory of a TIFF file."""
-    header = parse_header(exif)
-    return _fields(exif, header, header.first)
+    return _Fields(exif).collect(parse_header(exif).first)
 
 
-def exif_from_tiff(data: bytes) -> Optional[bytes]:
-    """An EXIF block (little-endian, no prefix) with the descriptive tags of a TIFF file; None if it has none."""
-    fields = exif_to_fields(data)
-    return b"II*\0\x08\0\0\0" + pack_directory(fields, 8) if fields else None
+def exif_from_tiff(data: bytes) -> Tuple[Optional[bytes], bool]:
+    """An EXIF block (little-endian, no prefix) with the descriptive tags of a TIFF file, and whether that is all.
+
+    The block is None where there are none.
+    """
+    found = _Fields(data)
+    fields = found.collect(found.header.first)
+    return exif_block(fields) if fields else None, found.whole
+
+
+def exif_block(fields: Tuple[Field, ...]) -> bytes:
+    """An EXIF block of these tags."""
+    return b"II*\0\x08\0\0\0" + pack_directory(fields, 8)
+
+
+def resolution_fields(dpi: Tuple[float, float]) -> Tuple[Field, ...]:
+    """The tags of a resolution in dots an inch."""
+    x, y = (struct.pack("<II", round(min(value, 4e6) * 1000), 1000) for value in dpi)
+    return (Field(282, 5, x), Field(283, 5, y), Field(296, 3, struct.pack("<H", 2)))
 
 
 def pack_directory(fields: Tuple[Field, ...], offset: int) -> bytes:
     """One little-endian directory with its values and sub-directories behind it, to lie at ``offset``."""
-    table = 2 + 12 * len(fields) + 4
-    head = struct.pack("<H", len(fields))
-    tail = b""
+    table = struct.pack("<H", len(fields))
+    at = offset + 2 + 12 * len(fields) + 4
+    tail: List[bytes] = []
     for field in sorted(fields, key=lambda item: item.tag):
-        raw = field.raw
-        if field.children is not None:
-            place = offset + table + len(tail)
-            tail += pack_directory(field.children, place)
-            raw = struct.pack("<I", place)
-        elif len(raw) > 4:
-            place = offset + table + len(tail)
-            tail += raw
-            raw = struct.pack("<I", place)
-        tail += b"\0" * (len(tail) % 2)
+        content = field.raw if field.children is None else pack_directory(field.children, at)
         count = 1 if field.children is not None else len(field.raw) // _SIZES[field.kind]
-        head += struct.pack("<HHI", field.tag, field.kind, count) + raw.ljust(4, b"\0")
-    return head + bytes(4) + tail
+        value = content
+        if len(content) > 4 or field.children is not None:
+            value = struct.pack("<I", at)
+            tail.append(content + bytes(len(content) % 2))
+            at += len(tail[-1])
+        table += struct.pack("<HHI", field.tag, field.kind, count) + value.ljust(4, b"\0")
+    return table + bytes(4) + b"".join(tail)
 
 
-def icc_space(icc: bytes) -> Optional[str]:
-    """The colour space that an ICC profile is for (``RGB``, ``GRAY``, ``CMYK`` ...); None if it is no profile."""
-    if len(icc) < 132 or icc[36:40] != b"acsp":
-        return None
-    return icc[16:20].decode("latin-1").strip()
+_XMP_NUMBER = re.compile(rb"\b([A-Za-z]{2,5}:[A-Za-z]{4,40})(\s{0,9}=\s{0,9}[\"']|\s{0,9}>\s{0,9})(\d{1,9})\b")
+#: Whole numbers of an XMP packet that follow the picture's size, and by which side.
+_XMP_SIZES = {b"tiff:ImageWidth": 0, b"tiff:ImageLength": 1, b"exif:PixelXDimension": 0, b"exif:PixelYDimension": 1}
+for _name in (b"FullPano%sPixels", b"CroppedAreaImage%sPixels"):
+    _XMP_SIZES.update({b"GPano:" + _name % side: axis for axis, side in enumerate((b"Width", b"Height"))})
+_XMP_SIZES.update({b"GPano:CroppedAreaLeftPixels": 0, b"GPano:CroppedAreaTopPixels": 1})
 
 
-def icc_fits(icc: bytes, mode: str) -> bool:
-    """Whether a profile may be attached to a picture of ``mode`` (``L``, ``LA``, ``RGB``, ``RGBA``)."""
-    return icc_space(icc) == ("GRAY" if mode.startswith("L") else "RGB")
+def xmp_orientation(xmp: bytes) -> int:
+    """The orientation that an XMP packet names (1 to 8), else 1."""
+    for match in _XMP_NUMBER.finditer(xmp):
+        if match.group(1) == b"tiff:Orientation":
+            return int(match.group(3)) if 1 <= int(match.group(3)) <= 8 else 1
+    return 1
+
+
+def fit_xmp(xmp: bytes, before: Tuple[int, int], after: Tuple[int, int]) -> bytes:
+    """Scale the sizes in an XMP packet (of the picture, and of a panorama it is part of), and set its orientation to 1.
+
+    Args:
+        before, after: Width and height of the picture.
+    """
+
+    def fitted(match: re.Match[bytes]) -> bytes:
+        name, between, number = match.groups()
+        if name == b"tiff:Orientation":
+            return name + between + b"1"
+        axis = _XMP_SIZES.get(name)
+        if axis is None:
+            return match.group()
+        return name + between + b"%d" % round(int(number) * after[axis] / before[axis])
+
+    return _XMP_NUMBER.sub(fitted, xmp)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import Phrase, PictureError, as_field, aside, one_line
 from .atomic import HeldOpen, ReadOnly
+from .metadata import Metadata
 from .paths import PathLike, shown, too_long
 
 __all__ = [
@@ -43,18 +44,27 @@ class PictureFile:
         pixels: HxW grey, HxWx3 BGR or HxWx4 BGRA; uint8 0..255 or uint16 0..65535; upright (EXIF orientation is
             applied); contiguous. Grey with alpha is BGRA with B=G=R.
         mode: ``L``, ``LA``, ``RGB`` or ``RGBA``.
-        format: ``PNG``, ``JPEG``, ``WEBP``, ``BMP``, ``TIFF``, ``GIF``, ``AVIF`` or ``HEIF``.
-        icc: The profile of the pixels as delivered; None means sRGB.
-        exif: A TIFF-structured block without prefix, its orientation set to 1.
+        format: ``PNG``, ``JPEG``, ``WEBP``, ``BMP``, ``TIFF``, ``GIF``, ``AVIF``, ``HEIF``, ``PNM``, ``PFM``,
+            ``JPEG2000``, ``HDR``, ``TGA`` or ``DDS``.
+        metadata: What the file holds beside its pixels, of the picture as delivered.
         notes: What the user should know (:class:`Note`), such as that only the first frame was read.
     """
 
     pixels: np.ndarray
     mode: str
     format: str
-    icc: Optional[bytes] = None
-    exif: Optional[bytes] = None
+    metadata: Metadata = field(default_factory=Metadata)
     notes: Tuple[str, ...] = ()
+
+    @property
+    def icc(self) -> Optional[bytes]:
+        """The ICC profile of the pixels."""
+        return self.metadata.icc
+
+    @property
+    def exif(self) -> Optional[bytes]:
+        """The EXIF block: TIFF-structured, without prefix."""
+        return self.metadata.exif
 
 
 def failure(path: PathLike, code: str, reason: str, *, detail: Any = "", **fields: Any) -> PictureError:
@@ -81,15 +91,19 @@ class Decoded:
     """Pixels as they lie in the file, before orientation; otherwise as in :class:`PictureFile`.
 
     Attributes:
+        metadata: As it lies in the file.
+        converted: Whether the pixels were brought to sRGB, so that a profile of the file does not apply any more.
         orientation: 1 to 8 where the format keeps it outside the EXIF block, else None.
+        lost: Kinds of metadata that were damaged or too large.
     """
 
     pixels: np.ndarray
     mode: str
     format: str
-    icc: Optional[bytes] = None
-    exif: Optional[bytes] = None
+    converted: bool = False
+    metadata: Metadata = field(default_factory=Metadata)
     orientation: Optional[int] = None
+    lost: List[str] = field(default_factory=list)
     notes: List[Note] = field(default_factory=list)
 
 
@@ -109,8 +123,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def unsupported(kind: str) -> Refused:
-    """The refusal of pixels that are neither 8 nor 16 bit: their range would be a guess."""
-    reason = f"its pixels are of a kind that is not supported ({kind}); save it as 8 or 16 bit"
+    """The refusal of pixels of a kind that no decoder here reads, or whose range would be a guess."""
+    reason = f"{kind} is not supported; save it as 8 or 16 bit"
     return Refused("picture.unsupported", reason, kind=kind)
 
 

@@ -1,25 +1,52 @@
-"""PNG files at the level of their chunks, read strictly."""
+"""PNG files at the level of their chunks: read strictly, metadata in bounds, and the chunks of a result."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from typing import Iterator, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
 
 import cv2
 import numpy as np
 
 from ..errors import Phrase
-from .picture import Decoded, Note, damaged, truncated
+from .metadata import LIMIT, Metadata
+from .picture import Decoded, damaged, truncated
+from .profiles import Color
 
-__all__ = ["GREY", "SIGNATURE", "Png", "apply_color_key", "check_amount", "decode_16bit", "make_chunk", "parse"]
+__all__ = [
+    "GREY",
+    "SIGNATURE",
+    "Png",
+    "apply_color_key",
+    "check_amount",
+    "decode_16bit",
+    "make_chunk",
+    "metadata_chunks",
+    "parse",
+]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 _CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 _DEPTHS = {GREY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GREY_ALPHA: (8, 16), RGBA: (8, 16)}
+#: Chunks that describe the picture: what they are kept as, and their size where it is fixed.
+_KINDS: Dict[bytes, Tuple[str, Optional[int]]] = {
+    b"iCCP": ("icc", None),
+    b"eXIf": ("exif", None),
+    b"pHYs": ("dpi", 9),
+    b"cICP": ("cicp", 4),
+    b"gAMA": ("gamma", 4),
+    b"cHRM": ("corners", 32),
+    b"sRGB": ("srgb", 1),
+}
+_RAW_PROFILES = {b"Raw profile type exif": "exif", b"Raw profile type APP1": "exif", b"Raw profile type xmp": "xmp"}
 _MODES = {GREY: "L", RGB: "RGB", PALETTE: "RGB", GREY_ALPHA: "LA", RGBA: "RGBA"}
-_LONGEST_PROFILE = 1 << 25
+#: Chunks that a file may have: more are in no picture that was not made to hold up a reader.
+_MOST_CHUNKS = 1 << 18
+#: Texts that are read, and the bytes that they may have in all.
+_MOST_TEXTS = 64
+_LONGEST_TEXTS = LIMIT // 2
 
 
 class Png:
@@ -34,9 +61,11 @@ class Png:
         self.palette = b""
         self.transparency: Optional[bytes] = None
         self.parts: List[memoryview] = []
-        self.icc: Optional[bytes] = None
-        self.exif: Optional[bytes] = None
-        self.notes: List[Note] = []
+        self.found: Dict[str, Any] = {}
+        self.text: List[Tuple[str, str]] = []
+        self.text_left = _LONGEST_TEXTS
+        self.lost: List[str] = []
+        self.animated = False
 
     @property
     def mode(self) -> str:
@@ -54,6 +83,68 @@ class Png:
             pieces.append(make_chunk(b"IDAT", part))
         pieces.append(make_chunk(b"IEND", b""))
         return b"".join(pieces)
+
+    def keep(self, name: bytes, body: memoryview) -> None:
+        """Take one chunk that describes the picture; the first of each kind counts."""
+        if name in (b"tEXt", b"zTXt", b"iTXt"):
+            self._keep_text(name, body)
+            return
+        kind = _KINDS.get(name)
+        if kind is None or kind[0] in self.found:
+            return
+        key, size = kind
+        if len(body) > LIMIT or (size is not None and len(body) != size):
+            self.lost += [] if size is not None else [key.upper()]
+            return
+        raw = bytes(body)
+        if name == b"iCCP":
+            self.found["icc"] = _inflate(raw[raw.find(b"\0") + 2 :], LIMIT)[0] if b"\0" in raw[1:] else None
+            self.lost += ["ICC"] if self.found["icc"] is None else []
+        elif name == b"pHYs":
+            x, y, unit = struct.unpack(">IIB", raw)
+            self.found["dpi"] = (x * 0.0254, y * 0.0254) if unit == 1 and x and y else None
+        elif name == b"cICP":
+            self.found["cicp"] = (raw[0], raw[1])
+        else:
+            self.found[key] = raw
+
+    def _keep_text(self, name: bytes, body: memoryview) -> None:
+        raw = bytes(body[: self.text_left])
+        keyword, _, rest = raw.partition(b"\0")
+        self.text_left -= len(raw)
+        packed = name == b"zTXt" or (name == b"iTXt" and rest[:1] == b"\1")
+        if name == b"iTXt":
+            rest = (rest[2:].split(b"\0", 2) + [b""] * 2)[2]
+        elif packed:
+            rest = rest[1:]
+        plain: Optional[bytes] = rest
+        if packed:
+            plain, used = _inflate(rest, max(1, self.text_left))
+            self.text_left -= used
+        if plain is None or self.text_left < 0 or len(raw) < len(body) or len(self.text) >= _MOST_TEXTS:
+            self.lost += [] if "text" in self.lost else ["text"]
+            return
+        if keyword == b"XML:com.adobe.xmp":
+            self.found.setdefault("xmp", plain)
+        elif keyword in _RAW_PROFILES:
+            self.found.setdefault(_RAW_PROFILES[keyword], _unhex(plain))
+        elif 0 < len(keyword) < 80:
+            text = plain.decode("utf-8" if name == b"iTXt" else "latin-1", "replace")
+            self.text.append((keyword.decode("latin-1"), text))
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the file holds beside its pixels."""
+        found = self.found
+        gamma, corners = found.get("gamma"), found.get("corners")
+        color = Color(
+            found.get("cicp"),
+            struct.unpack(">I", gamma)[0] / 100000 or None if gamma else None,
+            tuple(value / 100000 for value in struct.unpack(">8I", corners)) if corners else None,
+            found["srgb"][0] if "srgb" in found else None,
+        )
+        given = {name: found.get(name) or None for name in ("icc", "exif", "xmp", "dpi")}
+        return Metadata(**given, text=tuple(self.text), color=None if color == Color() else color)
 
 
 def parse(data: bytes) -> Png:
@@ -74,17 +165,13 @@ def parse(data: bytes) -> Png:
         if name == b"IDAT":
             png.parts.append(body)
         elif name == b"PLTE":
-            png.palette = bytes(body)
+            png.palette = bytes(body[:768])
         elif name == b"tRNS" and good:
-            png.transparency = bytes(body)
-        elif name == b"eXIf" and good:
-            png.exif = bytes(body)
-        elif name in (b"tEXt", b"zTXt") and good and png.exif is None:
-            png.exif = _exif_from_text(name, bytes(body))
-        elif name == b"iCCP" and good:
-            png.icc = _profile(bytes(body))
+            png.transparency = bytes(body[:256])
         elif name == b"acTL":
-            png.notes.append(Note("note.first_frame", "it is animated: only its first frame is used"))
+            png.animated = True
+        elif good:
+            png.keep(name, body)
     if not png.parts or (png.color == PALETTE and not png.palette):
         raise damaged(Phrase("damaged.no_pixels", "no pixels"))
     return png
@@ -94,7 +181,7 @@ def _chunks(data: bytes) -> Iterator[Tuple[bytes, memoryview, bool]]:
     """Name, content and whether the checksum is right, up to and with IEND."""
     view = memoryview(data)
     at = len(SIGNATURE)
-    while True:
+    for _ in range(_MOST_CHUNKS):
         if at + 12 > len(data):
             raise truncated()
         (length,) = struct.unpack_from(">I", data, at)
@@ -107,6 +194,7 @@ def _chunks(data: bytes) -> Iterator[Tuple[bytes, memoryview, bool]]:
         if name == b"IEND":
             return
         at = end
+    raise damaged(Phrase("damaged.chunks", f"more than {_MOST_CHUNKS} chunks", most=_MOST_CHUNKS))
 
 
 def make_chunk(name: bytes, body: Union[bytes, memoryview]) -> bytes:
@@ -114,30 +202,61 @@ def make_chunk(name: bytes, body: Union[bytes, memoryview]) -> bytes:
     return b"".join((struct.pack(">I", len(body)), name, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))))
 
 
-def _inflate(body: bytes, limit: int) -> Optional[bytes]:
+def _inflate(body: bytes, limit: int) -> Tuple[Optional[bytes], int]:
+    """What was packed, None if it is damaged or has more than ``limit`` bytes; and the bytes that this took."""
     worker = zlib.decompressobj()
     try:
         plain = worker.decompress(body, limit)
     except zlib.error:
-        return None
-    return plain if worker.eof else None
+        return None, limit
+    return (plain if worker.eof else None), len(plain)
 
 
-def _profile(body: bytes) -> Optional[bytes]:
-    name_end = body.find(b"\0")
-    return _inflate(body[name_end + 2 :], _LONGEST_PROFILE) if name_end > 0 else None
-
-
-def _exif_from_text(name: bytes, body: bytes) -> Optional[bytes]:
-    """The EXIF block as ImageMagick and older programs keep it: hexadecimal in a text chunk."""
-    keyword, _, text = body.partition(b"\0")
-    if keyword not in (b"Raw profile type exif", b"Raw profile type APP1"):
-        return None
-    plain = _inflate(text[1:], 1 << 20) if name == b"zTXt" else text
+def _unhex(text: bytes) -> Optional[bytes]:
+    """A profile as ImageMagick and older programs keep it: hexadecimal in a text chunk."""
     try:
-        return bytes.fromhex("".join((plain or b"").decode("ascii").split("\n")[3:])) or None
+        return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:])) or None
     except ValueError:
         return None
+
+
+def metadata_chunks(metadata: Metadata) -> bytes:
+    """The chunks of metadata, to lie before the pixels."""
+    chunks: List[Tuple[bytes, bytes]] = []
+    color = metadata.color
+    if color is not None and color.cicp is not None:
+        chunks.append((b"cICP", bytes((*color.cicp, 0, 1))))
+    if metadata.icc:
+        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc, 9)))
+    elif color is not None:
+        if color.srgb is not None:
+            chunks.append((b"sRGB", bytes((color.srgb,))))
+        if color.gamma is not None:
+            chunks.append((b"gAMA", struct.pack(">I", round(color.gamma * 100000))))
+        if color.chromaticities is not None:
+            chunks.append((b"cHRM", struct.pack(">8I", *(round(value * 100000) for value in color.chromaticities))))
+    if metadata.dpi:
+        x, y = (min(0x7FFFFFFF, round(value / 0.0254)) for value in metadata.dpi)
+        chunks.append((b"pHYs", struct.pack(">IIB", x, y, 1)))
+    if metadata.exif:
+        chunks.append((b"eXIf", metadata.exif))
+    if metadata.xmp:
+        chunks.append((b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp))
+    comment = [("Comment", metadata.comment)] if metadata.comment else []
+    for keyword, text in (*metadata.text, *comment):
+        chunks.append(_text_chunk(keyword.encode("latin-1"), text))
+    return b"".join(make_chunk(name, body) for name, body in chunks)
+
+
+def _text_chunk(keyword: bytes, text: str) -> Tuple[bytes, bytes]:
+    try:
+        plain, name = text.encode("latin-1"), b"tEXt"
+    except UnicodeEncodeError:
+        plain, name = text.encode("utf-8", "replace"), b"iTXt"
+    packed = zlib.compress(plain, 9) if len(plain) > 1024 else b""
+    if name == b"iTXt":
+        return name, keyword + b"\0" + (b"\1\0\0\0" + packed if packed else b"\0\0\0\0" + plain)
+    return (b"zTXt", keyword + b"\0\0" + packed) if packed else (name, keyword + b"\0" + plain)
 
 
 def decode_16bit(png: Png) -> np.ndarray:

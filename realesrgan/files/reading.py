@@ -6,8 +6,9 @@ import errno
 import os
 import stat
 import struct
-from pathlib import Path
-from typing import Optional, Tuple
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -17,23 +18,26 @@ from . import metadata
 from .decoding import decode, quiet
 from .paths import PathLike, openable
 from .picture import MAX_PIXELS, Decoded, Note, PictureFile, Refused, failure, os_failure
+from .profiles import icc_fits
 
 __all__ = ["read"]
 
 #: Bytes that a file may have beyond eight a pixel: metadata, thumbnails, further frames.
-_SLACK = 1 << 28
+_SLACK = 1 << 26
 _TURNS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
-def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> PictureFile:
+def read(path: PathLike, *, max_pixels: int = MAX_PIXELS, accept_truncated: bool = False) -> PictureFile:
     """Decode one picture file by its content, whatever its suffix.
 
     Depth and channels are the file's: 16 bit stay 16, palettes become RGB or RGBA, 1-bit and 2/4-bit grey become
     8-bit grey, CMYK and Lab become sRGB (through the file's profile if it has one). Of several frames or pages the
-    first is read, with a note. EXIF orientation is applied.
+    first is read, with a note. The orientation that EXIF or XMP names is applied. Floating point and 32 bit become 16
+    bit, with a note.
 
     Args:
         max_pixels: Larger pictures are refused from their header, before anything is decoded.
+        accept_truncated: Accept a JPEG that is cut short, with a note; what is missing is grey.
 
     Raises:
         PictureError: Always this, with the fields ``path`` and ``reason``: the file is missing, no regular file, not
@@ -42,7 +46,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> PictureFile:
     data = _load(path, max_pixels)
     try:
         with quiet():
-            decoded = decode(data, max_pixels)
+            decoded = decode(data, max_pixels, PurePath(path).suffix.lower(), accept_truncated)
             return _finish(decoded)
     except Refused as refused:
         raise failure(path, refused.code, str(refused), **refused.fields) from refused.__cause__
@@ -88,26 +92,42 @@ def _check_kind(path: PathLike, status: os.stat_result, max_pixels: int) -> None
 
 
 def _finish(decoded: Decoded) -> PictureFile:
-    notes = list(decoded.notes)
-    exif, orientation = _exif(decoded.exif, notes)
-    pixels = np.ascontiguousarray(_upright(decoded.pixels, decoded.orientation or orientation))
-    icc = decoded.icc
-    if icc and not metadata.icc_fits(icc, decoded.mode):
+    """Turn the picture upright, and bring its metadata in order."""
+    found = decoded.metadata
+    notes, lost = list(decoded.notes), list(decoded.lost)
+    exif, orientation = _exif(found.exif, notes, lost)
+    xmp = found.xmp
+    if xmp and len(xmp) > metadata.LIMIT:
+        lost.append("XMP")
+        xmp = None
+    orientation = decoded.orientation or orientation or (metadata.xmp_orientation(xmp) if xmp else 1)
+    pixels = np.ascontiguousarray(_upright(decoded.pixels, orientation))
+    size = (pixels.shape[1], pixels.shape[0])
+    icc, color = (None, None) if decoded.converted else (found.icc, found.color)
+    if icc and not icc_fits(icc, decoded.mode):
         notes.append(Note("note.icc_dropped", "its colour profile does not fit its pixels and is left out"))
         icc = None
-    return PictureFile(pixels, decoded.mode, decoded.format, icc or None, exif, tuple(notes))
+    if lost:
+        what = ", ".join(dict.fromkeys(lost))
+        notes.append(Note("note.lost", f"damaged or too large, and left out in whole or in part: {what}", what=what))
+    xmp = metadata.fit_xmp(xmp, size, size) if xmp else None
+    kept = replace(found, icc=icc or None, exif=exif, xmp=xmp, color=color, size=size)
+    return PictureFile(pixels, decoded.mode, decoded.format, kept, tuple(notes))
 
 
-def _exif(raw: Optional[bytes], notes: list) -> Tuple[Optional[bytes], int]:
-    while raw and raw.startswith(b"Exif\0\0"):
-        raw = raw[6:]
+def _exif(raw: Optional[bytes], notes: List[Note], lost: List[str]) -> Tuple[Optional[bytes], int]:
+    """The block in order, and the orientation that it names, 0 where it names none."""
+    for _ in range(2):  # some programs put the prefix twice
+        raw = raw[6:] if raw and raw.startswith(b"Exif\0\0") else raw
     if not raw:
-        return None, 1
+        return None, 0
     try:
-        return metadata.reset_orientation(raw)
+        exif, orientation, whole = metadata.clean_exif(raw)
     except (ValueError, struct.error):
-        notes.append(Note("note.exif_damaged", "its EXIF block is damaged and is left out"))
-        return None, 1
+        notes.append(Note("note.exif_damaged", "its EXIF block is damaged or too large and is left out"))
+        return None, 0
+    lost += [] if whole else ["EXIF"]
+    return exif, orientation
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,31 +1,45 @@
-"""TIFF files at the level of their directory: what Pillow would lose (16 bit, metadata), and a writer."""
+"""TIFF files at the level of their directory: metadata, and views of the file that decoders read without loss."""
 
 from __future__ import annotations
 
 import struct
-from typing import List, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
+from ..errors import Phrase
 from . import metadata
-from .metadata import Entry
+from .metadata import LIMIT, Metadata
 from .picture import Decoded, Note, damaged
 
 __all__ = ["Tiff", "assemble", "parse"]
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, SAMPLES, STRIP_COUNTS, PLANAR, PREDICTOR = 273, 277, 279, 284, 317
-TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, EXTRA, SAMPLE_FORMAT, ICC = 322, 323, 324, 325, 338, 339, 34675
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, EXTRA, SAMPLE_FORMAT = 322, 323, 324, 325, 338, 339
+COLOR_MAP, XMP, JPEG_TABLES, IPTC, ICC = 320, 700, 347, 33723, 34675
 _UNSPECIFIED, _ASSOCIATED = 0, 1
+#: Tags that decoders need, and how many values each may have; 64 where it is not said.
+_NEEDED = dict.fromkeys((256, 257, 258, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323, 332, 338, 339), 64)
+_NEEDED.update(dict.fromkeys((*range(512, 522), 529, 530, 531, 532), 64))
+_NEEDED.update(dict.fromkeys((STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS), 1 << 17))
+_NEEDED.update({COLOR_MAP: 3 << 16, JPEG_TABLES: 1 << 16})
 
 
 class Tiff:
-    """The first directory of a file. ``data`` is the file with its orientation tag set to 1."""
+    """The first directory of a file.
+
+    Attributes:
+        orientation: 1 to 8; 0: none.
+        lost: Kinds of metadata that are damaged or too large.
+    """
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.orientation = metadata.reset_orientation(data)
-        self.header = metadata.parse_header(self.data)
-        self.entries, link = metadata.directory(self.data, self.header, self.header.first)
+        self.data = data
+        self.header = metadata.parse_header(data)
+        self.entries, link = metadata.directory(data, self.header, self.header.first)
+        if any(self.entries[tag].number > most for tag, most in _NEEDED.items() if most > 64 and tag in self.entries):
+            raise ValueError(Phrase("damaged.tiff_tables", "more strips, tiles or colours than any picture has"))
         self.width, self.height = self.number(WIDTH, 0), self.number(HEIGHT, 0)
         self.photometric = self.number(PHOTOMETRIC, 1)
         self.samples = self.number(SAMPLES, 1)
@@ -33,8 +47,11 @@ class Tiff:
         self.bits = set(self.numbers(BITS) or (1,))
         self.formats = set(self.numbers(SAMPLE_FORMAT)) - {4} or {1}
         self.extra = self.numbers(EXTRA)
+        orientation = self.number(metadata.ORIENTATION, 0)
+        self.orientation = orientation if 1 <= orientation <= 8 else 0
+        self.lost: List[str] = []
         self.notes: List[Note] = []
-        if any(self.data[link : link + (8 if self.header.big else 4)]):
+        if any(data[link : link + (8 if self.header.big else 4)]):
             self.notes.append(Note("note.first_page", "it has several pages: only the first is used"))
 
     def numbers(self, tag: int) -> Tuple[int, ...]:
@@ -67,27 +84,29 @@ class Tiff:
         return "signed" if 2 in self.formats else f"{max(self.bits)} bit" if max(self.bits) > 16 else None
 
     @property
-    def icc(self) -> Optional[bytes]:
-        """The ICC profile."""
-        entry = self.entries.get(ICC)
-        return self.data[entry.start : entry.start + entry.number] if entry and entry.kind in (1, 7) else None
-
-    @property
-    def exif(self) -> Optional[bytes]:
-        """The descriptive tags as an EXIF block; None if there are none or they are damaged."""
+    def metadata(self) -> Metadata:
+        """What the file holds beside its pixels."""
+        exif = None
         try:
-            return None if self.header.big else metadata.exif_from_tiff(self.data)
+            exif, whole = metadata.exif_from_tiff(self.data)
         except (ValueError, struct.error):
-            return None
+            whole = False
+        if not whole:
+            self.lost.append("EXIF")
+        return Metadata(
+            icc=self._bytes(ICC, "ICC"), exif=exif, xmp=self._bytes(XMP, "XMP"), iptc=self._bytes(IPTC, "IPTC")
+        )
 
-    def plain(self) -> bytes:
-        """The file without EXIF, GPS and XMP, whose damage would keep Pillow from the pixels."""
-        doubtful = {metadata.EXIF_IFD, metadata.GPS_IFD, 700}
-        if not doubtful & set(self.entries):
-            return self.data
-        view = bytearray(self.data)
-        self._drop(view, doubtful)
-        return bytes(view)
+    def _bytes(self, tag: int, name: str) -> Optional[bytes]:
+        entry = self.entries.get(tag)
+        size = 0 if entry is None else entry.number * {1: 1, 2: 1, 4: 4, 7: 1}.get(entry.kind, LIMIT + 1)
+        if entry is None or size > LIMIT:
+            self.lost += [name] if size else []
+            return None
+        raw = self.data[entry.start : entry.start + size]
+        if entry.kind == 4 and self.header.order == ">":  # IPTC is kept as numbers of 4 bytes by many programs
+            raw = np.frombuffer(raw, ">u4").astype("<u4").tobytes()
+        return raw
 
     def views(self) -> List[bytes]:
         """Files that OpenCV decodes to all the samples: this one, or dressed up as grey pictures.
@@ -101,45 +120,45 @@ class Tiff:
         return [self._grey_view(1, plane, self.samples) for plane in range(self.samples)]
 
     def _grey_view(self, widen: int, plane: int, planes: int) -> bytes:
-        view = bytearray(self.data)
+        number = self.header.order + "I"
         new = {WIDTH: self.width * widen, BITS: 16, SAMPLES: 1, PHOTOMETRIC: 1, PLANAR: 1, SAMPLE_FORMAT: 1}
-        if TILE_WIDTH in self.entries:
-            new[TILE_WIDTH] = self.number(TILE_WIDTH, 0) * widen
-        for tag, value in new.items():
-            if tag in self.entries:
-                self._set(view, self.entries[tag], 4, 1, struct.pack(self.header.order + "I", value))
+        new[TILE_WIDTH] = self.number(TILE_WIDTH, 0) * widen
+        changes = {tag: (4, 1, struct.pack(number, value)) for tag, value in new.items()}
+        changes[EXTRA] = (1, 0, b"")
         for tag in (STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS):
             entry = self.entries.get(tag)
             if entry is not None and planes > 1:
                 size = {3: 2, 4: 4, 16: 8}.get(entry.kind, 0) * entry.number // planes
                 start = entry.start + plane * size
-                self._set(view, entry, entry.kind, entry.number // planes, self.data[start : start + size])
-        self._drop(view, {EXTRA, ICC})
-        return bytes(view)
+                changes[tag] = (entry.kind, entry.number // planes, self.data[start : start + size])
+        return self.plain(changes)
 
-    def _set(self, view: bytearray, entry: Entry, kind: int, count: int, raw: bytes) -> None:
-        pointer = "Q" if self.header.big else "I"
-        inline = struct.calcsize("=" + pointer)
-        struct.pack_into(self.header.order + "HH" + pointer, view, entry.at, 0, kind, count)
-        view[entry.at : entry.at + 2] = self.data[entry.at : entry.at + 2]
-        if len(raw) > inline:
-            raw, place = struct.pack(self.header.order + pointer, len(view)), raw
-            view.extend(place)
-        at = entry.at + 4 + inline
-        view[at : at + inline] = raw.ljust(inline, b"\0")
+    def plain(self, changes: Optional[Mapping[int, Tuple[int, int, bytes]]] = None) -> bytes:
+        """The file with a directory of nothing but what its pixels need, whose damage could keep a decoder from them.
 
-    def _drop(self, view: bytearray, tags: set) -> None:
-        code, size, link_size = ("Q", 20, 8) if self.header.big else ("H", 12, 4)
-        first = self.header.first
-        start = first + struct.calcsize("=" + code)
-        (number,) = struct.unpack_from(self.header.order + code, view, first)
-        kept = []
-        for at in range(start, start + number * size, size):
-            if struct.unpack_from(self.header.order + "H", view, at)[0] not in tags:
-                kept.append(bytes(view[at : at + size]))
-        struct.pack_into(self.header.order + code, view, first, len(kept))
-        block = b"".join(kept) + bytes(link_size)
-        view[start : start + len(block)] = block
+        Args:
+            changes: By tag: the type, number and bytes of another value, for those that are there; without any
+                values the tag is left out.
+        """
+        order, pointer, inline = (self.header.order, "Q", 8) if self.header.big else (self.header.order, "I", 4)
+        out = bytearray(self.data)
+        rows: Dict[int, bytes] = {}
+        for tag, entry in sorted(self.entries.items()):
+            kind, number = entry.kind, entry.number
+            value = self.data[entry.at + 4 + inline : entry.at + 4 + 2 * inline]
+            if changes and tag in changes:
+                kind, number, value = changes[tag]
+            if number and number <= _NEEDED.get(tag, 0):
+                if len(value) > inline:
+                    out += value
+                    value = struct.pack(order + pointer, len(out) - len(value))
+                head = struct.pack(order + "HH" + pointer, tag, kind, number)
+                rows[tag] = head + value.ljust(inline, b"\0")
+        # In the place of the old one, so that a file that is cut short stays that.
+        head = struct.pack(order + ("Q" if self.header.big else "H"), len(rows))
+        block = head + b"".join(rows.values()) + bytes(inline)
+        out[self.header.first : self.header.first + len(block)] = block
+        return bytes(out)
 
 
 #: (photometric, samples) of pictures that OpenCV decodes: grey or RGB, alone or with further channels.

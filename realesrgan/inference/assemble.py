@@ -113,9 +113,14 @@ def network(
     """
     if model_path is None:
         if model is None:
-            raise InputError("RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.")
+            raise InputError(
+                "RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.",
+                code="model.no_path",
+            )
         if dni_weight is not None:
-            raise InputError("dni_weight mixes two checkpoints: model_path must name them, it is None.")
+            raise InputError(
+                "dni_weight mixes two checkpoints: model_path must name them, it is None.", code="model.mix_no_path"
+            )
         return _given(type(model).__name__, "model", "", model, scale)
     options["arrays"] = model is None and not device.capabilities.through_torch
     paths = [model_path] if isinstance(model_path, (str, Path)) else list(model_path)
@@ -125,7 +130,9 @@ def network(
         loaded = weights.load(paths[0], **options)
     else:
         raise InputError(
-            f"model_path names {len(paths)} files without dni_weight; allowed are one file, or two with two weights."
+            f"model_path names {len(paths)} files without dni_weight; allowed are one file, or two with two weights.",
+            code="model.paths",
+            count=len(paths),
         )
     name = loaded.spec.name if loaded.spec else loaded.path.stem
     if model is not None:

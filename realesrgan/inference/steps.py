@@ -60,7 +60,10 @@ class Steps:
     def post_process(self) -> Tensor:
         """``self.output`` without what ``pre_process`` padded."""
         if self.output is None:
-            raise InputError("post_process() needs the result of process() or tile_process(): call one of them first.")
+            raise InputError(
+                "post_process() needs the result of process() or tile_process(): call one of them first.",
+                code="step.post",
+            )
         height, width = self.output.shape[2:]
         bottom = (self.mod_pad_h + self.pre_pad) * self.scale
         right = (self.mod_pad_w + self.pre_pad) * self.scale
@@ -69,7 +72,7 @@ class Steps:
 
     def _process(self, tile: int) -> None:
         if self.img is None:
-            raise InputError("process() needs a picture: call pre_process(img) first.")
+            raise InputError("process() needs a picture: call pre_process(img) first.", code="step.process")
         pixels = np.ascontiguousarray(self.img[0].numpy().transpose(1, 2, 0)[:, :, ::-1])
         height, width = pixels.shape[:2]
         factor = self._networks.scale

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator
 import torch
 
 from realesrgan.errors import WeightsError
-from realesrgan.weights.fetch import sha256_of
+from realesrgan.weights.download import sha256_of
 
 __all__ = ["need_vgg_weights", "quiet_vgg"]
 

@@ -22,7 +22,7 @@ from realesrgan.batch.monitor import Monitor
 from realesrgan.cli import messages
 from realesrgan.cli.options import model_name
 from realesrgan.devices import Device
-from realesrgan.errors import DeviceLostError, DeviceOutOfMemoryError, InputError, RealESRGANError
+from realesrgan.errors import DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase, RealESRGANError
 from realesrgan.inference import memory, tiling
 from realesrgan.tools import benchmark_table as table
 from realesrgan.tools.benchmark_table import LOST, OK, OUT_OF_MEMORY, Cell, Result
@@ -159,20 +159,31 @@ def resolution(text: str) -> Tuple[int, int]:
 
 def _precision(text: str) -> bool:
     if text.lower() not in ("fp16", "fp32"):
-        raise InputError(f"The precision {text!r} is not known; allowed are fp32 and fp16.", value=text)
+        raise InputError(
+            f"The precision {text!r} is unknown; allowed are fp32 and fp16.", code="benchmark.precision", value=text
+        )
     return text.lower() == "fp16"
 
 
 def _number(flag: str, text: str, least: int) -> int:
     if not re.match(r"\d{1,6}$", text) or int(text) < least:
-        auto = ", or auto" if flag == "--tile-sizes" else ""
-        raise InputError(f"{flag} takes whole numbers of {least} or more{auto}, not {text!r}.", flag=flag, value=text)
+        auto = Phrase("benchmark.or_auto", ", or auto") if flag == "--tile-sizes" else ""
+        raise InputError(
+            f"{flag} takes whole numbers of {least} or more{auto}, not {text!r}.",
+            code="benchmark.number",
+            flag=flag,
+            least=least,
+            auto=auto,
+            value=text,
+        )
     return int(text)
 
 
 def _output(path: Path) -> Path:
     if path.suffix.lower() not in (".json", ".csv", ".md"):
-        raise InputError(f"--output writes .json, .csv and .md, not {path.name!r}.", path=str(path))
+        raise InputError(
+            f"--output writes .json, .csv and .md, not {path.name!r}.", code="benchmark.output", name=path.name
+        )
     return path
 
 

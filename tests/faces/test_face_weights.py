@@ -19,7 +19,7 @@ from support.http_server import Answer, Server
 
 from realesrgan.errors import InputError, WeightsError
 from realesrgan.faces import weights as face_weights
-from realesrgan.weights import fetch as download
+from realesrgan.weights import download
 from realesrgan.weights import folders as places
 
 NAMES = ("GFPGANv1.3", "detection_Resnet50_Final", "parsing_parsenet")

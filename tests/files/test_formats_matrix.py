@@ -207,7 +207,7 @@ def test_an_animation_gives_its_first_frame_and_says_so(tmp_path, stand_in, caps
     options = {"lossless": True} if kind == "WEBP" else {}
     data = saved(first, kind, save_all=True, append_images=[first.rotate(180)] * 3, **options)
     result = run(tmp_path, data, f".{kind.lower()}")
-    assert "in." + kind.lower() + ": it is animated: only its first frame is used" in capsys.readouterr().err
+    assert "in." + kind.lower() + ": animation: first frame only; use realesrgan video" in capsys.readouterr().err
     assert result.suffix == (".png" if kind == "GIF" else ".webp")
     with Image.open(io.BytesIO(data)) as image:
         frame = np.asarray(image.convert("RGB"))

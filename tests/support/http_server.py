@@ -20,6 +20,8 @@ class Answer:
         stall: Send the headers and the ``cut`` bytes, then nothing more until the server ends.
         silent: Send nothing at all until the server ends.
         shift: Add this to the first byte of an answered range: a server that counts wrongly.
+        total: What an answered range says that the whole has.
+        drip: Send ``headers``, the ``body``, or the ``chunks`` of one, a byte at a time and without end.
     """
 
     status: int = 200
@@ -31,6 +33,8 @@ class Answer:
     stall: bool = False
     silent: bool = False
     shift: int = 0
+    total: str = ""
+    drip: str = ""
     headers: Dict[str, str] = field(default_factory=dict)
 
 
@@ -103,6 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None or status >= 400:
             self.send_error(status if status >= 400 else 404)
             return
+        if answer.drip:
+            self._drip(answer.drip)
+            return
         start = 0
         wanted = self.headers.get("Range")
         if wanted and answer.ranges:
@@ -113,11 +120,27 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.length:
             self.send_header("Content-Length", str(len(body) - start))
         if status == 206:
-            self.send_header("Content-Range", f"bytes {start + answer.shift}-{len(body) - 1}/{len(body)}")
+            self.send_header(
+                "Content-Range", f"bytes {start + answer.shift}-{len(body) - 1}/{answer.total or len(body)}"
+            )
         for name, value in answer.headers.items():
-            self.send_header(name, value)
+            self.send_header(name, value.encode("utf-8").decode("latin-1"))
         self.end_headers()
         self.wfile.write(body[start : None if answer.cut is None else start + answer.cut])
         self.wfile.flush()
         if answer.stall:
             owner.ending.wait()
+
+    def _drip(self, part: str) -> None:
+        opening = {
+            "headers": b"HTTP/1.1 200 OK\r\nX-Long: ",
+            "body": b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+            "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;note=",
+        }
+        self.wfile.write(opening[part])
+        while not self.server.owner.ending.wait(0.02):
+            try:
+                self.wfile.write(b"x")
+                self.wfile.flush()
+            except OSError:
+                return

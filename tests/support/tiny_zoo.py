@@ -16,7 +16,7 @@ import torch
 
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 from realesrgan.archs.structure import srvgg
-from realesrgan.weights import checkpoints, zoo
+from realesrgan.weights import checkpoints, download, zoo
 from realesrgan.weights import fetch as fetching
 from realesrgan.weights import folders as places
 from realesrgan.weights import ncnn as ncnn_weights
@@ -148,7 +148,7 @@ def bare_machine(monkeypatch: Any, folder: Path) -> TinyZoo:
     for variable in (places.VARIABLE, fetching.MIRROR_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     without_proxies(monkeypatch)
-    monkeypatch.setattr(fetching, "_unreachable", {})
+    monkeypatch.setattr(download, "_unreachable", {})
     (folder / "work").mkdir()
     monkeypatch.chdir(folder / "work")
     return made
