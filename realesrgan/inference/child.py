@@ -121,7 +121,8 @@ class Child:
         while True:
             ready = multiprocessing.connection.wait([self._connection, self._process.sentinel], silence)
             if not ready:
-                raise ChildGoneError(f"it said nothing for {silence:.0f} s")
+                seconds = f"{silence:.0f}"
+                raise ChildGoneError(Phrase("child.silent", f"it said nothing for {seconds} s", seconds=seconds))
             try:
                 if self._connection not in ready and not self._connection.poll(0):
                     raise EOFError
@@ -149,17 +150,19 @@ class Child:
                 stop()
                 self._process.join(_PATIENCE)
 
-    def _how_it_ended(self) -> str:
+    def _how_it_ended(self) -> Phrase:
         self._process.join(_PATIENCE)
         code = self._process.exitcode
         if code is None:
-            return "it closed its pipe"
+            return Phrase("child.closed", "it closed its pipe")
         if code < 0:
             try:
-                return f"it was ended by {signal.Signals(-code).name}"
+                name = signal.Signals(-code).name
             except ValueError:
-                return f"it was ended by signal {-code}"
-        return f"its exit status was {code}" if code < 256 else f"its exit status was 0x{code:08X}"
+                name = f"signal {-code}"
+            return Phrase("child.signal", f"it was ended by {name}", name=name)
+        status = str(code) if code < 256 else f"0x{code:08X}"
+        return Phrase("child.status", f"its exit status was {status}", status=status)
 
 
 def _start_deaf(process: Any) -> None:
@@ -254,7 +257,7 @@ def rebuild_error(name: str, text: str, code: Optional[str], fields: Dict[str, A
     elif name == "MemoryError":
         error = MemoryError(text)
     else:
-        reason = f"{name}: {' '.join(text.split())}"
-        error = RealESRGANError(f"The worker process failed: {reason}", code="worker.failed", reason=reason)
+        reason = Phrase("quote", f"{name}: {' '.join(text.split())}")
+        error = RealESRGANError(f"The worker process failed: {reason}.", code="worker.failed", reason=reason)
     error.__cause__ = _ChildTraceback("\n" + trace)
     return error

@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from .. import devices
-from ..errors import DeviceError, DeviceLostError, DeviceOutOfMemoryError, InputError, notice
+from ..errors import DeviceError, DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase, notice
 from .child import Child, ChildGoneError, rebuild_error
 
 __all__ = ["FLOOR", "IsolatedUpsampler", "Settings", "isolates"]
@@ -64,6 +64,10 @@ class Settings:
     restarts: int = 3
     silence: float = 900.0
     pause: float = 2.0
+
+
+#: The first sentence alone of the errors after which a new process goes on, by code.
+_FIRST = {"device.lost": "worker.lost", "device.memory": "worker.memory", "worker.died": "worker.ended"}
 
 
 class _LostError(Exception):
@@ -170,13 +174,17 @@ class IsolatedUpsampler:
         # A picture smaller than a tile needs its own half, but the pictures after it do not.
         smaller = max(FLOOR, min(self._lasting, -(-min(tile or known, side) // 2))) if side else self._lasting
         # The first sentence; the others say what to do where nothing goes on by itself.
-        reason = re.split(r"(?<=\.)\s", str(lost.error), maxsplit=1)[0]
+        first = re.split(r"\.(?:\s|$)", str(lost.error), maxsplit=1)[0]
+        code = getattr(lost.error, "code", "quote")
+        reason = Phrase(_FIRST.get(code, code), first, **getattr(lost.error, "fields", {}))
+        tiles = Phrase("worker.tiles", f", with tiles of {smaller} pixels", tile=smaller) if smaller else ""
         notice(
             logger,
             "worker.restarted",
-            f"{reason} Going on in a new process{f', with tiles of {smaller} pixels' if smaller else ''}.",
+            f"{reason}. Going on in a new process{tiles}.",
             reason=reason,
             tile=smaller or "auto",
+            tiles=tiles,
         )
         time.sleep(self.settings.pause)
         return smaller
@@ -252,7 +260,7 @@ class IsolatedUpsampler:
                 f"The worker process ended unexpectedly: {gone}. Update the graphics driver, or use smaller tiles "
                 "(-t 128) or --device cpu.",
                 code="worker.died",
-                how=str(gone),
+                how=gone,
             )
         )
 

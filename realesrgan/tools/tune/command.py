@@ -10,8 +10,9 @@ import time
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from realesrgan.cli import messages
+from realesrgan.cli.console import Console
 from realesrgan.cli.options import Parser, model_name, real
-from realesrgan.errors import InputError, RealESRGANError
+from realesrgan.errors import InputError, Phrase, RealESRGANError, as_field
 from realesrgan.inference import tuned as profile
 from realesrgan.inference.child import Child, ChildGoneError, rebuild_error
 from realesrgan.weights import zoo
@@ -23,67 +24,34 @@ _GRACE = 90.0
 """Seconds beyond its own that a child is waited for: starting it, loading weights, one slow tile."""
 _CLOSE = 0.97
 
-_TEXT: Dict[str, Dict[str, str]] = {
-    "begin": {
-        "en": "Measuring {count} networks on {device}, for {seconds:.0f} s at most. Do not use the card meanwhile.",
-        "ko": "{device}에서 네트워크 {count}개를 최대 {seconds:.0f}초 동안 측정합니다. 그동안 그래픽 카드를 쓰지 "
-        "마십시오.",
-    },
-    "measured": {
-        "en": "  {model} {precision} tile {tile}: {rate:.1f} thousand pixels a second",
-        "ko": "  {model} {precision} 타일 {tile}: 초당 {rate:.1f}천 픽셀",
-    },
-    "end": {
-        "en": "  {model} {precision}: no larger tile: {why}",
-        "ko": "  {model} {precision}: 더 큰 타일은 측정하지 않음: {why}",
-    },
-    "short": {
-        "en": "  {model} {precision}: not kept, since the time did not suffice to reach the usual tile {rule}: "
-        "--seconds {more}",
-        "ko": "  {model} {precision}: 기본 타일 {rule}까지 측정할 시간이 모자라 저장하지 않습니다: --seconds {more}",
-    },
-    "best": {"en": "{model}: tile {tile}, {precision}", "ko": "{model}: 타일 {tile}, {precision}"},
-    "kept": {
-        "en": "Kept in {path}. Runs use it where neither -t nor a precision is given; --no-profile leaves it out.",
-        "ko": "{path}에 저장했습니다. -t나 정밀도를 지정하지 않으면 이 값을 사용하며, --no-profile로 끌 수 있습니다.",
-    },
-    "nothing": {
-        "en": "Nothing could be measured. 'realesrgan doctor' says what is wrong.",
-        "ko": "측정하지 못했습니다. 'realesrgan doctor'로 원인을 확인하십시오.",
-    },
-    "not_kept": {
-        "en": "Nothing was kept: the time did not suffice. Give more of it with --seconds, or fewer --models.",
-        "ko": "시간이 모자라 저장한 결과가 없습니다. --seconds를 늘리거나 --models를 줄이십시오.",
-    },
-    "unwritable": {"en": "The profile cannot be written: {reason}", "ko": "결과를 저장할 수 없습니다: {reason}"},
-    "forgotten": {"en": "Removed: {path}", "ko": "삭제했습니다: {path}"},
-    "none": {"en": "There is no profile.", "ko": "저장된 결과가 없습니다."},
-}
-_HARMLESS = ("", "time", "slower", "room", "FP16 does not hold")
+_HARMLESS = ("", "time", "slower", "room", "half")
 """Ends of a measurement after which the same child may go on."""
-_WHY: Dict[str, Dict[str, str]] = {
-    "time": {"en": "the time is up", "ko": "시간 제한"},
-    "slower": {"en": "it becomes slower", "ko": "더 느려짐"},
-    "room": {"en": "it would not fit", "ko": "메모리에 맞지 않음"},
-    "memory": {"en": "memory does not suffice", "ko": "메모리 부족"},
-    "lost": {"en": "the device was lost", "ko": "장치 연결이 끊어짐"},
-    "FP16 does not hold": {"en": "FP16 does not hold", "ko": "FP16을 쓸 수 없음"},
+_WHY = {
+    "time": Phrase("tune.time", "the time is up"),
+    "slower": Phrase("tune.slower", "it becomes slower"),
+    "room": Phrase("tune.room", "it would not fit"),
+    "memory": Phrase("tune.memory", "memory does not suffice"),
+    "lost": Phrase("tune.lost", "the device was lost"),
+    "half": Phrase("tune.half", "FP16 is not reliable there"),
 }
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command; gives 0 if something was measured and kept, 1 if not, 2 for wrong usage."""
     options = _parser().parse_args(argv)
-    lang = options.lang or messages.system_language()
+    console = Console(options.lang or messages.system_language(), options.verbose)
     try:
         if options.forget:
             path = profile.forget()
-            _say("none" if path is None else "forgotten", lang, path=path)
+            if path is None:
+                console.say("tune.none", "There is no profile.")
+            else:
+                console.say("tune.forgotten", "Removed: {path}", path=path)
             return 0
         names = _distinct(options.models or zoo.names())
-        return Tuning(options.device, names, options.seconds, lang).run()
+        return Tuning(options.device, names, options.seconds, console).run()
     except RealESRGANError as error:
-        print(messages.render(error, lang))
+        console.show(error)
         return 2 if isinstance(error, InputError) or error.code == "device.missing" else 1
 
 
@@ -110,19 +78,15 @@ def _distinct(words: Sequence[str]) -> List[str]:
     return list(names.values())
 
 
-def _say(code: str, lang: str, **fields: Any) -> None:
-    print(_TEXT[code][lang].format(**fields), flush=True)
-
-
 class Tuning:
     """One run of the command."""
 
-    def __init__(self, request: Optional[str], names: Sequence[str], seconds: float, lang: str) -> None:
+    def __init__(self, request: Optional[str], names: Sequence[str], seconds: float, console: Console) -> None:
         self.request = request
         self.names = names
         self.end = time.perf_counter() + seconds
         self.seconds = seconds
-        self.lang = lang
+        self.console = console
         self.device: Any = None
         self.short = False
         self._child: Optional[Child] = None
@@ -137,18 +101,34 @@ class Tuning:
                 if choices:
                     kept = profile.store(self.device, structure, choices)
                     quickest = max(choices, key=lambda choice: choice.rate)
-                    _say("best", self.lang, model=name, tile=quickest.tile, precision=_precision(quickest.half))
+                    self.console.say(
+                        "tune.best",
+                        "{model}: tile {tile}, {precision}",
+                        model=name,
+                        tile=quickest.tile,
+                        precision=_precision(quickest.half),
+                    )
         except ChildGoneError as gone:
-            print(f"{gone}")
+            self.console.say("tune.gone", "{reason}", reason=gone)
         except OSError as error:
-            _say("unwritable", self.lang, reason=error.strerror or error)
+            self.console.say("tune.unwritable", "The profile cannot be written: {reason}", reason=error)
             return 1
         finally:
             self._discard()
         if kept is None:
-            _say("not_kept" if self.short else "nothing", self.lang)
+            if self.short:
+                self.console.say(
+                    "tune.not_kept",
+                    "Nothing was kept: the time did not suffice. Give more of it with --seconds, or fewer --models.",
+                )
+            else:
+                self.console.say("tune.nothing", "Nothing could be measured. 'realesrgan doctor' says what is wrong.")
             return 1
-        _say("kept", self.lang, path=kept)
+        self.console.say(
+            "tune.kept",
+            "Kept in {path}. Runs use it where neither -t nor a precision is given; --no-profile leaves it out.",
+            path=kept,
+        )
         return 0
 
     def _model(self, name: str, seconds: float) -> Tuple[Any, List[profile.Choice]]:
@@ -186,12 +166,19 @@ class Tuning:
                 elif kind == "measured":
                     measured.append((values[0], values[1]))
                     rate = values[0] ** 2 / values[1] / 1000
-                    _say("measured", self.lang, model=name, precision=_precision(half), tile=values[0], rate=rate)
+                    self.console.say(
+                        "tune.measured",
+                        "  {model} {precision} tile {tile}: {rate} thousand pixels a second",
+                        model=name,
+                        precision=_precision(half),
+                        tile=values[0],
+                        rate=f"{rate:.1f}",
+                    )
                 elif kind == "end":
                     why = values[0]
                     break
         except ChildGoneError as gone:
-            why = str(gone)
+            why = as_field(gone)
         except BaseException:
             self._discard()
             raise
@@ -201,10 +188,24 @@ class Tuning:
         if why == "time" and measured and measured[-1][0] < rule:
             # A choice among small tiles alone would be worse than the rule.
             more = int(2 * self.seconds)
-            _say("short", self.lang, model=name, precision=_precision(half), rule=rule, more=more)
+            self.console.say(
+                "tune.short",
+                "  {model} {precision}: not kept, since the time did not suffice to reach the usual tile {rule}: "
+                "--seconds {more}",
+                model=name,
+                precision=_precision(half),
+                rule=rule,
+                more=more,
+            )
             measured, self.short = [], True
         elif why:
-            _say("end", self.lang, model=name, precision=_precision(half), why=_WHY.get(why, {}).get(self.lang, why))
+            self.console.say(
+                "tune.end",
+                "  {model} {precision}: no larger tile: {why}",
+                model=name,
+                precision=_precision(half),
+                why=_WHY.get(why, why),
+            )
         return structure, measured, side if fatal else _NO_BOUND
 
     def _start(self) -> Child:
@@ -213,7 +214,13 @@ class Tuning:
         if kind == "refused":
             raise rebuild_error(*found)
         if self.device is None:
-            _say("begin", self.lang, count=len(self.names), device=f"{found.name} ({found.spec})", seconds=self.seconds)
+            self.console.say(
+                "tune.begin",
+                "Measuring {count} networks on {device}, for {seconds} s at most. Do not use the card meanwhile.",
+                count=len(self.names),
+                device=f"{found.name} ({found.spec})",
+                seconds=f"{self.seconds:.0f}",
+            )
         self.device = found
         return self._child
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from realesrgan import devices
-from realesrgan.errors import RealESRGANError
+from realesrgan.errors import RealESRGANError, as_field
 from realesrgan.inference import memory
 from realesrgan.inference.child import Line, pack_error
 from realesrgan.inference.precision import Networks, check_device
@@ -49,7 +49,7 @@ def serve(line: Line, request: Optional[str]) -> None:
             raise
         except Exception as error:  # noqa: BLE001 - the parent says it; what is lost is lost with this process
             kind = devices.classify(error)
-            line.send("end", " ".join(str(error).split()) if kind == "other" else kind)
+            line.send("end", as_field(error) if kind == "other" else kind)
 
 
 def _measure(line: Line, device: devices.Device, model: str, half: bool, below: int, seconds: float) -> str:
@@ -64,7 +64,7 @@ def _measure(line: Line, device: devices.Device, model: str, half: bool, below: 
     if half:
         networks.choose(True)
         if not networks.half:
-            return "FP16 does not hold"
+            return "half"
     rates: List[float] = []
     cost = 0.0  # seconds for a pixel that is read
     for side in _sides(device, below):
