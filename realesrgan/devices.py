@@ -47,6 +47,7 @@ __all__ = [
     "reset_peak_memory",
     "resolve",
     "synchronize",
+    "through_torch",
     "to_host",
 ]
 
@@ -195,6 +196,21 @@ def _torch_installed() -> bool:
     if "torch" in sys.modules:
         return sys.modules["torch"] is not None
     return importlib.util.find_spec("torch") is not None
+
+
+def through_torch(request: Union[str, Any, None]) -> bool:
+    """Whether a request asks for a device that works through PyTorch.
+
+    Without a backend's name it does where PyTorch is installed, or nothing that works without it.
+
+    Raises:
+        InputError: The request cannot be read.
+    """
+    name, _ = parse(request)
+    if name != _AUTO:
+        return BACKENDS[name].capabilities.through_torch
+    others = (backend for backend in BACKENDS.values() if not backend.capabilities.through_torch)
+    return _torch_installed() or not any(backend.installed() for backend in others)
 
 
 def need_torch(what: str) -> None:

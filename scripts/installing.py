@@ -175,7 +175,8 @@ def pip_commands(name, files, torch_version):
     """The arguments of pip for one set. An installed torch is kept: the newest torchvision would replace it."""
     words = [word for file in files for word in ("-r", file)]
     if name != "train":
-        return [["install", *words]]
+        # Compiled ahead, the modules of the light installation would take a fifteenth of it; few of them are ever used.
+        return [["install", *(["--no-compile"] if name == "light" else []), *words]]
     keep = [f"torch=={torch_version}"] if torch_version else []
     return [
         ["install", "-r", "requirements.txt", *keep, *TRAIN_BUILD],

@@ -290,6 +290,9 @@ def test_the_light_installation_has_no_torch() -> None:
     names = {line.split(">")[0].split("=")[0] for line in lines if not line.startswith("#")}
     assert "ncnn" in names and not any("torch" in name for name in names)
     assert installing.sizes("Linux", "x86_64", True)[1] < 1
+    assert installing.pip_commands("light", [installing.LIGHT], "") == [
+        ["install", "--no-compile", "-r", "requirements-vulkan.txt"]
+    ]
 
 
 ENGINES = [

@@ -71,9 +71,7 @@ class Vulkan(Backend):
         name = str(info.device_name()).replace("\0", "").strip() or f"adapter {index}"
         kind = int(info.type())
         software = kind == _SOFTWARE or software_name(name)
-        memory = None
-        if not software:
-            memory = windows.total_memory(name) or int(ncnn.get_gpu_device(index).get_heap_budget()) * 2**20
+        memory = windows.total_memory(name) or int(ncnn.get_gpu_device(index).get_heap_budget()) * 2**20
         driver = _version(int(info.vendor_id()), int(info.driver_version()))
         return Device(self.name, index, name, memory or None, kind == _INTEGRATED, software, driver)
 

@@ -11,6 +11,7 @@ import importlib
 import sys
 from typing import Dict, List, Optional, Sequence
 
+from .. import devices
 from ..errors import DeviceError, InputError, RealESRGANError, one_line
 from ..files.paths import unquoted
 from . import messages
@@ -89,7 +90,7 @@ def _upscale(options: argparse.Namespace) -> int:
                 return download_models(options, console)
             if not options.model_path:
                 options.model_name = cli_options.model_name(options.model_name)
-            _need_libraries()
+            _need_libraries(devices.through_torch(options.device))
             from .run import upscale
 
             return upscale(options, console)
@@ -112,13 +113,17 @@ def _status(error: RealESRGANError) -> int:
     return USAGE if usage or error.code in _USAGE_CODES else FAILED
 
 
-def _need_libraries() -> None:
+def _need_libraries(torch: bool) -> None:
     """See that the libraries can be imported; each of them fails in ways of its own on a half installed system.
+
+    Args:
+        torch: PyTorch is one of them.
 
     Raises:
         RealESRGANError: One cannot.
     """
-    for name, package in (("numpy", "numpy"), ("cv2", "opencv-python"), ("PIL", "Pillow"), ("torch", "torch")):
+    needed = [("numpy", "numpy"), ("cv2", "opencv-python"), ("PIL", "Pillow"), *([("torch", "torch")] if torch else [])]
+    for name, package in needed:
         try:
             importlib.import_module(name)
         except (ImportError, OSError) as error:

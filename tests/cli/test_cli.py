@@ -205,7 +205,7 @@ STAND_IN = (
     "import sys\n"
     "from realesrgan.cli import commands as cli, run as cli_run\n"
     "from tests.support.nearest import Nearest\n"
-    "cli._need_libraries = lambda: None\n"
+    "cli._need_libraries = lambda torch: None\n"
     "cli_run.build_upscaler = lambda *_: Nearest()\n"
     "sys.exit(cli.main(sys.argv[1:]))\n"
 )

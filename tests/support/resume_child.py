@@ -66,7 +66,7 @@ def main() -> int:
     if mode != "plain":
         writer.write_atomically = stall if mode == "stall" else slow
     pause = dice.random() * 0.02 if mode == "slow" else 0
-    cli._need_libraries = lambda: None
+    cli._need_libraries = lambda torch: None
     cli_run.build_upscaler = lambda *_: Nearest(lambda img: time.sleep(pause))
     say("begun")
     return cli.main(arguments)
