@@ -30,6 +30,7 @@ _COMMANDS: Dict[str, str] = {
 # Wrong from the start, whatever the pictures: these end a run with the status of wrong usage.
 _USAGE_CODES = (
     "device.missing",
+    "device.no_card",
     "device.unknown",
     "weights.missing",
     "weights.unreadable",

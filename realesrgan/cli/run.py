@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..batch import report
 from ..batch import torchrun as launcher
-from ..errors import InputError, Phrase, RealESRGANError, as_field, one_line
+from ..errors import DeviceError, InputError, Phrase, RealESRGANError, as_field, one_line
 from ..files import listing, protect
 from ..files.naming import Source
 from ..weights import zoo
@@ -242,9 +242,29 @@ def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, co
     arguments["progress"] = lambda done, total: console.bytes_bar(name, done, total)
     trusted = {"trust_weights": options.trust_weights}
     if isolates(options.isolate, options.device):
-        return _load(IsolatedUpsampler, {**arguments, "faces": None if faces is None else trusted}, console)
-    upscaler = _load(RealESRGANer, arguments, console)
-    return upscaler if faces is None else faces(upscaler, **trusted, progress=arguments["progress"])
+        made = _load(IsolatedUpsampler, {**arguments, "faces": None if faces is None else trusted}, console)
+    else:
+        made = _load(RealESRGANer, arguments, console)
+    _check_card(made, options)
+    if faces is None or isinstance(made, IsolatedUpsampler):
+        return made
+    return faces(made, **trusted, progress=arguments["progress"])
+
+
+def _check_card(upscaler: Any, options: argparse.Namespace) -> None:
+    """See that -g, which names a graphics card, did not end on the CPU. In the library it may, as in the original."""
+    from ..devices import is_explicit
+
+    if options.gpu_id is None or is_explicit(options.device) or upscaler.describe().get("device") != "cpu":
+        return
+    if hasattr(upscaler, "close"):
+        upscaler.close()
+    raise DeviceError(
+        f"There is no graphics card {options.gpu_id} (-g) that can be used here; only the CPU is left. 'realesrgan "
+        "doctor' lists the cards. Leave -g out, or give --device cpu.",
+        code="device.no_card",
+        gpu_id=options.gpu_id,
+    )
 
 
 def _face_enhancer() -> Any:

@@ -30,7 +30,7 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _USAGE_CODES = (
     *("video.no_av", "video.old_av", "video.encoder"),
-    *("weights.missing", "weights.unreadable", "device.missing", "device.unknown"),
+    *("weights.missing", "weights.unreadable", "device.missing", "device.no_card", "device.unknown"),
 )
 _SHOWN_CONCEALED = 10
 _QUIET_SECONDS = 30.0

@@ -313,6 +313,16 @@ def test_flags_reach_the_upsampler(words, expected):
     assert json.loads(json.dumps(arguments)) == arguments  # plain, so that a child process can have them
 
 
+@pytest.mark.parametrize(("words", "status"), [(["-g", "3"], 2), (["-g", "3", "--device", "cpu"], 0), ([], 0)])
+def test_a_card_that_does_not_exist_is_an_error_and_not_the_cpu(words, status, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli_run, "_load", lambda *_: Nearest())  # which describes itself as on the CPU
+    monkeypatch.delenv("REALESRGAN_DEVICE", raising=False)
+    save(tmp_path / "a.png", 4, 4, 3)
+    assert cli.main(["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--lang", "en", *words]) == status
+    assert ("There is no graphics card 3 (-g)" in capsys.readouterr().err) == (status == 2)
+    assert (tmp_path / "out" / "a_out.png").exists() == (status == 0)
+
+
 def test_flags_reach_the_files(tmp_path, nearest):
     save(tmp_path / "a.png", 4, 4, 4)
     words = ["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--alpha_upsampler", "bicubic", "-s", "2"]
