@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
 from ..errors import InputError, Lines, WeightsError, notice, one_line
 from ..weights import checkpoints
 from ..weights import folders as places
-from ..weights.fetch import Progress, download, sha256_of
+from ..weights.download import Progress, download, sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,9 +128,14 @@ def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional
 def _fetch(file: FaceFile, missing: Sequence[FaceFile], any_restorer: bool, progress: Optional[Progress]) -> Path:
     try:
         target = places.download_folder() / file.file_name
-        return download(file.url, target, sha256=file.sha256, progress=progress, patient=False)
+        # A hash is recorded for none of them: what is kept is at least a checkpoint that runs no code.
+        return download(file.url, target, sha256=file.sha256, check=_check, progress=progress, patient=False)
     except WeightsError as error:
         raise _missing(missing, any_restorer, error) from error
+
+
+def _check(data: bytes, target: Path) -> None:
+    checkpoints.parse(data, target, trust=True)
 
 
 def _say(restorer: str, paths: Mapping[str, Path]) -> None:

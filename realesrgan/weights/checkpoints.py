@@ -20,7 +20,7 @@ from realesrgan.weights import layouts, pickles, zoo
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Checkpoint", "interpolate", "read", "safetensors_library", "torch_is_breakable", "verify"]
+__all__ = ["Checkpoint", "interpolate", "parse", "read", "safetensors_library", "torch_is_breakable", "verify"]
 
 # CVE-2025-32434 (before 2.6) and CVE-2026-24747 (before 2.10): weights_only=True can be made to run code.
 _SAFE_TORCH = (2, 10)
@@ -65,6 +65,20 @@ def read(
         WeightsError: Missing, empty, incomplete, not the expected bytes, unsafe, or not a checkpoint.
     """
     data = _read_bytes(path, verified=bool(sha256))
+    return parse(data, path, trust=trust, sha256=sha256, size=size, arrays=arrays)
+
+
+def parse(
+    data: bytes,
+    path: Path,
+    *,
+    trust: bool = False,
+    sha256: str = "",
+    size: Optional[int] = None,
+    arrays: bool = False,
+) -> Checkpoint:
+    """As :func:`read`, with the content of a file given; ``path`` is what messages call it."""
+    _check_head(data[:_HEAD], path, bool(sha256))
     found = hashlib.sha256(data).hexdigest()
     _check_hash(path, sha256, found, size, len(data))
     kind = _kind_of(data)

