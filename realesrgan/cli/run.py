@@ -210,7 +210,7 @@ def upscaler_arguments(options: argparse.Namespace, environment: Mapping[str, st
     if gpu_id is None and not named and environment.get("LOCAL_RANK", "").isdigit() and "RANK" in environment:
         gpu_id = int(environment["LOCAL_RANK"])
     return {
-        "scale": spec.scale,
+        "scale": None if options.model_path else spec.scale,
         "model_path": path,
         "dni_weight": dni,
         "tile": options.tile,
@@ -221,6 +221,7 @@ def upscaler_arguments(options: argparse.Namespace, environment: Mapping[str, st
         "gpu_id": gpu_id,
         "weights_from": options.weights_from,
         "trust_weights": options.trust_weights,
+        "max_download": options.max_download,
         "compile": options.compile,
         "profile": not options.no_profile,
     }
@@ -329,7 +330,7 @@ def batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
 def _lasting(values: Mapping[str, Any]) -> Dict[str, Any]:
     """The options that change a result: not where it is made, nor how the work is shared out."""
     passing = {"device", "gpu_id", "compile", "profile", "trust_weights", "output", "skip_existing", "shard"}
-    passing |= {"max_pixels", "accept_truncated", "digest", "readers", "writers", "resume"}
+    passing |= {"max_download", "max_pixels", "accept_truncated", "digest", "readers", "writers", "resume"}
     return {name: value for name, value in values.items() if name not in passing}
 
 

@@ -99,7 +99,7 @@ def network(
     model_path: Union[PathLike, Sequence[PathLike], None],
     dni_weight: Optional[Sequence[float]],
     model: Optional[nn.Module],
-    scale: int,
+    scale: Optional[int],
     device: devices.Device,
     **options: Any,
 ) -> Source:
@@ -141,8 +141,12 @@ def network(
     return Source(name, loaded.source, loaded.sha256, loaded.known().network, loaded, None)
 
 
-def _given(name: str, origin: str, sha256: str, module: nn.Module, scale: int) -> Source:
+def _given(name: str, origin: str, sha256: str, module: nn.Module, scale: Optional[int]) -> Source:
     own = structures.enlargement(module) or scale
+    if own is None:
+        raise InputError(
+            f"The network of {name} does not tell its scale: pass scale=, such as 4.", code="scale.unknown", name=name
+        )
     return Source(name, origin, sha256, structures.of(module, own), None, module.float())
 
 

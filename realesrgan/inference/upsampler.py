@@ -61,7 +61,7 @@ class RealESRGANer(Steps):
     """Enlarge pictures with a Real-ESRGAN network.
 
     Args:
-        scale: The network's factor: 4, 2 or 1.
+        scale: The network's factor, such as 4, 2 or 1; None reads it from the network.
         model_path: Path or URL of a checkpoint, or the name of a known model; a list of two with ``dni_weight``. None
             keeps the weights that ``model`` has.
         dni_weight: ``[a, b]``: every parameter is ``a`` times the first checkpoint's plus ``b`` times the second's.
@@ -80,6 +80,7 @@ class RealESRGANer(Steps):
         compile: Run the network through torch.compile. The first picture waits for the compiler.
         profile: Use what ``realesrgan tune`` found for this device, where tile and precision are not given.
         progress: Called with bytes done and in all while weights are downloaded.
+        max_download: Bytes that are downloaded at most for weights whose size is not known.
 
     Raises:
         InputError: An argument is not what it should be.
@@ -89,7 +90,7 @@ class RealESRGANer(Steps):
 
     def __init__(
         self,
-        scale: int,
+        scale: Optional[int],
         model_path: Union[PathLike, Sequence[PathLike], None],
         dni_weight: Optional[Sequence[float]] = None,
         model: Optional[nn.Module] = None,
@@ -105,8 +106,8 @@ class RealESRGANer(Steps):
         compile: bool = False,
         profile: bool = True,
         progress: Optional[Progress] = None,
+        max_download: int = weights.MAX_DOWNLOAD,
     ) -> None:
-        self.scale = scale
         self.tile_size = tile
         self.pre_pad = pre_pad
         self.mod_scale: Optional[int] = None
@@ -123,10 +124,12 @@ class RealESRGANer(Steps):
             weights_from=weights_from,
             trust=trust_weights,
             progress=progress,
+            max_download=max_download,
         )
         self.model_name, self.weights_source, self.weights_sha256 = source.name, source.origin, source.sha256
         own = source.structure.scale
-        if own != scale:
+        self.scale = own if scale is None else scale
+        if own != self.scale:
             raise InputError(
                 f"scale is {scale}, but the network of {self.model_name} enlarges by {own}: pass scale={own}, and "
                 "outscale to enhance() for another size.",

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Optional, Tupl
 from realesrgan import __version__
 from realesrgan.errors import Phrase, WeightsError, as_field, one_line
 from realesrgan.files.atomic import PARTIAL_SUFFIX, write_atomically
+from realesrgan.weights.folders import MAX_DOWNLOAD
 
 fcntl: Any = None
 with contextlib.suppress(ImportError):  # not on Windows
@@ -46,7 +47,6 @@ SILENCE_SECONDS = 15.0  # between two reads
 DEADLINE_SECONDS = 3600.0  # for one download with all its connections
 GRACE_SECONDS = 60.0  # after which it must have come at SLOWEST on the average
 SLOWEST = 2000.0  # bytes a second
-MAX_DOWNLOAD = 2_000_000_000  # bytes of a file whose size is not known
 _CHUNK = 1 << 18
 _WATCH_SECONDS = 0.25
 _SHOWN = 80  # letters of what a server says

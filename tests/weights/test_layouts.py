@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping
 
+import numpy as np
 import pytest
 import torch
 from support import tiny_zoo
@@ -13,6 +14,7 @@ from support.tiny_zoo import TinyZoo, saved
 from torch import Tensor
 from torch.nn import functional as F
 
+from realesrgan import RealESRGANer
 from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 from realesrgan.errors import WeightsError
@@ -78,8 +80,10 @@ def computed(state: Mapping[str, Tensor], x: Tensor, doublings: int) -> Tensor:
 
 
 def later_names(state: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-    """The same by the names of ESRGAN's later release, for scale 4."""
-    outer = {"0": "conv_first", "3": "upconv1", "6": "upconv2", "8": "HRconv", "10": "conv_last"}
+    """The same by the names of ESRGAN's later release."""
+    places = sorted({int(key.split(".")[1]) for key in state if "sub" not in key})
+    inner = [f"upconv{number + 1}" for number in range(len(places) - 3)]
+    outer = dict(zip(map(str, places), ["conv_first", *inner, "HRconv", "conv_last"]))
     renamed = {}
     for key, value in state.items():
         key = re.sub(r"model\.1\.sub\.(\d+)\.(RDB\d)\.(conv\d)\.0", r"RRDB_trunk.\1.\2.\3", key)
@@ -102,10 +106,28 @@ def check(found: weights.Weights, state: Mapping[str, Tensor], doublings: int) -
         torch.testing.assert_close(found.build()(x), computed(state, x, doublings), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("doublings", [0, 1, 2, 3])
 @pytest.mark.parametrize("names", [dict, later_names])
-def test_esrgan(tmp_path: Path, names: Callable[[Mapping[str, Tensor]], Dict[str, Tensor]]) -> None:
-    state = first_release(2)
-    check(load(tmp_path, names(state)), state, 2)
+def test_esrgan(tmp_path: Path, names: Callable[..., Dict[str, Tensor]], doublings: int) -> None:
+    state = first_release(doublings)
+    check(load(tmp_path, names(state)), state, doublings)
+
+
+@pytest.mark.parametrize("doublings", [0, 1, 2, 3])
+def test_esrgan_enlarges_pictures(tmp_path: Path, doublings: int) -> None:
+    state = {key: value * 0.5 for key, value in first_release(doublings).items()}
+    path = tmp_path / "community.pth"
+    path.write_bytes(saved(state))
+    upsampler = RealESRGANer(None, str(path), device="cpu", tile=16, tile_pad=64)
+    assert upsampler.scale == 2**doublings
+    picture = np.random.default_rng(0).integers(0, 256, (23, 31, 3), np.uint8)
+    result, mode = upsampler.enhance(picture)
+    assert (mode, result.shape) == ("RGB", (23 * 2**doublings, 31 * 2**doublings, 3))
+    x = torch.from_numpy(picture[:, :, ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+    expected = (computed(state, x, doublings)[0].clamp(0, 1) * 255).round().permute(1, 2, 0).numpy()[:, :, ::-1]
+    # At the right and lower edges the program mirrors pixels (pre_pad); the plain network does not.
+    inner = np.s_[: 12 * 2**doublings, : 20 * 2**doublings]
+    assert np.abs(result[inner].astype(int) - expected[inner]).max() <= 1
 
 
 SMALL = dict(RRDBNet(3, 3, 4, FEATURES, 1, GROWTH).state_dict())
