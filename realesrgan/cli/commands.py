@@ -26,6 +26,7 @@ _COMMANDS: Dict[str, str] = {
     "doctor": "realesrgan.tools.doctor.command",
     "tune": "realesrgan.tools.tune.command",
     "video": "realesrgan.cli.video",
+    "web": "realesrgan.tools.web",
 }
 # Wrong from the start, whatever the pictures: these end a run with the status of wrong usage.
 _USAGE_CODES = (

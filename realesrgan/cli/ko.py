@@ -58,6 +58,13 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "cli.command_missing": "'{command}' 명령에는 {missing}이(가) 필요하지만 불러올 수 없습니다. 설치: python -m pip install {missing}",
         "cli.unexpected": "예상하지 못한 오류입니다: {kind}: {reason}. -v를 붙이면 자세한 내용을 볼 수 있습니다.",
         "cli.library": "{library}을(를) 불러올 수 없습니다: {reason}. 설치: python -m pip install {package}. 자세한 진단은 'python -m realesrgan doctor'로 볼 수 있습니다.",
+        # The page.
+        "web.address": "브라우저에서 {address} 주소를 여십시오. Ctrl-C로 끝냅니다.",
+        "web.password": "--host {host}은(는) 다른 컴퓨터에도 페이지를 엽니다. --password도 함께 지정하거나 --host를 빼십시오.",
+        "web.missing": "페이지를 보려면 Gradio가 필요합니다({reason}). 설치: pip install gradio (Python 3.10 이상).",
+        "web.port": "{host}:{port}을(를) 쓸 수 없습니다: {reason}. 다른 --port를 지정하거나 빼십시오.",
+        "web.folder": "'{path}' 폴더가 없습니다. 이미 있는 폴더의 전체 경로를 입력하십시오.",
+        "web.exists": "{path}에 {name}이(가) 이미 있어 복사하지 않았습니다. 다른 폴더를 고르십시오.",
         "model.choose": "'{name}'(이)라는 모델은 없습니다. {nearest}을(를) 찾으셨습니까? 쓸 수 있는 모델은 다음과 같습니다.\n{models}",
         "model.unknown": "'{name}'(이)라는 모델은 없습니다. 쓸 수 있는 모델: {known}.",
         "model.arch": "'{family}'(이)라는 신경망 종류가 없습니다. 있는 종류: {known}.",
