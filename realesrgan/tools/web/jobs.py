@@ -307,6 +307,7 @@ class Desk:
         facts = gather(None)
         findings = checks.judge(facts)
         job.say(doctor.verdict(facts, findings, job.lang), doctor.diagnose(facts, findings) == doctor.BROKEN)
+        job.update(share=1.0)
         table = "\n".join(doctor.lines(facts, findings, job.lang))
         job.text = f"{table}\n\n{json.dumps(doctor.report(facts, findings), indent=1, ensure_ascii=False)}"
 

