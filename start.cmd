@@ -1,5 +1,5 @@
 @echo off
-rem A double-click installs on first use, then shows a short menu. Pictures and folders dropped onto it are enlarged.
+rem A double-click installs on first use, then opens a page in the browser. Pictures and folders dropped onto it are enlarged.
 rem It only looks for a Python that starts; scripts\start.py does the rest.
 setlocal EnableExtensions DisableDelayedExpansion
 set "HERE=%~dp0"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs on first use, then shows a short menu. Pictures and folders given as arguments are enlarged.
+# Installs on first use, then opens a page in the browser. Pictures and folders given as arguments are enlarged.
 # It only looks for a Python that starts; scripts/start.py does the rest. On Windows: start.cmd
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 for python in python3 python3.12 python3.11 python3.10 python3.9 python3.8 python3.13 python3.14 python; do

@@ -33,6 +33,7 @@ from environment import ROOT, StopRun, say
 PICTURE = ROOT / "inputs" / "astronaut.png"
 RESULTS = ROOT / "results"
 OLDEST_TRAIN, NEWEST_TRAIN = (3, 9), (3, 12)  # of Python, for basicsr 1.4.2
+OLDEST_WEB = (3, 10)  # of Python, for Gradio
 
 
 def parse(argv):
@@ -44,6 +45,7 @@ def parse(argv):
     )
     parser.add_argument("--test", action="store_true", help="install what the tests need and run them")
     parser.add_argument("--train", action="store_true", help="install what training and face enhancement need as well")
+    parser.add_argument("--web", action="store_true", help="the page in the browser, for all of it")
     parser.add_argument("--light", action="store_true", help="Vulkan only, without PyTorch (under 0.4 GB on disk)")
     parser.add_argument("--torch", action="store_true", help="PyTorch too, where Vulkan alone would be installed")
     parser.add_argument("--device", help="handed on: vulkan, directml, cuda, cpu ...")
@@ -96,6 +98,12 @@ def main(argv=None):
                 "python scripts/first_run.py --train --install-only --python PATH_OF_PYTHON --venv .venv-train"
                 % tuple(version[:2])
             )
+        if options.web and version[:2] < OLDEST_WEB:
+            raise StopRun(
+                "The page needs Gradio, which needs Python 3.10 or newer; this is %d.%d. Name another Python and an\n"
+                "environment of its own: python scripts/first_run.py --web --python PATH_OF_PYTHON --venv .venv-web"
+                % tuple(version[:2])
+            )
         light, reason = installing.choose(platform.system(), version, installing.makers())
         if options.light:
             light, reason = True, "Vulkan (ncnn) alone is installed, as asked for."
@@ -104,6 +112,8 @@ def main(argv=None):
         sets = installing.wanted(options.test, options.train, light and (options.light or not options.torch))
         if light and options.torch:
             sets.append(("light", [installing.LIGHT]))
+        if options.web:
+            sets.append(("web", [installing.WEB]))
         installing.install(venv, windows, version, sets, not options.no_space_check)
         python = environment.venv_python(venv, windows)
         if options.install_only:
@@ -111,6 +121,8 @@ def main(argv=None):
             return 0
         if options.test:
             return environment.call([python, "-m", "pytest"] + rest, cwd=str(ROOT))
+        if options.web:
+            return environment.call([python, "-m", "realesrgan", "web"] + rest, cwd=str(ROOT))
         return upscale(python, rest, options.device)
     except StopRun as stop:
         say("\nStopped: %s" % stop, sys.stderr)

@@ -25,6 +25,7 @@ from environment import (
 TRAIN_BUILD = ["torchvision", "setuptools", "wheel", "cython", "numpy"]
 GIB = 1 << 30
 LIGHT = "requirements-vulkan.txt"
+WEB = "requirements-web.txt"
 # Numbers by which PCI knows the makers of graphics cards.
 MAKERS = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 TORCH_VERSION = "from importlib.metadata import version; print(version('torch'))"

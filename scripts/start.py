@@ -1,6 +1,7 @@
-"""What start.cmd and start.sh start: installs on first use, then enlarges what was dropped, or shows a short menu.
+"""What start.cmd and start.sh start: installs on first use, then enlarges what was dropped, or opens the page.
 
-    start.cmd                      the menu
+    start.cmd                      the page in the browser; a short menu where Python is older than 3.10
+    start.cmd menu                 the menu
     start.cmd photo.jpg folder     the same as dropping them onto start.cmd
 
 Only the standard library, and nothing that Python 3.6 lacks: this Python may only be good enough to fetch another one.
@@ -24,12 +25,14 @@ TEXTS = {
         "  1  enlarge a picture or a folder\n"
         "  2  doctor: what this computer can do, and what is missing\n"
         "  3  tune: measure the best settings for your card (a few minutes)\n"
+        "  4  the page in the browser\n"
         "  q  quit\n"
         "Type a number, or drop a picture or a folder onto this window, and press Enter: ",
         "\nReal-ESRGAN\n"
         "  1  사진이나 폴더를 확대합니다\n"
         "  2  진단: 이 컴퓨터에서 되는 것과 부족한 것을 봅니다\n"
         "  3  조정: 그래픽 카드에 가장 좋은 설정을 측정합니다 (몇 분)\n"
+        "  4  브라우저에서 페이지를 엽니다\n"
         "  q  끝냅니다\n"
         "번호를 입력하거나 사진, 폴더를 이 창에 끌어다 놓고 Enter를 누르세요: ",
     ),
@@ -38,8 +41,8 @@ TEXTS = {
         "사진이나 폴더를 이 창에 끌어다 놓고 Enter를 누르세요: ",
     ),
     "missing": (
-        "There is no file or folder {path}. The numbers are 1, 2 and 3; q quits.",
-        "{path} 파일이나 폴더가 없습니다. 번호는 1, 2, 3이고 q는 끝냅니다.",
+        "There is no file or folder {path}. The numbers are 1 to 4; q quits.",
+        "{path} 파일이나 폴더가 없습니다. 번호는 1부터 4까지이고 q는 끝냅니다.",
     ),
     "results": ("\nThe results are in {folder}", "\n결과는 다음 폴더에 있습니다: {folder}"),
     "fetch": (
@@ -149,8 +152,8 @@ def menu():
         path = answer.strip("\"'")
         if answer.lower() in ("q", ""):
             return status
-        if answer in ("2", "3"):
-            status = first_run.main([{"2": "doctor", "3": "tune"}[answer]])
+        if answer in ("2", "3", "4"):
+            status = first_run.main([{"2": "doctor", "3": "tune", "4": "--web"}[answer]])
         elif os.path.lexists(path):
             status = enlarge([path])
         else:
@@ -161,10 +164,16 @@ def main(argv):
     paths = dropped(os.environ.pop("REALESRGAN_START_LINE", ""))
     paths = argv if paths is None else paths
     try:
-        status = first_run.main([*flags(first_run.environment_folder(), os.name == "nt"), "--install-only"])
+        venv = first_run.environment_folder()
+        status = first_run.main([*flags(venv, os.name == "nt"), "--install-only"])
         if status != 0:
             return status
-        return enlarge(paths) if paths else menu()
+        if paths and paths != ["menu"]:
+            return enlarge(paths)
+        found = environment.probe([str(environment.venv_python(venv, os.name == "nt"))])
+        if paths or found is None or found[0][:2] < first_run.OLDEST_WEB:
+            return menu()
+        return first_run.main(["--web"])
     except StopRun as stop:
         say(f"\n{stop}", sys.stderr)
         return 1

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Iterator, List, Optional, Tuple
 
 import pytest
 
@@ -102,6 +102,23 @@ def test_menu(
     assert start.main([]) == 0
     enlarge = ["-i", str(picture), "-o", str(ROOT / "results")]
     assert ran == [["--install-only"], ["doctor"], ["tune"], enlarge, enlarge]
+
+
+def test_without_a_picture_the_page_opens(ran: List[List[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "probe", lambda command: ((3, 12, 1), 64, command[0]))
+    answers(monkeypatch)  # nothing is asked
+    assert start.main([]) == 0
+    assert ran == [["--install-only"], ["--web"]]
+
+
+@pytest.mark.parametrize("version, words", [((3, 9, 9), []), ((3, 12, 1), ["menu"])])
+def test_the_menu_on_an_older_python_or_by_name(
+    ran: List[List[str]], monkeypatch: pytest.MonkeyPatch, version: Tuple[int, int, int], words: List[str]
+) -> None:
+    monkeypatch.setattr(environment, "probe", lambda command: (version, 64, command[0]))
+    answers(monkeypatch, "3", "4", "q")
+    assert start.main(words) == 0
+    assert ran == [["--install-only"], ["tune"], ["--web"]]
 
 
 def test_the_end_of_the_input_ends_the_menu(ran: List[List[str]], monkeypatch: pytest.MonkeyPatch) -> None:
