@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, List, Set, Tuple
 import pytest
 
 from realesrgan.cli import options as cli_options
+from realesrgan.tools.web import command as web
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "tests" / "directml" / "README.md"])
@@ -86,7 +87,8 @@ def known_flags() -> Set[str]:
 
 @pytest.mark.parametrize("name", ["README.md", "README_KO.md"])
 def test_flags_of_the_readme_exist(name: str) -> None:
-    other = {"--test", "--train", "--install-only", "--index-url", "--no-build-isolation", "-r", "-m"}
+    other = {"--test", "--train", "--web", "--install-only", "--index-url", "--no-build-isolation", "-r", "-m"}
+    other |= {flag for action in web._parser()._actions for flag in action.option_strings}
     flags = flags_of(text_of(ROOT / name))
     assert len(flags) > 20
     assert flags <= known_flags() | other

@@ -24,10 +24,9 @@ from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 from realesrgan import files
 from realesrgan.batch import report
 from realesrgan.batch import run as batch
-from realesrgan.cli import messages, options, video, video_options
+from realesrgan.cli import messages, options, video
 from realesrgan.cli import run as cli_run
 from realesrgan.cli.console import Console, Sentence, as_sentence
-from realesrgan.cli.show import failed_input
 from realesrgan.errors import InputError, Phrase, RealESRGANError
 from realesrgan.files.naming import Source
 from realesrgan.tools.doctor import checks
@@ -288,7 +287,7 @@ class Desk:
         flags = [*words, "--weights-from", self.weights_from, "-i", str(path), "-o", str(folder)]
         if preview:
             flags += ["--preview", "3"]
-        given = video_options.parse(flags)
+        given = options.parse_video(flags)
         begun = time.monotonic()
         with _Collecting(job) as console:
             if preview:
@@ -396,7 +395,7 @@ class _Events:
         job.share(max(self._ended / event.total, job.progress.share), files=(self._ended, event.total))
         record, name = event.record, event.source.path.name
         if record.status == report.FAILED:
-            said = messages.render(failed_input(event.error, str(event.source.path)), job.lang)
+            said = messages.render(cli_run.failed_input(event.error, str(event.source.path)), job.lang)
             job.say(_without_folder(said, event.source.path), True)
         elif record.status == report.DONE:
             for note in record.notes:
