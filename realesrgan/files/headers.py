@@ -197,7 +197,7 @@ def _samples(data: bytes, at: int, kind: bytes, shape: Tuple[int, int, int], top
             found = np.frombuffer(text, np.uint8)
             found = found[(found == ord("0")) | (found == ord("1"))][: row * height] - ord("0")
         else:
-            found = np.fromstring(text, np.uint16, count=row * height, sep=" ")
+            found = np.fromstring(text, np.uint16, sep=" ")[: row * height]
             found = found.astype(dtype.newbyteorder("="), copy=False)
     else:
         found = np.frombuffer(data, dtype, min(row * height, max(0, len(data) - at) // dtype.itemsize), at)
