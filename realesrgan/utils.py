@@ -142,7 +142,7 @@ _MOVED = {
     "backends": "windows",
     "archs:archs": "limits=structure",
     "data:data": "paired_dataset=realesrgan_paired_dataset",
-    "tools:tools.doctor": "doctor_text=text doctor_text_devices=text_devices facts checks private probe reference",
+    "tools:tools.doctor": "doctor_text=text doctor_text_devices=text facts checks private probe reference",
     "tools:tools.tune": "measure",
     "tools:tools.stability": "corpus drift faults long_run repeated rounds vitals",
     "tools:tools": "textured=made_pictures",

@@ -57,9 +57,9 @@ def _translate(code: str, fields: Mapping[str, Any], english: str, lang: str) ->
 def _shown(value: Any, lang: str) -> str:
     """A field as a part of a sentence."""
     if isinstance(value, Phrase):
-        if lang == "en":
-            return str(value)
-        return render(value, lang).rstrip(".") if value.code in KOREAN else f"“{value}”"
+        if lang == "en" or value.code in KOREAN:
+            return render(value, lang).rstrip(".")
+        return f"“{value}”"
     if isinstance(value, (tuple, list)):
         return ", ".join(_shown(item, lang) for item in value)
     return str(value) if isinstance(value, Lines) else visible(shown(str(value)))

@@ -27,6 +27,7 @@ from realesrgan.errors import (
     one_line,
     visible,
 )
+from realesrgan.tools.doctor import text as doctor_text
 from tests.support import sentences
 
 SAID = list(sentences.said())
@@ -44,7 +45,8 @@ def test_every_code_has_a_korean_sentence():
 
 
 def test_every_korean_sentence_is_said_somewhere():
-    known = {"quote", *WITHOUT_CODE, *sentences.texts()}
+    doctors = {f"doctor.{code}{end}" for code in doctor_text.FINDINGS for end in ("", ".next")}
+    known = {"quote", *WITHOUT_CODE, *sentences.texts(), *doctors}
     assert [code for code in KOREAN if code not in known and not code.startswith("os.")] == []
 
 
@@ -70,7 +72,7 @@ def test_both_languages_say_the_same_fields(said):
 
 @pytest.mark.parametrize("code", sorted(KOREAN))
 def test_korean_is_korean(code):
-    words = re.sub(r"{\w+}", "", KOREAN[code])
+    words = sentences.without_commands(re.sub(r"{\w+}", "", KOREAN[code]))
     assert re.search("[가-힣]", words) or not re.search("[a-z]{4}", words)
     assert sentences.english_in(words) == []
 

@@ -127,7 +127,12 @@ def _names(text: ast.AST) -> FrozenSet[str]:
 
 def english_in(text: str) -> List[str]:
     """English sentences of three words or more in a Korean one; commands and quotations are none."""
-    return _ENGLISH.findall(_COMMAND.sub("", _QUOTED.sub("", text)))
+    return _ENGLISH.findall(without_commands(text))
+
+
+def without_commands(text: str) -> str:
+    """The text without commands to type and without quotations."""
+    return _COMMAND.sub("", _QUOTED.sub("", text))
 
 
 def english_for_a_korean(sentence: Any) -> List[str]:

@@ -11,14 +11,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict
 
 import numpy as np
 import pytest
 
+from realesrgan.cli import messages
+from realesrgan.cli.ko import KOREAN
+from realesrgan.errors import DeviceError
 from realesrgan.tools.doctor import checks, facts, private, reference
 from realesrgan.tools.doctor import command as doctor
 from realesrgan.tools.doctor import text as doctor_text
+from tests.support import sentences
 
 ROOT = Path(__file__).resolve().parents[2]
 GB = 2**30
@@ -227,16 +231,20 @@ def test_every_finding_is_shown_by_a_case_and_has_its_words() -> None:
 
 @pytest.mark.parametrize("code", doctor_text.FINDINGS)
 def test_both_languages_name_the_same_things(code: str) -> None:
-    def fields(lang: str) -> List[List[str]]:
-        return [sorted(set(re.findall(r"{(\w+)", text))) for text in doctor_text.FINDINGS[code][lang]]
-
-    assert set(doctor_text.FINDINGS[code]) == {"en", "ko"}
-    english, korean = fields("en"), fields("ko")
-    assert sorted(english[0] + english[1]) == sorted(korean[0] + korean[1])
-    assert re.search("[가-힣]", doctor_text.FINDINGS[code]["ko"][0])
+    for key, english in zip((f"doctor.{code}", f"doctor.{code}.next"), doctor_text.FINDINGS[code]):
+        assert sentences.fields_of(english) == sentences.fields_of(KOREAN[key])
+    assert re.search("[가-힣]", KOREAN[f"doctor.{code}"])
 
 
-@pytest.mark.parametrize("name", ["command", "facts", "checks", "text", "text_devices", "private"])
+def test_a_reason_that_came_as_json_is_translated() -> None:
+    error = DeviceError("x", code="half.fails", error=OSError(28, "No space left on device"))
+    packed = json.loads(json.dumps(doctor_text.pack(error)))
+    assert packed["reason"] == "x"
+    assert messages.render(doctor_text.reason(packed), "ko") == "오류: 디스크에 남은 공간이 없습니다"
+    assert doctor_text.reason({"reason": "plain"}) == "plain"
+
+
+@pytest.mark.parametrize("name", ["command", "facts", "checks", "text", "private"])
 def test_the_doctors_modules_import_no_library(name: str) -> None:
     tree = ast.parse((ROOT / "realesrgan" / "tools" / "doctor" / f"{name}.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):

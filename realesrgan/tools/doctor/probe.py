@@ -17,6 +17,10 @@ import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
+from realesrgan.cli import messages
+from realesrgan.errors import Phrase, RealESRGANError, one_line
+from realesrgan.tools.doctor import text
+
 __all__ = ["LIBRARIES", "WITHOUT", "main"]
 
 WITHOUT = "--without-directml"
@@ -45,7 +49,9 @@ def _step(name: str, work: Callable[[], Dict[str, Any]]) -> bool:
     try:
         found = work()
     except Exception as error:  # noqa: BLE001 - whatever a broken library raises is what the doctor wants to know
-        found = {"ok": False, "error": type(error).__name__, "reason": " ".join(str(error).split())[:600]}
+        found = {"ok": False, "error": type(error).__name__, "reason": one_line(error, 600)}
+        if isinstance(error, RealESRGANError):
+            found.update(text.pack(error))
     _say(step=name, found=found)
     return bool(found["ok"])
 
@@ -84,12 +90,12 @@ def _devices(request: Optional[str], listing: Dict[str, Any]) -> Dict[str, Any]:
         }
         for device in found.devices
     ]
-    notes = [{"backend": note.backend, "reason": note.reason, "installed": note.installed} for note in found.notes]
+    notes = [{"backend": note.backend, **text.pack(note.reason), "installed": note.installed} for note in found.notes]
     result: Dict[str, Any] = {"ok": True, "list": listed, "notes": notes}
     try:
         taken = devices.resolve(request)
     except RuntimeError as error:
-        return {**result, "ok": False, "error": type(error).__name__, "reason": str(error)}
+        return {**result, "ok": False, "error": type(error).__name__, **text.pack(error)}
     others = [device for device in found.devices if device != taken and not device.software]
     listing["candidates"] = [taken, *([] if devices.is_explicit(request) else others)]
     return result
@@ -109,7 +115,7 @@ def _test(device: Any) -> Dict[str, Any]:
                 4, None, model=network(), tile=reference.SIDE, pre_pad=0, half=half, device=device.spec, **_no_profile()
             )
         if half and not upsampler.half:
-            return {"ok": False, "reason": said[-1] if said else ""}
+            return {"ok": False, **text.pack(said[-1] if said else "")}
         upsampler.enhance(reference.picture())
         begun = time.perf_counter()
         out, _ = upsampler.enhance(reference.picture())
@@ -122,7 +128,7 @@ def _test(device: Any) -> Dict[str, Any]:
     try:
         result["fp16"] = run(half=True)
     except RuntimeError as error:
-        result["fp16"] = {"ok": False, "reason": str(error)}
+        result["fp16"] = {"ok": False, **text.pack(error)}
     return result
 
 
@@ -146,13 +152,13 @@ def _network() -> Any:
 
 
 @contextlib.contextmanager
-def _noted() -> Iterator[List[str]]:
+def _noted() -> Iterator[List[Phrase]]:
     """The notices of the library inside the block."""
-    said: List[str] = []
+    said: List[Phrase] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            said.append(messages.of_record(record))
 
     logger, handler = logging.getLogger("realesrgan"), Keep()
     logger.addHandler(handler)
