@@ -141,6 +141,11 @@ class Arrival:
     tensor: Any
     event: Any = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether all of it is there."""
+        return self.event is None or bool(self.event.query())
+
     def wait(self) -> Any:
         """The tensor on the host, once all of it is there."""
         if self.event is not None:
@@ -265,6 +270,10 @@ class Backend:
         live = structure.live(height, width, self.capabilities.band_rows)
         # What convolutions and the allocator take beside the tensors, as measured on CUDA.
         return self.weight_bytes(structure, half) + (2 if half else 4) * live + 4 * 2**20
+
+    def kernels_bytes(self, structure: Structure, height: int, width: int) -> int:
+        """The same in FP16 with our own kernels, where the backend has such."""
+        return self.tile_bytes(structure, height, width, True)
 
     def usual_tile(self, structure: Structure) -> Optional[int]:
         """The tile that is quickest whatever the memory, None where memory decides."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Iterator, List, Optional
 
+from ..archs.structure import HALO, Structure
 from ..errors import Phrase
 from .base import Arrival, Capabilities, Device, MissingError, TorchBackend, torch
 
@@ -65,6 +66,21 @@ class CUDA(TorchBackend):
         # What the allocator keeps without using it is free to us.
         spare = module.memory_reserved(device.index) - module.memory_allocated(device.index)
         return int(module.mem_get_info(device.index)[0] + spare)
+
+    def kernels_bytes(self, structure: Structure, height: int, width: int) -> int:
+        # The weights as they came and in the order in which the kernels read them, and what the allocator takes.
+        weights = 2 * self.weight_bytes(structure, True) + 4 * 2**20
+        height, width = height // structure.unshuffle, width // structure.unshuffle
+        if not structure.last:
+            return weights + 2 * structure.row.trunk_channels(structure) * height * width
+        # Six planes of the feature map; five are free for what a band needs at two and at four times the size.
+        plane = 2 * structure.features * height * width
+        pixels = (max(16, min(64, height // 8 - 4)) + 2 * HALO) * width
+        room, more = 5 * plane, 0
+        for size in (4, 16, 16):
+            taken = 2 * structure.features * size * pixels
+            room, more = (room - taken, more) if taken <= room else (room, more + taken)
+        return weights + 6 * plane + more + 2 * 16 * 16 * pixels  # the last convolution's sixteen channels
 
     @contextlib.contextmanager
     def full_precision(self) -> Iterator[None]:

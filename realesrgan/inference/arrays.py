@@ -37,7 +37,13 @@ class Plane:
         if box.y1 <= canvas.height and box.x1 <= canvas.width:
             return np.ascontiguousarray(self.pixels[box.slices])
         rows, columns = _index(canvas.rows(box)), _index(canvas.columns(box))
-        return np.ascontiguousarray(self.pixels[rows][:, columns])
+        # What lies in the picture is a plain copy; reading by indices is many times slower.
+        height, width = min(box.y1, canvas.height) - box.y0, min(box.x1, canvas.width) - box.x0
+        result = np.empty((box.height, box.width, *self.pixels.shape[2:]), self.pixels.dtype)
+        result[:height, :width] = self.pixels[box.y0 : box.y0 + height, box.x0 : box.x0 + width]
+        result[:height, width:] = self.pixels[box.y0 : box.y0 + height, columns[width:]]
+        result[height:] = self.pixels[rows[height:]][:, columns]
+        return result
 
     def unit(self, pixels: np.ndarray) -> np.ndarray:
         """Stored values as float32, 0..1."""
@@ -58,6 +64,11 @@ class Rows:
     row: int
     pixels: np.ndarray
     health: Optional[Tuple[bool, float]] = None
+
+    def into(self, target: np.ndarray) -> None:
+        """Copy the pixels into their place in a result."""
+        with np.errstate(invalid="ignore"):  # NaN is judged by ``health``; numpy need not remark on it
+            target[...] = self.pixels
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-from typing import Any, ContextManager, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,19 @@ from torch import Tensor, nn
 from ..errors import Phrase, one_line
 from .stages import is_plain
 
-__all__ = ["SHAPES", "Convolution", "Picture", "Shape", "enlarging", "family", "on", "refusal", "takes"]
+__all__ = [
+    "SHAPES",
+    "Convolution",
+    "Packed",
+    "Picture",
+    "Shape",
+    "enlarging",
+    "family",
+    "on",
+    "refusal",
+    "run_together",
+    "takes",
+]
 
 _LOWEST = (8, 0)
 """Compute capability from which matrix units take float16 as the kernels need it."""
@@ -34,7 +47,6 @@ class Shape(NamedTuple):
         block: Input channels of a step.
         stages: Steps under way at once, those being copied included.
         warps: Warps of a program.
-        transposed: The product is channels x pixels (Hopper only).
     """
 
     rows: int
@@ -42,18 +54,17 @@ class Shape(NamedTuple):
     block: int
     stages: int
     warps: int
-    transposed: bool = False
 
 
 SHAPES: Mapping[str, Mapping[str, Shape]] = {
     # Measured on an H100. "wide": 64 result channels, "narrow": 32, "doubled": behind a nearest doubling,
     # "first": few input channels, "last": few result channels.
     "hopper": {
-        "wide": Shape(16, 16, 32, 3, 4, True),
-        "narrow": Shape(8, 32, 32, 3, 4),
-        "doubled": Shape(8, 32, 32, 3, 4, True),
-        "first": Shape(8, 32, 16, 3, 4),
-        "last": Shape(8, 32, 32, 3, 4),
+        "wide": Shape(4, 64, 32, 3, 4),
+        "narrow": Shape(4, 64, 32, 3, 4),
+        "doubled": Shape(4, 64, 32, 3, 4),
+        "first": Shape(4, 64, 16, 4, 4),
+        "last": Shape(4, 64, 32, 3, 4),
     },
     # By pointers. Their shared memory (36 KB at most) fits every card.
     "other": {
@@ -67,8 +78,8 @@ SHAPES: Mapping[str, Mapping[str, Shape]] = {
 """Shapes by family of cards and role of a convolution."""
 
 
-def refusal(device: torch.device) -> str:
-    """Why the kernels cannot run on a device, an empty string if they can be tried."""
+def refusal(device: torch.device) -> Optional[Phrase]:
+    """Why the kernels cannot run on a device, None if they can be tried."""
     if device.type != "cuda" or torch.version.cuda is None:
         return Phrase("kernels.no_cuda", "it is not a CUDA card")
     capability = torch.cuda.get_device_capability(device)
@@ -79,7 +90,7 @@ def refusal(device: torch.device) -> str:
         importlib.import_module(".cuda_kernels", __package__)
     except Exception as error:  # noqa: BLE001 - a broken installation fails in any way
         return Phrase("kernels.triton", f"Triton cannot be imported ({one_line(error)})", error=error)
-    return ""
+    return None
 
 
 @functools.lru_cache(maxsize=None)
@@ -102,6 +113,38 @@ def on(device: torch.device) -> ContextManager[Any]:
 def takes(conv: nn.Conv2d) -> bool:
     """Whether the kernels compute what a convolution does."""
     return is_plain(conv) and conv.bias is not None
+
+
+class Packed:
+    """Something made of a network's weights: kept, and made anew when they have changed.
+
+    Args:
+        module: The network.
+        make: Makes it.
+    """
+
+    def __init__(self, module: nn.Module, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._parts = [part._parameters for part in module.modules() if part._parameters]
+        self._state: List[Tuple[int, int]] = []
+        self._made: Any = None
+
+    def current(self) -> Any:
+        state = [(p.data_ptr(), _version(p)) for part in self._parts for p in part.values() if p is not None]
+        if state != self._state:
+            self._made, self._state = self._make(), state
+        return self._made
+
+
+def _version(parameter: Tensor) -> int:
+    return 0 if parameter.is_inference() else int(parameter._version)
+
+
+def run_together(calls: Sequence[Callable[[], None]]) -> None:
+    """Run the first calls of several kernels in threads, so that they are compiled at the same time."""
+    with ThreadPoolExecutor(len(calls), thread_name_prefix="kernels") as pool:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
 
 
 class Picture:
@@ -139,19 +182,17 @@ def _halved(weight: Tensor, axis: int, phase: int) -> Tensor:
     return torch.stack((first + second, third) if phase else (first, second + third), axis)
 
 
-def packed(weight: Tensor, block: int, transposed: bool) -> Tensor:
-    """Weights in the order in which a kernel reads them, as a matrix.
+def packed(weight: Tensor, block: int) -> Tensor:
+    """Weights in the order in which a kernel reads them, as a matrix with a column for each result channel.
 
     Args:
         weight: phases x out x in x taps x taps.
         block: Input channels of a step; the last one is filled up with zeros.
-        transposed: out x block for each tap instead of block x out.
     """
     phases, out, channels, taps, _ = weight.shape
     full = weight.new_zeros(phases, out, -(-channels // block) * block, taps, taps)
     full[:, :, :channels] = weight
-    parts = full.unflatten(2, (-1, block)).permute(0, 2, 5, 4, *((1, 3) if transposed else (3, 1)))
-    return parts.reshape(-1, parts.shape[-1]).contiguous()
+    return full.unflatten(2, (-1, block)).permute(0, 2, 5, 4, 3, 1).reshape(-1, out).contiguous()
 
 
 class Convolution:
@@ -163,6 +204,7 @@ class Convolution:
         slope: Of each result channel below 0: a number for all of them, or a tensor.
         shape: How to divide the work.
         hopper: Run the kernel for Hopper cards.
+        width: Result channels that are computed, those beyond ``out`` with weights of zero.
     """
 
     def __init__(
@@ -177,13 +219,14 @@ class Convolution:
         self.hopper = hopper
         filled = phases.new_zeros(phases.shape[0], self.width, *phases.shape[2:], dtype=torch.float32)
         filled[:, :given] = phases.detach()
-        self.weight = packed(filled, shape.block, shape.transposed).half()
+        self.weight = packed(filled, shape.block).half()
         self.bias = filled.new_zeros(self.width)
         if bias is not None:
             self.bias[:given] = bias.detach()
         self.slope = filled.new_ones(self.width)
         self.slope[:given] = slope.detach() if isinstance(slope, Tensor) else slope
         self._weights: Any = None
+        self._started: Dict[Tuple[int, int], Any] = {}
 
     def __call__(
         self,
@@ -256,32 +299,16 @@ class Convolution:
         shape = self.shape
         kernels = importlib.import_module(".cuda_hopper", __package__)
         if self._weights is None:
-            height, width = (self.width, shape.block) if shape.transposed else (shape.block, self.width)
-            self._weights = tuple(kernels.descriptor(self.weight, (rows * height, width)) for rows in (2, 1))
-        upper = source.descriptor((1, shape.rows, shape.columns, shape.block))
-        lower = source.descriptor((1, self.taps - 1, shape.columns, shape.block))
-        if self.taps == 2:
-            target = out.descriptor((shape.rows, 1, shape.columns, self.width), halves=True)
-        else:
-            target = out.descriptor((1, shape.rows, shape.columns, self.width))
-        kernels.rows[grid](
-            upper,
-            lower,
-            *self._weights,
-            self.bias,
-            self.slope,
-            target,
-            target,
-            *numbers,
-            *scales,
-            self.width,
-            shape.block,
-            shape.columns,
-            shape.rows,
-            parts,
-            mode,
-            self.taps,
-            shape.stages,
-            shape.transposed,
-            num_warps=shape.warps,
+            self._weights = kernels.descriptor(self.weight, (shape.block, self.width))
+        lines = source.descriptor((1, 2, shape.columns, shape.block))
+        target = out.descriptor((1, 1, shape.columns, self.width), halves=self.taps == 2)
+        arguments = (
+            *(lines, self._weights, self.bias, self.slope, target, target, *numbers, *scales),
+            *(self.width, shape.block, shape.columns, parts, mode, self.taps, shape.stages),
         )
+        # What was compiled depends on these alone; called directly, it starts in a third of the time.
+        started = self._started.get((parts, mode))
+        if started is None:
+            self._started[parts, mode] = kernels.rows[grid](*arguments, num_warps=shape.warps)
+        else:
+            started[grid](*arguments, shape.warps)

@@ -1,10 +1,10 @@
 """3x3 convolutions on Hopper cards (compute capability 9.0), in Triton's language Gluon.
 
-A program computes ``ROWS`` x ``COLUMNS`` pixels of N channels. A step of its loop brings ``ROWS`` + 2 lines of pixels,
-moved by one of the three column taps, and the weights of that column into shared memory; the tensor copy engine fills
-with zeros what lies outside of the picture. The three row taps are three products from the same lines, each beginning
-one line further down: a third of the traffic that nine separate products would need. The products of a step run while
-the copies of later steps are under way.
+A program computes 4 rows of ``COLUMNS`` pixels, N channels each. A step of its loop brings 6 lines of pixels, moved by
+one of the three column taps, and the weights of that column into shared memory; the copy engine fills with zeros what
+lies outside of the picture. The three row taps are products of the same lines, each beginning one line further down:
+a third of the traffic that nine separate products would need, which is what limits them. The products of a step run
+while the copies of later steps are under way.
 
 The arguments are those of :func:`realesrgan.inference.cuda_kernels.blocks`, with descriptors for pointers.
 """
@@ -25,8 +25,10 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-__all__ = ["descriptor", "rows"]
+__all__ = ["ROWS", "descriptor", "rows"]
 
+ROWS = 4
+"""Rows of pixels that a program computes."""
 _INTEGERS = ["plane", "follow", "channel", "out_plane", "out_channel", "extra_plane", "entry_plane", "steps"]
 
 
@@ -39,9 +41,7 @@ def descriptor(tensor: Any, block: Sequence[int]) -> TensorDescriptor:
 @gluon.jit
 def _bring(
     src,
-    src_rest,
     weights,
-    weights_rest,
     lines,
     taps,
     bars,
@@ -56,61 +56,63 @@ def _bring(
     N: gl.constexpr,
     BLOCK: gl.constexpr,
     COLUMNS: gl.constexpr,
-    ROWS: gl.constexpr,
     PARTS: gl.constexpr,
     TAPS: gl.constexpr,
     STAGES: gl.constexpr,
-    HEIGHT: gl.constexpr,
 ):
-    LINES: gl.constexpr = ROWS + TAPS - 1
+    """Begin to copy what a step reads: lines two by two, and the weights of a column of taps."""
     stage = number % STAGES
     bar = bars.index(stage)
     step = number // TAPS
     from_plane = gl.where(step < PARTS, plane, follow + step // PARTS - 1)
     from_channel = channel + (step % PARTS) * BLOCK
     column = left + number % TAPS
-    row = first + number * TAPS * HEIGHT
-    mbarrier.expect(bar, (LINES * COLUMNS * BLOCK + TAPS * BLOCK * N) * 2, wanted)
-    two = taps.index(stage * TAPS)._reinterpret(gl.float16, weights.block_type.shape, weights.layout)
-    tma.async_copy_global_to_shared(weights, [row, 0], bar, two, wanted)
-    if TAPS == 3:
-        one = taps.index(stage * TAPS + 2)._reinterpret(gl.float16, weights_rest.block_type.shape, weights_rest.layout)
-        tma.async_copy_global_to_shared(weights_rest, [row + 2 * HEIGHT, 0], bar, one, wanted)
-    upper = lines.index(stage * LINES)._reinterpret(gl.float16, [1, ROWS, COLUMNS, BLOCK], src.layout)
-    tma.async_copy_global_to_shared(src, [from_plane, top, column, from_channel], bar, upper, wanted)
-    lower = lines.index(stage * LINES + ROWS)._reinterpret(gl.float16, [1, TAPS - 1, COLUMNS, BLOCK], src_rest.layout)
-    tma.async_copy_global_to_shared(src_rest, [from_plane, top + ROWS, column, from_channel], bar, lower, wanted)
+    row = first + number * TAPS * BLOCK
+    mbarrier.expect(bar, (6 * COLUMNS * BLOCK + TAPS * BLOCK * N) * 2, wanted)
+    for t in gl.static_range(TAPS):
+        tma.async_copy_global_to_shared(weights, [row + t * BLOCK, 0], bar, taps.index(stage * TAPS + t), wanted)
+    for pair in gl.static_range(3):
+        two = lines.index(stage * 3 + pair)._reinterpret(gl.float16, [1, 2, COLUMNS, BLOCK], src.layout)
+        tma.async_copy_global_to_shared(src, [from_plane, top + 2 * pair, column, from_channel], bar, two, wanted)
 
 
 @gluon.jit
-def _finished(
-    values, falling, extra, room, whole, bar, extra_plane, entry_plane, y, x, channel, ratio, outer, MODE: gl.constexpr
-):
-    """What becomes of the sums, as :func:`realesrgan.inference.cuda_kernels.blocks` says for each ``MODE``."""
+def _line(lines, stage, number: gl.constexpr, COLUMNS: gl.constexpr):
+    return lines.index(stage * 3 + number // 2).slice((number % 2) * COLUMNS, COLUMNS, dim=0)
+
+
+@gluon.jit
+def _bring_extra(extra, rooms, bar, plane, y, x, channel, N: gl.constexpr, COLUMNS: gl.constexpr):
+    """Begin to copy what is added to the result to where the result will leave from."""
+    mbarrier.expect(bar, 4 * COLUMNS * N * 2)
+    for r in gl.static_range(4):
+        room = rooms.index(r)._reinterpret(gl.float16, [1, 1, COLUMNS, N], extra.layout)
+        tma.async_copy_global_to_shared(extra, [plane, y + r, x, channel], bar, room)
+
+
+@gluon.jit
+def _finished(values, added, falling, room, ratio, MODE: gl.constexpr):
+    """What becomes of a row of sums, as :func:`realesrgan.inference.cuda_kernels.blocks` says for each ``MODE``."""
     layout: gl.constexpr = values.type.layout
-    if MODE != 0:
-        mbarrier.expect(bar, extra.block_type.nbytes)
-        tma.async_copy_global_to_shared(extra, [extra_plane, y, x, channel], bar, room)
-        mbarrier.wait(bar, 0)
+    values = values + added
     if MODE == 1:
-        values = values + whole.load(layout).to(gl.float32)
+        values = values + room.load(layout).to(gl.float32)
     values = gl.where(values >= 0, values, values * falling)
     if MODE == 2:
-        values = whole.load(layout).to(gl.float32) + ratio * values
-        if outer != 0.0:
-            mbarrier.expect(bar, extra.block_type.nbytes)
-            tma.async_copy_global_to_shared(extra, [entry_plane, y, x, channel], bar, room)
-            mbarrier.wait(bar, 1)
-            values = whole.load(layout).to(gl.float32) + outer * values
+        values = room.load(layout).to(gl.float32) + ratio * values
     return values
 
 
-@gluon.jit(do_not_specialize=_INTEGERS)
+def _name(specialization: Any) -> str:
+    """What profilers show: ``rows``, the result channels, the mode, and the taps in a row."""
+    constants = specialization.constants
+    return "rows_" + "_".join(str(constants[name]) for name in ("N", "MODE", "TAPS"))
+
+
+@gluon.jit(do_not_specialize=_INTEGERS, repr=_name)
 def rows(
     src,
-    src_rest,
     weights,
-    weights_rest,
     bias,
     slope,
     out,
@@ -128,39 +130,25 @@ def rows(
     N: gl.constexpr,
     BLOCK: gl.constexpr,
     COLUMNS: gl.constexpr,
-    ROWS: gl.constexpr,
     PARTS: gl.constexpr,
     MODE: gl.constexpr,
     TAPS: gl.constexpr,
     STAGES: gl.constexpr,
-    TRANSPOSED: gl.constexpr,
     num_warps: gl.constexpr,
 ):
-    LINES: gl.constexpr = ROWS + TAPS - 1
-    PIXELS: gl.constexpr = ROWS * COLUMNS
-    HEIGHT: gl.constexpr = N if TRANSPOSED else BLOCK  # of one tap's weights
-    line: gl.constexpr = gl.NVMMASharedLayout.get_default_for([COLUMNS, BLOCK], gl.float16)
+    pair: gl.constexpr = gl.NVMMASharedLayout.get_default_for([2 * COLUMNS, BLOCK], gl.float16)
     flat: gl.constexpr = gl.NVMMASharedLayout.get_default_for([COLUMNS, N], gl.float16)
-    if TRANSPOSED:  # channels x pixels: the weights are the left factor
-        tap: gl.constexpr = gl.NVMMASharedLayout.get_default_for([N, BLOCK], gl.float16)
-        mma: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, num_warps // 4], [16, 4 * PIXELS // num_warps, 16])
-        over: gl.constexpr = gl.SliceLayout(1, mma)
-        taps = gl.allocate_shared_memory(gl.float16, [STAGES * TAPS, N, BLOCK], tap)
-        total = warpgroup_mma_init(gl.zeros([N, PIXELS], gl.float32, mma))
-    else:
-        tap: gl.constexpr = gl.NVMMASharedLayout.get_default_for([BLOCK, N], gl.float16)
-        mma: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [num_warps, 1], [16, N, 16])
-        over: gl.constexpr = gl.SliceLayout(0, mma)
-        taps = gl.allocate_shared_memory(gl.float16, [STAGES * TAPS, BLOCK, N], tap)
-        total = warpgroup_mma_init(gl.zeros([PIXELS, N], gl.float32, mma))
-    lines = gl.allocate_shared_memory(gl.float16, [STAGES * LINES, COLUMNS, BLOCK], line)
+    tap: gl.constexpr = gl.NVMMASharedLayout.get_default_for([BLOCK, N], gl.float16)
+    mma: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [num_warps, 1], [16, N, 16])
+    taps = gl.allocate_shared_memory(gl.float16, [STAGES * TAPS, BLOCK, N], tap)
+    lines = gl.allocate_shared_memory(gl.float16, [STAGES * 3, 2 * COLUMNS, BLOCK], pair)
     bars = gl.allocate_shared_memory(gl.int64, [STAGES + 1, 1], mbarrier.MBarrierLayout())
     for each in gl.static_range(STAGES + 1):
         mbarrier.init(bars.index(each), count=1)
     fence_async_shared()
 
     x = gl.program_id(0) * COLUMNS
-    y = gl.program_id(1) * ROWS
+    y = gl.program_id(1) * 4
     phase = gl.program_id(2)
     top = y - 1
     left = x - 1
@@ -168,13 +156,11 @@ def rows(
         top += phase // 2
         left += phase % 2
     count = steps * TAPS
-    first = phase * count * TAPS * HEIGHT
+    first = phase * count * TAPS * BLOCK
     for early in gl.static_range(STAGES - 1):
         _bring(
             src,
-            src_rest,
             weights,
-            weights_rest,
             lines,
             taps,
             bars,
@@ -189,29 +175,34 @@ def rows(
             N,
             BLOCK,
             COLUMNS,
-            ROWS,
             PARTS,
             TAPS,
             STAGES,
-            HEIGHT,
         )
+    zero = gl.zeros([COLUMNS, N], gl.float32, mma)
+    row0 = warpgroup_mma_init(zero)
+    row1 = warpgroup_mma_init(zero)
+    row2 = warpgroup_mma_init(zero)
+    row3 = warpgroup_mma_init(zero)
     for number in range(count):
         stage = number % STAGES
         mbarrier.wait(bars.index(stage), (number // STAGES) & 1)
         for t in gl.static_range(TAPS):
-            pixels = lines.index(stage * LINES + t)._reinterpret(gl.float16, [PIXELS, BLOCK], line)
-            if TRANSPOSED:
-                total = warpgroup_mma(taps.index(stage * TAPS + t), pixels.permute((1, 0)), total, is_async=True)
-            else:
-                total = warpgroup_mma(pixels, taps.index(stage * TAPS + t), total, is_async=True)
-        # What may still run is this step's: the step before has read its stage, which can be filled again.
-        total = warpgroup_mma_init(warpgroup_mma_wait(num_outstanding=TAPS, deps=(total,)))
+            weight = taps.index(stage * TAPS + t)
+            row0 = warpgroup_mma(_line(lines, stage, t, COLUMNS), weight, row0, is_async=True)
+            row1 = warpgroup_mma(_line(lines, stage, t + 1, COLUMNS), weight, row1, is_async=True)
+            row2 = warpgroup_mma(_line(lines, stage, t + 2, COLUMNS), weight, row2, is_async=True)
+            row3 = warpgroup_mma(_line(lines, stage, t + 3, COLUMNS), weight, row3, is_async=True)
+        # Up to seven products may still run, all of this step: what the step before has read can be overwritten.
+        sum0, sum1, sum2, sum3 = warpgroup_mma_wait(num_outstanding=7, deps=(row0, row1, row2, row3))
+        row0 = warpgroup_mma_init(sum0)
+        row1 = warpgroup_mma_init(sum1)
+        row2 = warpgroup_mma_init(sum2)
+        row3 = warpgroup_mma_init(sum3)
         ahead = number + STAGES - 1
         _bring(
             src,
-            src_rest,
             weights,
-            weights_rest,
             lines,
             taps,
             bars,
@@ -226,45 +217,44 @@ def rows(
             N,
             BLOCK,
             COLUMNS,
-            ROWS,
             PARTS,
             TAPS,
             STAGES,
-            HEIGHT,
         )
-    values = warpgroup_mma_wait(num_outstanding=0, deps=(total,))
+    sum0, sum1, sum2, sum3 = warpgroup_mma_wait(num_outstanding=0, deps=(row0, row1, row2, row3))
 
-    # The stages' memory is free now: what is added comes there, and the result leaves from there.
-    room = lines.index(0)._reinterpret(gl.float16, out.block_type.shape, out.layout)
-    whole = lines.index(0)._reinterpret(gl.float16, [PIXELS, N], flat)
-    if TRANSPOSED:
-        whole = whole.permute((1, 0))
-    channels = gl.arange(0, N, layout=over)
-    values = values + gl.expand_dims(gl.load(bias + channels), 1 if TRANSPOSED else 0)
-    falling = gl.expand_dims(gl.load(slope + channels), 1 if TRANSPOSED else 0)
+    # The lines' memory is free now: what is added comes there, and the result leaves from there.
+    rooms = lines._reinterpret(gl.float16, [STAGES * 6 * BLOCK // N, COLUMNS, N], flat)
     bar = bars.index(STAGES)
-    values = _finished(
-        values,
-        falling,
-        extra,
-        room,
-        whole,
-        bar,
-        extra_plane,
-        entry_plane,
-        y,
-        x,
-        out_channel,
-        ratio,
-        outer,
-        MODE,
-    )
-    whole.store(values.to(gl.float16))
+    if MODE != 0:
+        _bring_extra(extra, rooms, bar, extra_plane, y, x, out_channel, N, COLUMNS)
+        mbarrier.wait(bar, 0)
+    channels = gl.arange(0, N, layout=gl.SliceLayout(0, mma))
+    added = gl.expand_dims(gl.load(bias + channels), 0)
+    falling = gl.expand_dims(gl.load(slope + channels), 0)
+    sum0 = _finished(sum0, added, falling, rooms.index(0), ratio, MODE)
+    sum1 = _finished(sum1, added, falling, rooms.index(1), ratio, MODE)
+    sum2 = _finished(sum2, added, falling, rooms.index(2), ratio, MODE)
+    sum3 = _finished(sum3, added, falling, rooms.index(3), ratio, MODE)
+    if MODE == 2:  # noqa: SIM102 - the first is known when compiling, the second is not
+        if outer != 0.0:
+            _bring_extra(extra, rooms, bar, entry_plane, y, x, out_channel, N, COLUMNS)
+            mbarrier.wait(bar, 1)
+            sum0 = rooms.index(0).load(mma).to(gl.float32) + outer * sum0
+            sum1 = rooms.index(1).load(mma).to(gl.float32) + outer * sum1
+            sum2 = rooms.index(2).load(mma).to(gl.float32) + outer * sum2
+            sum3 = rooms.index(3).load(mma).to(gl.float32) + outer * sum3
+    rooms.index(0).store(sum0.to(gl.float16))
+    rooms.index(1).store(sum1.to(gl.float16))
+    rooms.index(2).store(sum2.to(gl.float16))
+    rooms.index(3).store(sum3.to(gl.float16))
     fence_async_shared()
-    if TAPS == 3:
-        tma.async_copy_shared_to_global(out, [out_plane, y, x, out_channel], room)
-    else:  # the picture of twice the size, seen as rows x 2 x columns x (2 x channels)
-        tma.async_copy_shared_to_global(out, [y, phase // 2, x, (phase % 2) * N], room)
+    for r in gl.static_range(4):
+        room = rooms.index(r)._reinterpret(gl.float16, [1, 1, COLUMNS, N], out.layout)
+        if TAPS == 3:
+            tma.async_copy_shared_to_global(out, [out_plane, y + r, x, out_channel], room)
+        else:  # the picture of twice the size, seen as rows x 2 x columns x (2 x channels)
+            tma.async_copy_shared_to_global(out, [y + r, phase // 2, x, (phase % 2) * N], room)
     tma.store_wait(0)
     for each in gl.static_range(STAGES + 1):
         mbarrier.invalidate(bars.index(each))

@@ -1,4 +1,4 @@
-"""Kernels in Triton for CUDA cards from compute capability 8.0 on: a convolution, and the end of a small network.
+"""Kernels in Triton for CUDA cards from compute capability 8.0 on: convolutions, and what comes behind a network.
 
 Pictures are float16, planes x rows x columns x channels. Weights lie in the order in which a program reads them: for
 each block of input channels and each column tap, the row taps, each ``BLOCK`` x N.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["blocks", "shuffled"]
+__all__ = ["blocks", "quantised", "shuffled"]
 
 _SOURCE = ["plane", "follow", "channel", "steps", "height", "width"]
 _TARGET = ["out_plane", "out_channel", "extra_plane", "entry_plane"]
@@ -149,3 +149,56 @@ def shuffled(
         value += tl.load(under + channel * base_channel, mask=inside, other=0.0).to(tl.float32)
         to = out + tl.cast(channel, tl.int64) * out_channel + y.to(tl.int64) * out_row + x
         tl.store(to, value.to(tl.float16), mask=inside)
+
+
+@triton.jit(do_not_specialize=["width"])
+def quantised(
+    values,
+    out,
+    health,
+    width,
+    channel,
+    row,
+    pixel,
+    largest,
+    GREY: tl.constexpr,
+    ROUNDED: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Finished values (3 x H x W, RGB, 0..1) as stored ones (H x W x 3 in BGR order, or H x W), and what they are like.
+
+    Programs: rows, columns / ``COLUMNS``. The stored ones are of the type of ``out``; ``ROUNDED``: clamped, times
+    ``largest``, and rounded half to even. ``health`` gets two numbers a program: 1 for NaN or infinity among the
+    values, else 0; and the brightest value.
+    """
+    y = tl.program_id(0)
+    x = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = x < width
+    place = values + y.to(tl.int64) * row + x * pixel
+    red = tl.load(place, mask=inside, other=0.0).to(tl.float32)
+    green = tl.load(place + channel, mask=inside, other=0.0).to(tl.float32)
+    blue = tl.load(place + 2 * channel, mask=inside, other=0.0).to(tl.float32)
+    finite = (tl.abs(red) < float("inf")) & (tl.abs(green) < float("inf")) & (tl.abs(blue) < float("inf"))
+    brightest = tl.where(inside, tl.maximum(tl.maximum(red, green), blue), float("-inf"))
+    program = y * tl.num_programs(1) + tl.program_id(1)
+    tl.store(health + 2 * program, 1.0 - tl.min(finite.to(tl.float32), 0))
+    tl.store(health + 2 * program + 1, tl.max(brightest, 0))
+    if ROUNDED:
+        red = tl.minimum(tl.maximum(red, 0.0), 1.0)
+        green = tl.minimum(tl.maximum(green, 0.0), 1.0)
+        blue = tl.minimum(tl.maximum(blue, 0.0), 1.0)
+    to = y.to(tl.int64) * width + x
+    if GREY:
+        _put(out + to, red * 0.299 + green * 0.587 + blue * 0.114, largest, inside, ROUNDED)
+    else:
+        _put(out + 3 * to, blue, largest, inside, ROUNDED)
+        _put(out + 3 * to + 1, green, largest, inside, ROUNDED)
+        _put(out + 3 * to + 2, red, largest, inside, ROUNDED)
+
+
+@triton.jit
+def _put(out, value, largest, inside, ROUNDED: tl.constexpr):
+    if ROUNDED:
+        # Added to a number whose last bit counts one, a value is rounded half to even by the addition itself.
+        value = (value * largest + 12582912.0) - 12582912.0
+    tl.store(out, value.to(out.dtype.element_ty), mask=inside)

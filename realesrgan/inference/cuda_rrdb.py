@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..archs.structure import Structure
-from .cuda_conv import SHAPES, Convolution, Picture, enlarging, family, on, takes
+from .cuda_conv import SHAPES, Convolution, Packed, Picture, enlarging, family, on, run_together, takes
 from .stages import RESIDUAL, SLOPE, RRDBStages, Runtime, convs
 
 __all__ = ["CudaRRDBStages", "suits"]
@@ -46,7 +46,7 @@ class _Dense(NamedTuple):
     fifth: Convolution
 
 
-class _Packed:
+class _Weights:
     """A network's weights in the order in which the kernels read them."""
 
     def __init__(self, module: Any) -> None:
@@ -84,13 +84,39 @@ class _Packed:
         slope[: one.out_channels] = SLOPE
         return self._make("wide", weight, bias, slope), self._make("narrow", two.weight[:, seen:], None, SLOPE)
 
+    def compile(self) -> None:
+        """Run each kernel once on a small picture, which compiles them where that was not done before."""
+        like = self.first.weight
+
+        def run(conv: Convolution, channels: int = _FEATURES, out: int = _FEATURES, **options: Any) -> Any:
+            def call() -> None:
+                with on(like.device):
+                    source = Picture(like.new_zeros(2, 4, 64, channels))
+                    size = (1, 8, 128, out) if conv.taps == 2 else (2, 4, 64, out)
+                    conv(source, Picture(like.new_zeros(size)), **options)
+
+            return call
+
+        dense = self.blocks[0][0]
+        entering = self.first.steps * self.first.shape.block
+        run_together(
+            [
+                run(dense.fifth, add=0, ratio=RESIDUAL),
+                run(dense.first),
+                run(dense.second, add=0),
+                run(self.doubled[0]),
+                run(self.last, out=_LAST),
+                run(self.first, entering),
+            ]
+        )
+
 
 class CudaRRDBStages(RRDBStages):
     """The stages of an RRDBNet for which :func:`suits` holds, on a card for which the kernels are not refused."""
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)
-        self._state: Tuple[int, ...] = ()
+        self._packed = Packed(self.module, self._pack)
         self._weights: Any = None
         self._free = 0
         self._rows = _LARGEST_BAND
@@ -99,12 +125,11 @@ class CudaRRDBStages(RRDBStages):
     def band_rows(self) -> int:
         return self._rows
 
-    def _packed(self) -> _Packed:
-        """The packed weights, made anew if the network's have changed."""
-        state = tuple(value for p in self.module.parameters() for value in (p.data_ptr(), _version(p)))
-        if state != self._state:
-            self._weights, self._state = _Packed(self.module), state
-        weights: _Packed = self._weights
+    def _pack(self) -> _Weights:
+        first = self._weights is None
+        weights = _Weights(self.module)
+        if first:
+            weights.compile()
         return weights
 
     @torch.no_grad()
@@ -113,7 +138,7 @@ class CudaRRDBStages(RRDBStages):
             return self._trunk(x)
 
     def _trunk(self, x: Tensor) -> Tensor:
-        weights = self._packed()
+        self._weights = weights = self._packed.current()
         shrink = self.runtime.structure.unshuffle
         if shrink > 1:
             x = F.pixel_unshuffle(x, shrink)
@@ -142,7 +167,7 @@ class CudaRRDBStages(RRDBStages):
 
     def _last(self, features: Tensor) -> Tensor:
         with on(features.device):
-            weights = self._packed()
+            weights = self._weights
             height, width = features.shape[2:]
             taken = _Taking(features.as_strided((self._free,), (1,), 0), features)
             now = Picture(features.permute(0, 2, 3, 1))
@@ -183,7 +208,3 @@ def _run(dense: _Dense, planes: Picture, source: int, out: int, entry: Optional[
     dense.third(planes, planes, plane=source, follow=_ADDED, out_plane=_ADDED + 1)
     dense.fourth(planes, planes, plane=_ADDED + 1, out_plane=_ADDED + 1, out_channel=_GROWTH, add=_ADDED + 1)
     dense.fifth(planes, planes, plane=source, follow=_ADDED, out_plane=out, add=source, ratio=RESIDUAL, entry=entry)
-
-
-def _version(parameter: Tensor) -> int:
-    return 0 if parameter.is_inference() else int(parameter._version)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, List
 
 import torch
 from torch import Tensor, nn
 
 from ..archs.structure import Structure
-from .cuda_conv import SHAPES, Convolution, Picture, family, on, takes
+from .cuda_conv import SHAPES, Convolution, Packed, Picture, family, on, takes
 from .stages import Band, Runtime, Stages, convs
 from .tiling import Box
 
@@ -17,26 +17,16 @@ __all__ = ["CudaSequenceStages", "suits"]
 
 _FEATURES = 64
 _COLUMNS = 512
+_SLICES = 16
+"""Parts of a finished result, so that one is on its way to the host while the next is made."""
 
 
 def suits(module: Any, structure: Structure) -> bool:
-    """Whether it is an SRVGGNetCompact with 64 channels and activations that the kernels have."""
+    """Whether it is an SRVGGNetCompact of the sizes that the kernels are made for: those of every published one."""
     sizes = (structure.features, structure.in_channels, structure.out_channels)
     if structure.last or sizes != (_FEATURES, 3, 3) or 3 * structure.scale**2 > _FEATURES:
         return False
-    return all(map(takes, convs(module))) and all(map(_knows, list(module.body)[1::2]))
-
-
-def _knows(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.PReLU):
-        return layer.num_parameters in (1, _FEATURES)
-    return isinstance(layer, (nn.ReLU, nn.LeakyReLU))
-
-
-def _slope(layer: Any) -> Any:
-    if isinstance(layer, nn.PReLU):
-        return layer.weight
-    return layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
+    return all(map(takes, convs(module))) and all(isinstance(layer, nn.PReLU) for layer in list(module.body)[1::2])
 
 
 class CudaSequenceStages(Stages):
@@ -44,14 +34,12 @@ class CudaSequenceStages(Stages):
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)
-        self._state: Tuple[int, ...] = ()
-        self._layers: List[Convolution] = []
+        self._packed = Packed(self.module, self._pack)
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         with torch.no_grad(), on(x.device):
             features = self._features(x)
-        height = self.runtime.slice_rows(keep.height * scale, scale)
-        rows = max(1, height // scale)
+        rows = max(self.band_rows, -(-keep.height // _SLICES))
         for start in range(keep.y0, keep.y1, rows):
             stop = min(start + rows, keep.y1)
             with torch.no_grad(), on(x.device):
@@ -61,29 +49,18 @@ class CudaSequenceStages(Stages):
     def largest(self, height: int, width: int) -> int:
         return 2 * _FEATURES * height * width
 
-    def _packed(self) -> List[Convolution]:
-        """The packed weights, made anew if the network's have changed."""
-        state = tuple(
-            value
-            for p in self.module.parameters()
-            for value in (p.data_ptr(), 0 if p.is_inference() else int(p._version))
-        )
-        if state != self._state:
-            layers = list(self.module.body)
-            cards = family(layers[0].weight.device)
-            slopes = [*map(_slope, layers[1::2]), 1.0]
-            roles = ["first", *["wide"] * (len(slopes) - 1)]
-            self._layers = [
-                Convolution(
-                    conv.weight, conv.bias, slope, SHAPES[cards][role], hopper=cards == "hopper", width=_FEATURES
-                )
-                for conv, slope, role in zip(layers[::2], slopes, roles)
-            ]
-            self._state = state
-        return self._layers
+    def _pack(self) -> List[Convolution]:
+        layers = list(self.module.body)
+        cards = family(layers[0].weight.device)
+        slopes = [*(layer.weight for layer in layers[1::2]), 1.0]
+        roles = ["first", *["wide"] * (len(slopes) - 1)]
+        return [
+            Convolution(conv.weight, conv.bias, slope, SHAPES[cards][role], hopper=cards == "hopper", width=_FEATURES)
+            for conv, slope, role in zip(layers[::2], slopes, roles)
+        ]
 
     def _features(self, x: Tensor) -> Tensor:
-        layers = self._packed()
+        layers = self._packed.current()
         height, width = x.shape[2:]
         entering = x.new_zeros(1, height, width, layers[0].shape.block)
         entering[0, :, :, :3] = x[0].permute(1, 2, 0)

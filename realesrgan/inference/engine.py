@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 FLOOR = 32
 """Smallest side of a tile that is tried after out-of-memory errors."""
+_PAGE = 4096
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class _Run:
         """The tile that is worked on or waited for: the one that an error belongs to."""
         self.outcome = Outcome()
         self.last_stood = 0.0
+        self.touched = False
 
     def finish(self) -> Outcome:
         while self.waiting or self.under_way:
@@ -175,13 +178,23 @@ class _Run:
     def _land(self) -> None:
         landing = self.under_way.popleft()
         self.tile = landing.flight.tile
+        if not self.touched:
+            self._touch(landing.rows)
         rows = landing.rows.wait()
         target = self.tile.write.scaled(self.job.scale)
         first = target.y0 + rows.row
-        with np.errstate(invalid="ignore"):  # NaN is judged below; numpy need not remark on it
-            self.out[first : first + rows.pixels.shape[0], target.x0 : target.x1] = rows.pixels
+        rows.into(self.out[first : first + rows.pixels.shape[0], target.x0 : target.x1])
         if rows.health is not None:
             self._judge(landing.flight, *rows.health)
+
+    def _touch(self, rows: Any) -> None:
+        """Write to the pages of the result while the device is busy, so that the system hands their memory out now."""
+        self.touched = True
+        step = max(1, _PAGE // self.out.strides[1])
+        for row in range(0, self.out.shape[0], _ROWS):
+            if rows.ready:
+                break
+            self.out[row : row + _ROWS, ::step] = 0
 
     def _judge(self, flight: _Flight, broken: bool, brightest: float) -> None:
         """A tile whose last band has arrived stands, or is computed again in FP32."""

@@ -27,7 +27,9 @@ SHARED = 2 * 2**30
 """Memory counted for a graphics unit that shares the main memory."""
 
 
-def tile_bytes(structure: Structure, height: int, width: int, *, half: bool, device: Device) -> int:
+def tile_bytes(
+    structure: Structure, height: int, width: int, *, half: bool, device: Device, kernels: bool = False
+) -> int:
     """Peak bytes on the device for one tile, weights and workspace included.
 
     Args:
@@ -35,7 +37,10 @@ def tile_bytes(structure: Structure, height: int, width: int, *, half: bool, dev
         width: Columns that the network reads, padding included.
         half: In FP16.
         device: Its backend's rule counts.
+        kernels: With our own kernels.
     """
+    if kernels:
+        return device.kind.kernels_bytes(structure, height, width)
     return device.kind.tile_bytes(structure, height, width, half)
 
 
@@ -60,7 +65,15 @@ def budget(device: Device) -> int:
 
 
 def choose_tile(
-    structure: Structure, height: int, width: int, pad: int, *, half: bool, device: Device, free: Optional[int] = None
+    structure: Structure,
+    height: int,
+    width: int,
+    pad: int,
+    *,
+    half: bool,
+    device: Device,
+    free: Optional[int] = None,
+    kernels: bool = False,
 ) -> int:
     """The tile for a picture where the user gives none; 0 means untiled.
 
@@ -74,24 +87,26 @@ def choose_tile(
         half: In FP16.
         device: Where it runs.
         free: Free bytes on the device, if known.
+        kernels: With our own kernels.
     """
-    side = device_tile(structure, pad, half=half, device=device)
+    side = device_tile(structure, pad, half=half, device=device, kernels=kernels)
     if not device.capabilities.whole_pictures:
         return 0 if max(height, width) <= side else side
-    whole = tile_bytes(structure, height, width, half=half, device=device)
+    whole = tile_bytes(structure, height, width, half=half, device=device, kernels=kernels)
     room = budget(device) if free is None else min(budget(device), free)
     return 0 if SAFETY * whole <= room else side
 
 
-def device_tile(structure: Structure, pad: int, *, half: bool, device: Device) -> int:
+def device_tile(structure: Structure, pad: int, *, half: bool, device: Device, kernels: bool = False) -> int:
     """The largest tile of :data:`LADDER` that fits the device; on the CPU the one that is quickest."""
     usual = device.kind.usual_tile(structure)
     if usual is not None:
         return usual
     room = budget(device)
+    sides = {side: side + 2 * pad for side in LADDER}
     fitting = [
         side
-        for side in LADDER
-        if SAFETY * tile_bytes(structure, side + 2 * pad, side + 2 * pad, half=half, device=device) <= room
+        for side, read in sides.items()
+        if SAFETY * tile_bytes(structure, read, read, half=half, device=device, kernels=kernels) <= room
     ]
     return fitting[-1] if fitting else LADDER[0]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import devices
 from ..archs import structure
+from ..errors import Phrase
 from . import cpu_rrdb, cuda_conv, cuda_rrdb, cuda_srvgg, transfer
 from .arrays import Plane
 from .stages import Band, RRDBStages, Runtime, SequenceStages, Stages, is_apart, sliced
@@ -52,8 +53,8 @@ class TileNetwork:
         kernels: Use our own kernels where the device and the network allow them.
 
     Attributes:
-        own_kernels: It runs our own kernels.
-        refusal: Why it does not, though the network and the backend would allow it; empty where that does not apply.
+        own_kernels: The family of cards whose kernels of our own it runs, empty if it runs none.
+        refusal: Why it does not, though the network and the backend would allow it; None where that does not apply.
     """
 
     def __init__(
@@ -73,10 +74,10 @@ class TileNetwork:
             parameter.requires_grad_(False)
         if device.capabilities.channels_last:
             self.module.to(memory_format=torch.channels_last)
-        self.refusal = ""
+        self.refusal: Optional[Phrase] = None
         apart = self.runtime.structure.row is not structure.OTHER and is_apart(self.module)
         self._stages = self._with_kernels() if apart and kernels and half and not compiled else None
-        self.own_kernels = self._stages is not None
+        self.own_kernels = cuda_conv.family(device.torch_device) if self._stages is not None else ""
         if apart and self._stages is None:
             self._stages = self._fitting(_WAYS)
         self._whole: Any = None if self._stages else self.runtime.compile(self.module)

@@ -6,6 +6,7 @@ is put into its place: a copy from a DirectML tensor into a view of a host tenso
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
 
@@ -14,14 +15,16 @@ import torch
 from torch import Tensor
 
 from .. import devices
+from . import cuda_conv
 from .arrays import Plane, Rows
 from .tiling import Box
 
 if TYPE_CHECKING:
     from .network import TileNetwork
 
-__all__ = ["Arriving", "health", "quantise", "rows", "to_device"]
+__all__ = ["Arriving", "finished", "health", "quantise", "rows", "to_device"]
 
+_COLUMNS = 1024
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -66,6 +69,36 @@ def quantise(values: Tensor, plane: Plane, dtype: Any) -> Tensor:
     return values.contiguous()
 
 
+def finished(values: Tensor, plane: Plane, dtype: Any, network: TileNetwork) -> Tuple[Tensor, Tensor]:
+    """What :func:`quantise` and :func:`health` give; in one pass where the network runs our own kernels."""
+    if not network.own_kernels:
+        return quantise(values, plane, dtype), health(values)
+    height, width = values.shape[2:]
+    stored = torch.uint8 if dtype == np.uint8 else torch.float32
+    shape = (height, width) if plane.is_grey else (height, width, 3)
+    out = torch.empty(shape, dtype=stored, device=values.device)
+    parts = -(-width // _COLUMNS)
+    found = torch.empty((height * parts, 2), dtype=torch.float32, device=values.device)
+    kernels = importlib.import_module(".cuda_kernels", __package__)
+    with cuda_conv.on(values.device):
+        kernels.quantised[(height, parts)](
+            *(values, out, found, width, *values.stride()[1:], float(plane.max_value)),
+            *(plane.is_grey, dtype != np.float32, _COLUMNS),
+            num_warps=4,
+        )
+    return out, found.amax(0)
+
+
+class _Copied(Rows):
+    """Rows that several threads put into their place."""
+
+    def into(self, target: np.ndarray) -> None:
+        if target.dtype == self.pixels.dtype:
+            torch.from_numpy(target).copy_(torch.from_numpy(self.pixels))
+        else:
+            super().into(target)
+
+
 @dataclass
 class Arriving:
     """A band on its way to the host. ``health`` comes with the last band of a tile."""
@@ -74,13 +107,18 @@ class Arriving:
     values: devices.Arrival
     health: Optional[devices.Arrival]
 
+    @property
+    def ready(self) -> bool:
+        """Whether the rows are on the host."""
+        return self.values.ready
+
     def wait(self) -> Rows:
         """The rows on the host, once all of them are there."""
         pixels = self.values.wait().numpy()
         if self.health is None:
-            return Rows(self.row, pixels)
+            return _Copied(self.row, pixels)
         broken, brightest = self.health.wait().reshape(-1, 2).amax(0).tolist()
-        return Rows(self.row, pixels, (bool(broken), brightest))
+        return _Copied(self.row, pixels, (bool(broken), brightest))
 
 
 def rows(
@@ -93,8 +131,9 @@ def rows(
     for band in network.bands(to_device(plane, pixels, network), keep, scale):
         if previous is not None:
             yield Arriving(previous[0], devices.to_host(device, previous[1]), None)
-        seen.append(health(band.values))
-        previous = band.row, quantise(band.values, plane, dtype)
+        values, judged = finished(band.values, plane, dtype, network)
+        seen.append(judged)
+        previous = band.row, values
     assert previous is not None
-    judged = devices.to_host(device, torch.cat(seen))
-    yield Arriving(previous[0], devices.to_host(device, previous[1]), judged)
+    last = devices.to_host(device, previous[1])
+    yield Arriving(previous[0], last, devices.to_host(device, torch.cat(seen)))

@@ -288,6 +288,7 @@ class RealESRGANer(Steps):
             half=self.half,
             device=device,
             free=devices.memory_free(device),
+            kernels=self._networks.own_kernels,
         )
 
     def _tuned(self) -> Optional[profiles.Choice]:
@@ -298,7 +299,10 @@ class RealESRGANer(Steps):
         tuned = self._tuned()
         if tuned is not None:
             return tuned.tile
-        return memory.device_tile(self._structure, self.tile_pad, half=self.half, device=self._networks.device)
+        networks = self._networks
+        return memory.device_tile(
+            self._structure, self.tile_pad, half=self.half, device=networks.device, kernels=networks.own_kernels
+        )
 
     def _record(self, outcomes: List[engine.Outcome], seconds: float) -> None:
         height = max(outcome.shape[0] for outcome in outcomes)

@@ -87,7 +87,7 @@ class VulkanNetwork:
     """
 
     refusal = None
-    own_kernels = False
+    own_kernels = ""
 
     def __init__(
         self,
@@ -219,6 +219,11 @@ class _Arriving:
     """A tile that a thread works on."""
 
     result: Future[Rows]
+
+    @property
+    def ready(self) -> bool:
+        """Whether its rows are finished."""
+        return self.result.done()
 
     def wait(self) -> Rows:
         """Its rows, once they are finished."""

@@ -9,7 +9,7 @@ import pytest
 from realesrgan.errors import InputError
 from realesrgan.inference import arrays as image
 from realesrgan.inference.arrays import Plane
-from realesrgan.inference.tiling import Box, Canvas
+from realesrgan.inference.tiling import Box, Canvas, plan
 
 
 @pytest.mark.parametrize(("shape", "mode"), [((4, 5), "L"), ((4, 5, 1), "L"), ((4, 5, 3), "RGB"), ((4, 5, 4), "RGBA")])
@@ -76,3 +76,14 @@ def test_alpha_in_bands_is_alpha_at_once(rows, scale) -> None:
 def test_resize_of_the_same_size_is_the_same_array() -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     assert image.resize(pixels, 4, 4) is pixels
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (7, 5), (9, 30, 3), (40, 3)])
+@pytest.mark.parametrize(("pre_pad", "multiple"), [(0, 1), (10, 1), (3, 4), (50, 2)])
+def test_a_crop_reads_reflections_pixel_by_pixel(shape, pre_pad, multiple) -> None:
+    pixels = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    canvas = Canvas(*shape[:2], pre_pad, multiple)
+    plane = Plane(pixels, 65535.0)
+    for tile in (tile for side in (0, 4, 8) for tile in plan(canvas, side, 3)):
+        rows, columns = canvas.rows(tile.read), canvas.columns(tile.read)
+        assert np.array_equal(plane.crop(canvas, tile.read), pixels[rows][:, columns])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Tuple
 
 import cv2
 import numpy as np
@@ -64,6 +65,7 @@ def test_golden_in_fp16_is_close(case) -> None:
     difference = (result.astype(np.float64) - load(case["name"] + ".out.png").astype(np.float64)) / top
     psnr = -10 * np.log10(np.mean(difference**2))
     assert psnr > 50
+    assert (np.abs(difference) < 1.5 / 255).mean() >= 0.999
 
 
 def x4plus() -> Any:
@@ -71,8 +73,10 @@ def x4plus() -> Any:
     return zoo.build(zoo.get("RealESRGAN_x4plus"))
 
 
-def peak(side: int, half: bool, pad: int = 10) -> float:
+def peak(side: int, half: bool, pad: int = 10) -> Tuple[float, bool]:
+    """Megabytes that a tile takes at most, weights included, and whether our own kernels ran it."""
     device = devices.resolve("cuda")
+    gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     network = TileNetwork(x4plus(), device, half=half)
@@ -80,20 +84,22 @@ def peak(side: int, half: bool, pad: int = 10) -> float:
     torch.cuda.reset_peak_memory_stats()
     for band in network.bands(x, Box(pad, pad, side - pad, side - pad), 4):
         (band.values.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return (torch.cuda.max_memory_allocated() - before) / MB
+    return (torch.cuda.max_memory_allocated() - before) / MB, bool(network.own_kernels)
 
 
 @pytest.mark.parametrize(("half", "limit"), [(True, 400), (False, 850)])
 def test_the_peak_for_a_512_tile_is_bounded(half, limit) -> None:
-    assert peak(532, half) <= limit
+    assert peak(532, half)[0] <= limit
 
 
 @pytest.mark.parametrize("side", [128, 256, 512, 1024])
 @pytest.mark.parametrize("half", [True, False])
 def test_the_memory_model_is_within_15_percent(side, half) -> None:
     structure = structures.of(x4plus(), 4)
-    figure = memory.tile_bytes(structure, side, side, half=half, device=devices.resolve("cuda")) / MB
-    assert figure == pytest.approx(peak(side, half), rel=0.15)
+    measured, own = peak(side, half)
+    device = devices.resolve("cuda")
+    figure = memory.tile_bytes(structure, side, side, half=half, device=device, kernels=own) / MB
+    assert figure == pytest.approx(measured, rel=0.15)
 
 
 def test_real_out_of_memory_makes_tiles_smaller() -> None:
