@@ -111,7 +111,7 @@ def ranged(convert: Callable[[str], Any], low: float, high: float, what: Phrase)
         except (ValueError, ZeroDivisionError):
             value = math.nan
         if not low <= value <= high:
-            refuse(Phrase("usage.value", f"{text!r} is not {what}", value=text, what=what))
+            refuse(Phrase("usage.value", f"'{text}' is not {what}", value=text, what=what))
         return value
 
     return check
@@ -138,7 +138,7 @@ def _bytes(text: str) -> int:
     """A ``type`` of flags: a number of bytes, such as 500MB or 2GB."""
     found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?) ?([kMGT]?)B?", text, re.IGNORECASE)
     if found is None:
-        refuse(Phrase("usage.bytes", f"{text!r} is not a size such as 500MB or 2GB", value=text))
+        refuse(Phrase("usage.bytes", f"'{text}' is not a size such as 500MB or 2GB", value=text))
     return int(float(found.group(1)) * 1000 ** " kmgt".index(found.group(2).lower() or " "))
 
 
@@ -366,7 +366,7 @@ def model_name(text: str) -> str:
     near = difflib.get_close_matches(wish.lower(), lower, n=1, cutoff=0.5)
     nearest = lower[near[0]] if near else zoo.names()[0]
     raise InputError(
-        f"There is no model named {text!r}. Did you mean {nearest}? The models are:\n{_models()}",
+        f"There is no model named '{text}'. Did you mean {nearest}? The models are:\n{_models()}",
         code="model.choose",
         name=text,
         nearest=nearest,

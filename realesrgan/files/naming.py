@@ -94,7 +94,7 @@ def choose_extension(requested: str, source_path: PathLike, mode: str, depth: in
     if wish != "auto":
         allowed = ("auto", "png", "jpg", "webp", "tiff", "bmp")
         raise InputError(
-            f"Unknown output format {requested!r}. Allowed: {', '.join(allowed)}.",
+            f"Unknown output format '{requested}'. Allowed: {', '.join(allowed)}.",
             code="input.extension",
             value=requested,
             allowed=allowed,
@@ -122,7 +122,7 @@ def output_path(source: Source, output_dir: PathLike, suffix: str, extension: st
     forbidden = set('/\\\0<>:"|?*')
     if forbidden & set(suffix):
         raise InputError(
-            f'The suffix {suffix!r} cannot be part of a file name. Leave out / \\ < > : " | ? *',
+            f"The suffix '{suffix}' cannot be part of a file name. Leave out / \\ < > : \" | ? *",
             code="input.suffix",
             value=suffix,
         )

@@ -182,7 +182,7 @@ def _number(flag: str, text: str, least: int) -> int:
 def _output(path: Path) -> Path:
     if path.suffix.lower() not in (".json", ".csv", ".md"):
         raise InputError(
-            f"--output writes .json, .csv and .md, not {path.name!r}.", code="benchmark.output", name=path.name
+            f"--output writes .json, .csv and .md, not '{path.name}'.", code="benchmark.output", name=path.name
         )
     return path
 

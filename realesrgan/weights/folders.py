@@ -128,7 +128,7 @@ def _named_folder() -> List[Path]:
         notice(
             logger,
             "weights.variable",
-            f"{VARIABLE} is {value!r}, which is not a folder; it is ignored.",
+            f"{VARIABLE} is '{value}', which is not a folder; it is ignored.",
             once=True,
             variable=VARIABLE,
             value=value,

@@ -149,7 +149,7 @@ def get(name: str) -> ModelSpec:
     except KeyError:
         known = ", ".join(names())
         raise InputError(
-            f"There is no model named {name!r}. Choose one of: {known}.",
+            f"There is no model named '{name}'. Choose one of: {known}.",
             code="model.unknown",
             name=name,
             known=known,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 
@@ -64,3 +65,25 @@ def test_a_store_that_goes_away_ends_the_waiting(caplog):
     with caplog.at_level(logging.INFO, "realesrgan.batch.torchrun"):
         assert launcher.end_together(1, UNDER_TORCHRUN, store=lambda: Gone(0), poll=0) == 1
     assert "Connection reset by peer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("system", "given", "expected"), [("win32", None, "0"), ("win32", "1", "1"), ("linux", None, None)]
+)
+def test_the_store_does_without_libuv_on_windows(monkeypatch, system, given, expected):
+    from torch import distributed
+
+    seen = []
+
+    def rendezvous(address):
+        seen.append((address, os.environ.get("USE_LIBUV")))
+        yield Store(ended=2), 1, 3
+
+    monkeypatch.setenv("USE_LIBUV", given or "")
+    if given is None:
+        monkeypatch.delenv("USE_LIBUV")
+    monkeypatch.setattr(launcher.sys, "platform", system)
+    monkeypatch.setattr(distributed, "rendezvous", rendezvous)
+    assert launcher.end_together(0, UNDER_TORCHRUN) == 0
+    assert seen == [("env://", expected)]
+    monkeypatch.delenv("USE_LIBUV", raising=False)

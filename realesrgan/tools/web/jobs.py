@@ -443,7 +443,7 @@ def copied(results: Sequence[Result], folder: Path) -> int:
     """
     if not folder.is_absolute() or not folder.is_dir():
         raise InputError(
-            f"{str(folder)!r} is not a folder. Give the whole path of a folder that exists.",
+            f"'{folder}' is not a folder. Give the whole path of a folder that exists.",
             code="web.folder",
             path=str(folder),
         )
