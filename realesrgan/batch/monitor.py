@@ -9,14 +9,16 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Container, Dict, List, Optional, Sequence, Tuple, Union
 
 import psutil
+
+from ..errors import visible
 
 if TYPE_CHECKING:
     from ..devices import Device
 
-__all__ = ["Monitor", "PictureUse", "Sample", "handles", "peak_resident", "resident", "threads"]
+__all__ = ["Monitor", "PictureUse", "Sample", "aligned", "handles", "peak_resident", "resident", "threads"]
 
 # Samples kept; when there are more, every other one goes and sampling slows down by half. A day fits.
 _KEPT = 1 << 16
@@ -208,13 +210,9 @@ class Monitor:
         if left_out > 0:
             lines.insert(1 + rows // 2, (f"... {left_out} more", "", "", "", "", ""))
         lines.append(_row(self.totals()))
-        widths = [max(len(line[column]) for line in lines) for column in range(6)]
-        text = [
-            line[0].ljust(widths[0]) + "".join("  " + cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))
-            for line in lines
-        ]
+        text = ["  ".join(cells).rstrip() for cells in aligned(lines, right=range(1, 6))]
         text.append(f"wall time {self.seconds or time.perf_counter() - self._start:.2f} s")
-        return "\n".join(line.rstrip() for line in text)
+        return "\n".join(text)
 
     def write_csv(self, path: Union[str, os.PathLike[str]]) -> None:
         """Every sample: seconds, resident bytes, device bytes (empty where unknown).
@@ -236,7 +234,16 @@ def _megabytes(value: Optional[int]) -> str:
     return _UNKNOWN if value is None else f"{value / 1e6:.0f} MB"
 
 
+def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> List[List[str]]:
+    """The cells of a text table, each as wide as its column; the columns numbered in ``right`` end at its right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        [cell.rjust(width) if at in right else cell.ljust(width) for at, (cell, width) in enumerate(zip(row, widths))]
+        for row in rows
+    ]
+
+
 def _row(use: PictureUse) -> Tuple[str, str, str, str, str, str]:
     seconds = (f"{value:.2f}" for value in (use.read, use.device, use.write))
     read, device, write = seconds
-    return use.name, read, device, write, _megabytes(use.resident), _megabytes(use.device_memory)
+    return visible(use.name), read, device, write, _megabytes(use.resident), _megabytes(use.device_memory)

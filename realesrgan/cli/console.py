@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import IO, Any, Optional, Set, Tuple, Union
 
-from ..errors import Phrase, RealESRGANError
+from ..errors import Phrase, RealESRGANError, visible
 from . import messages
 
 __all__ = ["Console", "as_sentence", "can_show", "prepare_streams"]
@@ -113,6 +113,7 @@ class Console:
         """Show how many tiles of the picture ``name`` are done."""
         if not self.has_bars:
             return
+        name = visible(name)
         if self._tiles is None:
             self._tiles = self._bar(total, 1, name)
         if (self._tiles.total, self._tiles.desc) != (total, name):
@@ -124,6 +125,7 @@ class Console:
         """Show a download."""
         if not self.has_bars:
             return
+        name = visible(name)
         if self._tiles is None or self._tiles.desc != name:
             self.close_bars()
             self._tiles = self._bar(total, 0, name, unit="B", unit_scale=True)

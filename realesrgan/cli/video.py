@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ..errors import InputError, RealESRGANError
+from ..errors import InputError, RealESRGANError, visible
 from ..files.paths import unquoted
 from ..files.protect import Inputs, same_file
 from . import messages
@@ -95,7 +95,7 @@ class VideoConsole(Console):
         if self.has_bars:
             if self._tiles is None:
                 # What an earlier run left says nothing of the speed.
-                self._tiles = self._bar(total or 0, 0, name, unit=" frames", initial=done - 1)
+                self._tiles = self._bar(total or 0, 0, visible(name), unit=" frames", initial=done - 1)
             if total and self._tiles.total != total:
                 self._tiles.total = total
             self._tiles.update(done - self._tiles.n)

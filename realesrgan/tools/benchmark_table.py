@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from realesrgan import __version__
+from realesrgan.batch.monitor import aligned
 from realesrgan.devices import Device
 from realesrgan.errors import InputError
 from realesrgan.files.atomic import write_atomically
@@ -150,10 +151,9 @@ def environment(device: Device, command: str) -> Dict[str, Any]:
 def as_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
     """A table that lines up as plain text too, with what a reader must know above and below it."""
     rows = [_HEAD, *(_row(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = [_line(row, widths) for row in rows]
-    rule = ["-" * (width - 1) + (":" if column in _TO_THE_RIGHT else "-") for column, width in enumerate(widths)]
-    lines.insert(1, _line(rule, widths))
+    cells = aligned(rows, right=_TO_THE_RIGHT)
+    rule = ["-" * (len(cell) - 1) + (":" if column in _TO_THE_RIGHT else "-") for column, cell in enumerate(cells[0])]
+    lines = ["| " + " | ".join(row) + " |" for row in (cells[0], rule, *cells[1:])]
     return "\n".join([*_above(about), "", *lines, "", *_below(results)]) + "\n"
 
 
@@ -180,14 +180,8 @@ def _below(results: Sequence[Result]) -> List[str]:
             "are the device's."
         )
     if any(result.weights == "random" for result in done):
-        lines.append('Weights "random": the official ones are not at hand; seeded random ones take as long.')
+        lines.append('Weights "random": the official ones are not available; seeded random ones take as long.')
     return lines
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    columns = enumerate(zip(cells, widths))
-    aligned = (cell.rjust(width) if column in _TO_THE_RIGHT else cell.ljust(width) for column, (cell, width) in columns)
-    return "| " + " | ".join(aligned) + " |"
 
 
 def _row(result: Result) -> Tuple[str, ...]:

@@ -666,3 +666,22 @@ def test_a_real_ctrl_c(tmp_path):
     assert b"half-written" in error
     assert b"Traceback" not in error
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+@pytest.mark.parametrize("bars", [False, True])
+def test_control_characters_of_names_never_reach_the_terminal(tmp_path, nearest, monkeypatch, capsys, bars):
+    monkeypatch.setattr(cli_console, "_is_terminal", lambda stream: bars)
+    for name in ("good\x1b]0;title\x07.png", "bad\x1b[2J\nfake line.png", "two\x1b[31m.png"):
+        save(tmp_path / "in" / name, 4, 4, 3)
+    (tmp_path / "in" / "bad\x1b[2J\nfake line.png").write_bytes(b"")
+    words = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--monitor-memory", "-v"]
+    assert cli.main(words) == 1
+    shown = capsys.readouterr()
+    drawn = re.sub("\x1b\\[[A-Z]", "", shown.err)  # tqdm moves the cursor
+    for text in (shown.out, drawn):
+        assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f]", text)
+        assert not any(line.startswith("fake") for line in text.splitlines())
+    assert r"bad\x1b[2J\nfake line.png: the file is empty" in shown.err
+    if not bars:
+        assert r"good\x1b]0;title\x07.png" in shown.out

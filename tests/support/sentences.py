@@ -33,7 +33,7 @@ NAMES = frozenset(
     )
 )
 _QUOTED = re.compile(r"“[^”]*”|'[^']*'")
-_COMMAND = re.compile(r"(?:python|pip|py|realesrgan|wsl|ffmpeg)(?: [\w./:=\[\]<>,+-]+)+")
+_COMMAND = re.compile(r"(?:python|pip|py|realesrgan|wsl|ffmpeg)(?: [\w./:=\[\]<>,+-]+)+", re.ASCII)
 _ENGLISH = re.compile(r"\b[A-Za-z]+(?: [a-z]+){2,}")
 
 

@@ -23,7 +23,7 @@ __all__ = ["BROKEN", "LIMITS", "READY", "diagnose", "lines", "main", "report", "
 
 READY, LIMITS, BROKEN = 0, 1, 2
 _MARKS = {checks.NOTE: "-", checks.LIMIT: "!", checks.PROBLEM: "X"}
-_EMPTY = Phrase("quote", "")
+_EMPTY = Phrase("", "")
 _VERDICTS = {READY: "ready", LIMITS: "limits", BROKEN: "broken"}
 
 

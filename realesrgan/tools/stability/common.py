@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from realesrgan import __version__, files
+from realesrgan.batch.monitor import aligned
 from realesrgan.cli import options as cli_options
 from realesrgan.cli import run as cli_run
 from realesrgan.errors import RealESRGANError
@@ -177,8 +178,7 @@ def checks_of(
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Columns under a head; the last one is not padded."""
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells)
+    return "\n".join("  ".join(row).rstrip() for row in aligned(cells))
 
 
 def machine() -> Dict[str, object]:
