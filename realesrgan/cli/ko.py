@@ -163,6 +163,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "tile.pad": "타일 여백(tile_pad)이 {tile_pad}입니다. 0 이상이어야 합니다.",
         "tile.pre_pad": "pre_pad가 {pre_pad}입니다. 0 이상이어야 합니다.",
         "tile.multiple": "크기의 배수가 {multiple}입니다. 1 이상이어야 합니다.",
+        "precision.storage": "{device}에서 FP16 연산을 쓰지 않습니다({reason}). 값은 FP16으로 저장하고 FP32로 계산합니다.",
         "precision.single": "{device}에서는 FP16을 쓸 수 없어({reason}) FP32로 계속합니다.",
         "half.nan": "결과가 NaN이거나 무한대임",
         "half.black": "결과가 검은색임",

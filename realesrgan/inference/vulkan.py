@@ -9,6 +9,7 @@ while the host converts the results of another.
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy as np
 from .. import devices
 from ..archs.structure import HALO, Structure
 from ..backends import vulkan
+from ..errors import Phrase, notice
 from ..weights import ncnn
 from . import memory
 from .arrays import Plane, Rows
@@ -27,6 +29,8 @@ from .precision import Networks
 from .tiling import Box
 
 __all__ = ["VulkanNetwork", "VulkanNetworks", "quantise"]
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 3
 """Tiles that are computed at the same time, where memory suffices."""
@@ -63,7 +67,21 @@ class VulkanNetworks(Networks):
         return self._make_module()
 
     def _build(self, half: bool) -> VulkanNetwork:
-        return VulkanNetwork(self._write(half), self._structure, self.device, half=half, band_rows=self._band_rows)
+        return VulkanNetwork(
+            self._write(half),
+            self._structure,
+            self.device,
+            half=half,
+            arithmetic=self._kernels,
+            band_rows=self._band_rows,
+        )
+
+    def _say_plain(self, reason: Phrase, level: int) -> None:
+        message = (
+            f"FP16 arithmetic is not used on {self.device.name} ({reason}): numbers are stored in FP16 and computed in "
+            "FP32."
+        )
+        notice(logger, "precision.storage", message, level=level, device=self.device.name, reason=reason)
 
     def _on_host(self) -> VulkanNetwork:
         return VulkanNetwork(self._write(False), self._structure, None)
@@ -76,18 +94,19 @@ class VulkanNetwork:
         model: The network as ncnn loads it.
         structure: What it is.
         device: A Vulkan device; None runs it on the processor, with which a device is compared.
-        half: Store and compute in FP16.
+        half: Store in FP16, and compute in it where the device can.
+        arithmetic: With ``half``: compute in FP16 too; without it, numbers are stored in FP16 and computed in FP32.
         band_rows: Rows of the feature map in a band of the last stage; None takes the device's own.
 
     Attributes:
-        refusal, own_kernels: As of :class:`~realesrgan.inference.network.TileNetwork`; there is nothing to refuse.
+        own_kernels: It computes in FP16, which the device's check may refuse, as it may refuse the kernels of
+            :class:`~realesrgan.inference.network.TileNetwork`.
 
     Raises:
         RuntimeError: ncnn cannot load the network.
     """
 
     refusal = None
-    own_kernels = ""
 
     def __init__(
         self,
@@ -96,12 +115,14 @@ class VulkanNetwork:
         device: Optional[devices.Device],
         *,
         half: bool = False,
+        arithmetic: bool = True,
         band_rows: Optional[int] = None,
     ) -> None:
         library = vulkan.library()
         self.structure = structure
         self.device = device or devices.HOST
         self.half = half
+        self.own_kernels = "arithmetic" if half and arithmetic else ""
         self.band_rows = band_rows or self.device.capabilities.band_rows
         self._gpu = device
         self._features = model.features
@@ -113,7 +134,8 @@ class VulkanNetwork:
         option = self._net.opt
         option.use_vulkan_compute = device is not None
         option.use_packing_layout = False  # plain rows and channels, which numpy can read
-        option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = half
+        option.use_fp16_packed = option.use_fp16_storage = half
+        option.use_fp16_arithmetic = half and arithmetic
         option.use_bf16_packed = option.use_bf16_storage = False
         option.blob_allocator = self._pool
         if device is not None:
