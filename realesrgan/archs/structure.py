@@ -61,6 +61,7 @@ class Structure:
         trunk: Multiply-adds for a pixel of the feature map up to the last stage.
         last: Multiply-adds of the last stage for a pixel of the feature map.
         widest: Most channels that a convolution at the size of the feature map reads or gives.
+        measured_pad: Padding without visible seams that was measured, 0 if it was not.
     """
 
     family: str
@@ -77,6 +78,7 @@ class Structure:
     trunk: int = 0
     last: int = 0
     widest: int = 64
+    measured_pad: int = 0
 
     @property
     def row(self) -> Family:
@@ -96,7 +98,7 @@ class Structure:
     @property
     def default_pad(self) -> int:
         """Padding of a tile without visible seams: exact for a short network, 32 for others (x4plus: 349 exactly)."""
-        return self.context if self.row.pads_exactly else 32
+        return self.measured_pad or (self.context if self.row.pads_exactly else 32)
 
     def flops(self, height: int, width: int) -> int:
         """Floating-point operations for ``height`` x ``width`` input pixels; a multiply-add counts as two."""
@@ -391,8 +393,8 @@ def of(module: Any, scale: int) -> Structure:
     if found is not None:
         return found
     convs = [shape for shape in shapes.values() if len(shape) == 4]
-    stated = {name: getattr(module, name, None) for name in ("multiple", "context")}
-    multiple, context = (value if type(value) is int and value > 0 else None for value in stated.values())
+    stated = {name: getattr(module, name, None) for name in ("multiple", "context", "pad")}
+    multiple, context, pad = (value if type(value) is int and value > 0 else None for value in stated.values())
     widest = max((max(shape[:2]) for shape in convs), default=3)
     return Structure(
         _OTHER_NAME,
@@ -403,6 +405,7 @@ def of(module: Any, scale: int) -> Structure:
         weights=sum(math.prod(shape) for shape in shapes.values()),
         trunk=sum(math.prod(shape) for shape in convs),
         widest=widest * scale**2,
+        measured_pad=pad or 0,
     )
 
 

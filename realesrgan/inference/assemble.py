@@ -138,7 +138,9 @@ def network(
     if model is not None:
         weights.assign(loaded, model.float())
         return _given(name, loaded.source, loaded.sha256, model, scale)
-    return Source(name, loaded.source, loaded.sha256, loaded.known().network, loaded, None)
+    if loaded.spec is None or not loaded.is_plain:
+        return _given(name, loaded.source, loaded.sha256, loaded.build(), scale)
+    return Source(name, loaded.source, loaded.sha256, loaded.spec.network, loaded, None)
 
 
 def _given(name: str, origin: str, sha256: str, module: nn.Module, scale: Optional[int]) -> Source:

@@ -197,6 +197,10 @@ class Networks:
             reason = Phrase("half.slower", "it is slower there and not complete")
             self._say(f"FP16 is not used on the {self.device.label}: {reason}.", reason=reason)
             return
+        if not getattr(self.module, "half_allowed", True):
+            reason = Phrase("half.network", "the network is not made for it")
+            self._say(f"FP16 is not used on the {self.device.label}: {reason}.", reason=reason)
+            return
         self.half = True
         network = self.current()
         if network.refusal:

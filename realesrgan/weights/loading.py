@@ -68,29 +68,29 @@ class Weights:
         """The parameters as numpy arrays."""
         return {name: value if hasattr(value, "astype") else value.numpy() for name, value in self.state_dict.items()}
 
-    def known(self) -> zoo.ModelSpec:
-        """The network that they belong to.
-
-        Raises:
-            WeightsError: ``spec`` is None.
-        """
-        if self.spec is None:
-            raise WeightsError(
-                f"{self.path} holds {len(self.state_dict)} parameters of no network known here (RRDBNet or "
-                "SRVGGNetCompact with PReLU). Pass the network as model=.",
-                code="weights.unknown_network",
-                path=str(self.path),
-                count=len(self.state_dict),
-            )
-        return self.spec
+    @property
+    def is_plain(self) -> bool:
+        """Whether they are a network of this package for pictures in colour, which :meth:`build` gives as it is."""
+        return self.spec is not None and (self.spec.network.in_channels, self.spec.network.out_channels) == (3, 3)
 
     def build(self) -> nn.Module:
-        """The network with these parameters, on the CPU, in evaluation mode.
+        """The network with these parameters, on the CPU, in evaluation mode, for pictures in colour.
+
+        One of another architecture is built through spandrel, where that is installed.
 
         Raises:
-            WeightsError: ``spec`` is None.
+            WeightsError: They are of no known network, or of one that is not for pictures.
         """
-        return zoo.build(self.known(), self.state_dict)
+        if self.spec is not None and self.is_plain:
+            return zoo.build(self.spec, self.state_dict)
+        from realesrgan.weights import other_networks
+
+        state = {name: value if hasattr(value, "numpy") else _tensor(value) for name, value in self.state_dict.items()}
+        if self.spec is None:
+            return other_networks.build(state, self.path, self.sha256)
+        own = self.spec.network
+        network = zoo.build(self.spec, state)
+        return other_networks.for_color(network, own.in_channels, own.scale, own.multiple, own.context, self.path)
 
 
 def load(
@@ -246,7 +246,8 @@ def random_network(spec: zoo.ModelSpec) -> nn.Module:
         # Black results would be computed a second time, to see whether FP16 made them black.
         with torch.no_grad():
             network.conv_last.bias.fill_(0.5)
-    return network  # type: ignore[no-any-return]
+    result: nn.Module = network
+    return result
 
 
 def _stem(text: str) -> str:
@@ -325,9 +326,13 @@ def _from_package(spec: zoo.ModelSpec, arrays: bool = False) -> Weights:
 
 
 def _tensors(state: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+    return {name: _tensor(value) for name, value in state.items()}
+
+
+def _tensor(value: np.ndarray) -> Tensor:
     import torch
 
-    return {name: torch.from_numpy(value) for name, value in state.items()}
+    return torch.from_numpy(value)
 
 
 def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool, arrays: bool = False) -> Weights:
