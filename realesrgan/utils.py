@@ -128,7 +128,7 @@ _MOVED = {
         "worker_child=isolated_child"
     ),
     "video:video": (
-        "problems=pyav inputs=source folder=source remarks=run rotation=join segments=encoding ledger=journal"
+        "problems=pyav inputs=tasks folder=source remarks=run rotation=join segments=encoding ledger=journal"
     ),
     "batch": "batch_plan=plan batch_steps=steps batch_types=options launcher=torchrun monitor report",
     "weights": "checkpoints convert download fetching=fetch ncnn_weights=ncnn places=folders transport=download zoo",

@@ -451,6 +451,10 @@ def _add_result(group: Any) -> None:
         default="auto",
         help="auto: mp4; mkv for ffv1, and where mp4 cannot hold the sound or the subtitles",
     )
+    group.add_argument(
+        "--ext", choices=("auto", "jpg", "png", "gif", "webp"),
+        help="gif or webp: an animated picture instead of a video, with its times, loop and transparency",
+    )  # fmt: skip
     group.add_argument("--drop-alpha", action="store_true", help="leave transparency out where the codec has none")
     group.add_argument(
         "--alpha_upsampler", choices=("realesrgan", "bicubic"), default="realesrgan",
@@ -474,7 +478,6 @@ def _add_run(group: Any) -> None:
 
 
 def _add_former(group: Any) -> None:
-    group.add_argument("--ext", choices=("auto", "jpg", "png"), help=argparse.SUPPRESS)
     group.add_argument("--num_process_per_gpu", type=whole(1), metavar="N", help="now one process, stages overlap")
     group.add_argument("--ffmpeg_bin", metavar="PATH", help="no ffmpeg program is needed")
     group.add_argument("--extract_frame_first", action="store_true", help="no frames are written to the disk")
@@ -496,7 +499,10 @@ def former_flags(options: argparse.Namespace) -> List[Phrase]:
         ),
         "ext": Phrase(
             "video.flag_ext",
-            "--ext: it named the format of extracted frames; none are written now. See --codec and --container.",
+            "--ext: it named the format of extracted frames; none are written now. See --codec and --container; --ext "
+            "gif and --ext webp make animated pictures.",
         ),
     }
+    if options.ext in ("gif", "webp"):
+        del changed["ext"]
     return [sentence for name, sentence in changed.items() if getattr(options, name)]

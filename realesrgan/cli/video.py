@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
 
     from ..video.run import VideoOptions, VideoResult
-    from ..video.source import Task
+    from ..video.tasks import Task
 
 __all__ = ["VideoConsole", "enlarge", "main", "only_preview"]
 
@@ -122,7 +122,8 @@ class VideoConsole(Console):
 @contextlib.contextmanager
 def _ready(options: argparse.Namespace, console: Console) -> Iterator[Tuple[List[Task], Any, Dict[str, Any]]]:
     """What there is to do, what enlarges, and its arguments."""
-    from ..video import pyav, source
+    from ..video import pyav
+    from ..video.tasks import find_tasks
     from .run import build_upscaler, upscaler_arguments
 
     for sentence in former_flags(options):
@@ -130,7 +131,7 @@ def _ready(options: argparse.Namespace, console: Console) -> Iterator[Tuple[List
     pyav.load()
     if not options.model_path:
         options.model_name = cli_options.model_name(options.model_name or DEFAULT_VIDEO_MODEL)
-    tasks = source.find_tasks(options.input)
+    tasks = find_tasks(options.input)
     arguments = upscaler_arguments(options, os.environ)
     upsampler = build_upscaler(arguments, options, console)
     try:
@@ -171,11 +172,12 @@ def only_preview(options: argparse.Namespace, console: Console) -> List[Path]:
     Raises:
         RealESRGANError: The video cannot be read, or a frame cannot be enlarged.
     """
-    from ..video import run, source
+    from ..video import run
+    from ..video.tasks import open_source
 
     with _ready(options, console) as (tasks, upsampler, _):
         settings = _settings(options, {})
-        opened = source.open_source(tasks[0], settings.fps)
+        opened = open_source(tasks[0], settings.fps)
         form = run.plan(opened, settings)
         target = tasks[0].target(options.output, options.suffix, form.container)
         return _preview(opened, upsampler, form, target, Inputs(tasks[0].read()), options, console)
@@ -198,7 +200,7 @@ def _all(
     console: VideoConsole,
 ) -> int:
     from ..video.journal import Ledger
-    from ..video.source import without_results
+    from ..video.tasks import without_results
 
     tasks = without_results(tasks, options.output, options.suffix)
     inputs = Inputs([path for task in tasks for path in task.read()] + [Path(str(each)) for each in _listed(weights)])
@@ -225,12 +227,11 @@ def _all(
 
 
 def _settings(options: argparse.Namespace, identity: Dict[str, Any]) -> VideoOptions:
-    from ..video.encoding import EncoderChoice
+    from ..video.encoding import ANIMATIONS, EncoderChoice
     from ..video.run import VideoOptions
 
-    choice = EncoderChoice(
-        options.codec, options.crf, options.preset, options.pix_fmt, options.container, options.drop_alpha
-    )
+    container = options.ext if options.ext in ANIMATIONS else options.container
+    choice = EncoderChoice(options.codec, options.crf, options.preset, options.pix_fmt, container, options.drop_alpha)
     return VideoOptions(
         outscale=options.outscale,
         fps=options.fps,
@@ -248,7 +249,7 @@ def _one(
     inputs: Inputs, options: argparse.Namespace, console: VideoConsole,
 ) -> int:  # fmt: skip
     from ..video import run
-    from ..video.source import open_source
+    from ..video.tasks import open_source
 
     source = open_source(task, settings.fps)
     if task.pictures:
@@ -304,7 +305,7 @@ def _preview(
 ) -> List[Path]:
     from ..video import run
     from ..video.preview import preview
-    from ..video.source import refuse_input
+    from ..video.tasks import refuse_input
 
     options.output.mkdir(parents=True, exist_ok=True)
     paths = [target.with_name(f"{target.stem}_preview{number + 1}.png") for number in range(options.preview)]

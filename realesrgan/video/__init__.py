@@ -1,8 +1,9 @@
 """Videos: frames in, enlarged frames out, everything else as it was.
 
-``pyav`` is the only module that imports PyAV; ``probe`` says what a file holds, ``source`` gives its frames, ``pixels``
-turns them into arrays and back, ``encoding`` and ``journal`` write them in segments that survive a crash, ``join`` puts
-the segments and the file's other streams together, and ``run`` leads one video through all of it.
+``pyav`` is the only module that imports PyAV; ``tasks`` says what there is to do, ``probe`` what a file holds;
+``source`` and ``animation`` give its frames, ``pixels`` turns them into arrays and back, ``encoding`` and ``journal``
+write them in segments that survive a crash, ``join`` puts the segments and the file's other streams together, and
+``run`` leads one video through all of it.
 """
 
 from __future__ import annotations

@@ -16,10 +16,22 @@ from . import pyav
 from .probe import Colour, VideoInfo, open_video
 from .pyav import VideoError, disk_error, reason_of
 
-__all__ = ["CODECS", "CONTAINERS", "Codec", "EncoderChoice", "Format", "SegmentFile", "check_frames", "choose_format"]
+__all__ = [
+    "ANIMATIONS",
+    "CODECS",
+    "CONTAINERS",
+    "Codec",
+    "EncoderChoice",
+    "Format",
+    "SegmentFile",
+    "check_frames",
+    "choose_format",
+]
 
 #: Suffix -> FFmpeg's name of the container.
 CONTAINERS: Mapping[str, str] = MappingProxyType({"mp4": "mp4", "mkv": "matroska", "mov": "mov"})
+#: Suffix of an animated picture -> its largest side.
+ANIMATIONS: Mapping[str, int] = MappingProxyType({"gif": 65535, "webp": 16383})
 #: So many threads decode a segment to check it: enough to keep up with an encoder, few enough to hold few frames.
 _CHECKERS = 4
 
@@ -115,13 +127,15 @@ def choose_format(
         InputError: The codec, the pixel format or the container do not go together, or alpha would be lost unsaid.
         VideoError: This PyAV lacks the encoder.
     """
+    if choice.container in ANIMATIONS:
+        return _animation(choice, info, size, time_base, rate)
     codec = CODECS[choice.codec]
     encoder = _encoder(choice.codec)
     alpha = info.alpha and not choice.drop_alpha
     if alpha and not codec.alpha and choice.pix_fmt == "auto":
         raise InputError(
-            f"{info.path} has transparency, which {choice.codec} cannot hold. Use --codec ffv1 to keep it, or "
-            "--drop-alpha to leave it out.",
+            f"{info.path} has transparency, which {choice.codec} cannot hold. Use --codec ffv1 (or --ext webp for a "
+            "short one) to keep it, or --drop-alpha to leave it out.",
             code="video.alpha",
             path=str(info.path),
             codec=choice.codec,
@@ -148,6 +162,37 @@ def choose_format(
         container=container,
         deep=max(info.depth, *(component.bits for component in form.components)) > 8,
         alpha=alpha and has_alpha,
+    )
+
+
+def _animation(
+    choice: EncoderChoice, info: VideoInfo, size: Tuple[int, int], time_base: Fraction, rate: Fraction
+) -> Format:
+    """The segments of an animated picture are lossless; its own format comes when they are joined."""
+    largest = ANIMATIONS[choice.container]
+    if max(size) > largest:
+        raise InputError(
+            f"A {choice.container} file holds at most {largest}x{largest} pixels, the result has {size[0]}x{size[1]}. "
+            "Give a smaller -s, or leave --ext out.",
+            code="video.animation_size",
+            container=choice.container,
+            largest=largest,
+            size=f"{size[0]}x{size[1]}",
+        )
+    alpha = info.alpha and not choice.drop_alpha
+    return Format(
+        encoder=_encoder("ffv1"),
+        options=_options("ffv1", CODECS["ffv1"], choice),
+        pix_fmt="bgra" if alpha else "bgr0",
+        width=size[0],
+        height=size[1],
+        time_base=time_base,
+        rate=rate,
+        colour=Colour(0, pyav.FULL_RANGE, info.colour.primaries, info.colour.transfer),
+        sar=info.sar,
+        container=choice.container,
+        deep=False,
+        alpha=alpha,
     )
 
 

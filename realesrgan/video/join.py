@@ -12,8 +12,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import notice
 from ..files import atomic
-from . import pyav
-from .encoding import CONTAINERS, Format
+from . import animation, pyav
+from .encoding import ANIMATIONS, CONTAINERS, Format
 from .journal import Segment
 from .probe import VideoInfo, open_video
 from .pyav import VideoError, disk_error, reason_of
@@ -46,6 +46,10 @@ def join(
     unfinished = folder / "joined.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        if form.container in ANIMATIONS:
+            count = _write_animation(unfinished, folder, segments, info, form)
+            atomic.replace(unfinished, target)
+            return count
         packets = _Packets(folder, segments, form)
         _write(unfinished, packets, info, form, part)
         with unfinished.open("rb+") as file:
@@ -80,6 +84,31 @@ def join(
             unfinished.unlink()
         except OSError:
             pass
+
+
+def _write_animation(path: Path, folder: Path, segments: Sequence[Segment], info: VideoInfo, form: Format) -> int:
+    """Decode the lossless segments into an animated picture; gives the number of its frames."""
+    shown = sorted(pts for segment in segments for pts in segment.pts)
+    times = [moment * form.time_base for moment in (*shown, shown[-1] + segments[-1].last)]
+
+    def frames() -> Iterator[Any]:
+        for segment in segments:
+            with open_video(folder / segment.name) as container:
+                yield from container.decode(video=0)
+
+    with path.open("wb+") as file:
+        count = animation.write(file, form.container, frames(), times, info.loop or 0, alpha=form.alpha)
+        file.flush()
+        os.fsync(file.fileno())
+    if count < len(shown):
+        notice(
+            logger,
+            "video.too_fast",
+            f"{len(shown) - count} frames are shown for less time than {form.container} can say, and are left out.",
+            count=len(shown) - count,
+            container=form.container,
+        )
+    return count
 
 
 class _Packets:
@@ -138,7 +167,7 @@ def _count(path: Path) -> Tuple[int, float]:
     """How many frames a player is to show, and when the first, in seconds."""
     count, first = 0, math.inf
     with open_video(path) as container:
-        for packet in container.demux(container.streams.video[0]):
+        for packet in container.demux(*container.streams.video[:1]) if container.streams.video else ():
             if packet.size and not getattr(packet, "is_discard", False):
                 count += 1
                 first = min(first, float(packet.pts * packet.time_base))

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _NAME = "journal.jsonl"
 _LEDGER = ".realesrgan-videos.jsonl"
 #: Files that a run leaves in the folder of its segments.
-_OURS = re.compile(r"journal\.jsonl(\.new)?|\d{8,}\.nut(\.partial)?|template\.mov")
+_OURS = re.compile(r"journal\.jsonl(\.new)?|\d{8,}\.nut|template\.mov|.+\.partial")
 _LARGEST = 1 << 62
 #: Which byte of a lock file is locked where bytes are: none that holds the process id, which others read.
 _LOCKED_BYTE = 1 << 20

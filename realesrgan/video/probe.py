@@ -51,6 +51,8 @@ class VideoInfo:
         sar: Width of a pixel over its height.
         rotation: The 36 bytes of the display matrix, native byte order, None if there is none.
         interlaced: Whether its first frame is woven of two fields.
+        loop: How often an animated picture says that it is shown: 0 for ever, -1 if it does not say (then once); None
+            for a video.
         notes: What is to be known of it.
     """
 
@@ -71,6 +73,7 @@ class VideoInfo:
     sar: Fraction
     rotation: Optional[bytes]
     interlaced: bool
+    loop: Optional[int] = None
     notes: Tuple[Phrase, ...] = ()
 
 

@@ -13,15 +13,16 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 from ..errors import notice
 from ..files.atomic import check_replaceable
 from . import pyav
-from .encoding import CODECS, EncoderChoice, Format, choose_format
+from .encoding import ANIMATIONS, CODECS, EncoderChoice, Format, choose_format
 from .join import join
 from .journal import Journal, Lock
 from .pipeline import Work, enlarge
 from .pixels import ToPixels
-from .probe import VideoInfo, say_interlaced
+from .probe import VideoInfo, open_video, say_interlaced
 from .pyav import VideoError, disk_error
-from .source import Anchor, Shot, mark_repeats, part_path, parts_folder, resample
+from .source import Anchor, Shot, mark_repeats, resample
 from .streams import KEPT, refusals, say_what_is_left_out
+from .tasks import part_path, parts_folder
 
 __all__ = ["VideoOptions", "VideoResult", "identity", "part_path", "parts_folder", "plan", "process", "to_pixels"]
 
@@ -271,8 +272,28 @@ def _say_what_to_know(info: VideoInfo, form: Format, size: Tuple[int, int], choi
             matrix=matrix,
         )
     _say_of_result(info, form, size, path)
+    if form.container in ANIMATIONS:
+        _say_pictures_only(info, form)
+        return
     usual = CODECS[choice.codec].container
     say_what_is_left_out(info, form.container, chosen=choice.container == "auto" and form.container != usual)
+
+
+def _say_pictures_only(info: VideoInfo, form: Format) -> None:
+    if info.index < 0:
+        return
+    with open_video(info.path) as source:
+        others = [stream for stream in source.streams if stream.index != info.index]
+    if others:
+        notice(
+            logger,
+            "video.pictures_only",
+            f"A {form.container} file holds pictures only: {len(others)} other streams of {info.path} (sound, "
+            "subtitles) are left out.",
+            container=form.container,
+            count=len(others),
+            path=str(info.path),
+        )
 
 
 def _say_of_result(info: VideoInfo, form: Format, size: Tuple[int, int], path: str) -> None:

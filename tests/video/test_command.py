@@ -15,7 +15,7 @@ from clips import Nearest, decode, picture, pictures, times, write
 
 from realesrgan.cli import options as cli_options
 from realesrgan.cli import video as video_cli
-from realesrgan.video import source
+from realesrgan.video import tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "inputs" / "clip.mp4"
@@ -258,8 +258,8 @@ def test_ctrl_c_ends_with_its_status(tmp_path, command):
 
 
 def test_a_tasks_name_is_that_of_the_original():
-    assert source.Task(Path("a/film.old.mkv")).target(Path("r"), "out", "mp4") == Path("r/film.old_out.mp4")
-    assert source.Task(Path("a/film.mkv")).target(Path("r"), "", "mkv") == Path("r/film.mkv")
+    assert tasks.Task(Path("a/film.old.mkv")).target(Path("r"), "out", "mp4") == Path("r/film.old_out.mp4")
+    assert tasks.Task(Path("a/film.mkv")).target(Path("r"), "", "mkv") == Path("r/film.mkv")
 
 
 def test_messages_are_said_once_beneath_the_main_command(tmp_path, command, capsys):
