@@ -99,7 +99,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "usage.shard_range": "몫 '{value}'은(는) 1/{count}에서 {count}/{count} 사이여야 합니다",
         # Devices, tiles, precision, the child process.
         "device.passed_over": "{backend}을(를) 사용하지 않습니다: {reason}.",
-        "device.refused": "{device}을(를) 사용하지 않습니다: {reason} 다음 장치를 사용합니다.",
+        "device.refused": "{device}을(를) 사용하지 않습니다: {reason}. 다음 장치를 사용합니다.",
         "device.unknown": "'{device}' 장치를 알 수 없습니다. 쓸 수 있는 값: {known}.",
         "device.no_card": "여기에는 쓸 수 있는 그래픽 카드 {gpu_id}번(-g)이 없고 CPU만 있습니다. 'realesrgan doctor'로 카드 목록을 볼 수 있습니다. -g를 빼거나 --device cpu를 지정하십시오.",
         "device.missing": "{device} 장치가 없습니다({reason}). 이 컴퓨터의 장치: {there}. 해결 방법: {remedy}",

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Union
 
 import numpy as np
 
-from realesrgan.errors import InputError, PictureError
+from realesrgan.errors import InputError, PictureError, one_line
 
 __all__ = ["FolderSource", "LmdbSource", "decode_bgr", "meta_lines", "open_source"]
 
@@ -39,7 +39,7 @@ def meta_lines(path: Union[str, Path], what: str = "meta_info") -> List[str]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"cannot read {what} {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot read {what} {path}: {one_line(error)}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise InputError(f"{what} {path} names no picture")
@@ -74,7 +74,7 @@ class FolderSource:
         try:
             return decode_bgr(path.read_bytes(), str(path))
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = one_line(error)
             raise PictureError(f"cannot read {path}: {reason}", path=str(path), reason=reason) from error
 
 

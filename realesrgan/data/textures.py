@@ -12,7 +12,7 @@ from typing import Optional, Union
 import cv2
 import numpy as np
 
-from realesrgan.errors import PictureError
+from realesrgan.errors import PictureError, one_line
 
 __all__ = ["draw", "draw_folder", "shrink"]
 
@@ -88,5 +88,5 @@ def draw_folder(
                 folder.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
             except OSError as error:
-                reason = error.strerror or str(error)
+                reason = one_line(error)
                 raise PictureError(f"cannot write {path}: {reason}", path=str(path), reason=reason) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union
 from .. import devices
 from ..archs import structure as structures
 from ..archs.structure import Structure
-from ..errors import DeviceError, InputError, notice
+from ..errors import DeviceError, InputError, notice, one_line
 from ..weights import loading as weights
 from ..weights import ncnn
 from . import tuned as profile
@@ -186,7 +186,11 @@ def on_device(
             if gpu_id is not None or devices.is_explicit(request):
                 raise
             notice(
-                logger, "device.refused", f"{error} The next device is taken.", device=device.spec, reason=str(error)
+                logger,
+                "device.refused",
+                f"{one_line(error)}. The next device is used.",
+                device=device.spec,
+                reason=error,
             )
             unfit.append(device)
 

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterable, List, Sequence, Union
 
 import yaml
 
-from realesrgan.errors import InputError
+from realesrgan.errors import InputError, one_line
 
 __all__ = ["check_components", "check_keys", "load", "override"]
 
@@ -93,7 +93,7 @@ def load(path: Union[str, Path]) -> Options:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot read the options {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot read the options {path}: {one_line(error)}") from error
     try:
         options = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:

@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator
 
 import torch
 
-from realesrgan.errors import WeightsError
+from realesrgan.errors import WeightsError, one_line
 from realesrgan.weights.download import sha256_of
 
 __all__ = ["need_vgg_weights", "quiet_vgg"]
@@ -53,7 +53,7 @@ def _verify(path: Path) -> None:
     try:
         found = sha256_of(path)
     except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+        raise WeightsError(f"cannot read {path}: {one_line(error)}") from error
     expected = path.stem.rpartition("-")[2]
     if not found.startswith(expected):
         raise WeightsError(

@@ -22,7 +22,7 @@ from realesrgan.batch.monitor import Monitor
 from realesrgan.cli import messages
 from realesrgan.cli.options import model_name
 from realesrgan.devices import Device
-from realesrgan.errors import DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase, RealESRGANError
+from realesrgan.errors import DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase, RealESRGANError, one_line
 from realesrgan.inference import memory, tiling
 from realesrgan.tools import benchmark_table as table
 from realesrgan.tools.benchmark_table import LOST, OK, OUT_OF_MEMORY, Cell, Result
@@ -266,17 +266,17 @@ class Bench:
                 return replace(result, status=status, note=refusal)
             return self._measure(cell, result, warmup, repeats)
         except DeviceLostError as error:
-            return replace(result, status=LOST, note=_line(error))
+            return replace(result, status=LOST, note=one_line(error))
         except (DeviceOutOfMemoryError, MemoryError) as error:
             self._forget()
-            return replace(result, status=OUT_OF_MEMORY, note=_line(error) if str(error) else "of the main memory")
+            return replace(result, status=OUT_OF_MEMORY, note=one_line(error) if str(error) else "of the main memory")
         except RealESRGANError as error:
             self._forget()
-            return replace(result, status="failed", note=_line(error))
+            return replace(result, status="failed", note=one_line(error))
         except Exception as error:  # noqa: BLE001 - what else an allocation may raise, in numpy or OpenCV
             self._forget()
             status = OUT_OF_MEMORY if _is_memory(error) else "failed"
-            return replace(result, status=status, note=_line(error))
+            return replace(result, status=status, note=one_line(error))
 
     def _measure(self, cell: Cell, result: Result, warmup: int, repeats: int) -> Result:
         upsampler = self._ready()
@@ -360,10 +360,6 @@ def _timed(upsampler: RealESRGANer, picture: np.ndarray) -> float:
     begun = time.perf_counter()
     upsampler.enhance(picture)  # its result is on the host, so nothing is left to wait for
     return time.perf_counter() - begun
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _is_memory(error: Exception) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Optional, Sequence
 
 from realesrgan.cli import messages
 from realesrgan.cli.console import prepare_streams
-from realesrgan.errors import InputError, RealESRGANError
+from realesrgan.errors import InputError, RealESRGANError, one_line
 
 from . import access
 
@@ -148,12 +148,11 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        reason = error.strerror or str(error)
         raise RealESRGANError(
-            f"{host}:{port} cannot be used: {reason}. Give another --port, or none.",
+            f"{host}:{port} cannot be used: {one_line(error)}. Give another --port, or none.",
             code="web.port",
             host=host,
             port=port,
-            reason=reason,
+            reason=error,
         ) from error
     return bound

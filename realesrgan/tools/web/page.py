@@ -11,7 +11,7 @@ import gradio as gr
 from fastapi.responses import RedirectResponse
 
 from realesrgan.cli import messages
-from realesrgan.errors import RealESRGANError
+from realesrgan.errors import RealESRGANError, as_field
 
 from .access import language
 from .jobs import Desk, Job, Progress, as_shown, copied, escaped, zipped
@@ -256,7 +256,7 @@ class _Page:
         except RealESRGANError as error:
             return self._html(job.progress, (messages.render(error, self.lang), True))
         except OSError as error:
-            return self._html(job.progress, (error.strerror or str(error), True))
+            return self._html(job.progress, (messages.render(as_field(error), self.lang), True))
         return self._html(job.progress, (self.words["saved"].format(count=count, folder=folder), False))
 
     # ------------------------------------------------------------------------------------------------------- video
