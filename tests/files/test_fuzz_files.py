@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import random
 import struct
-import zlib
 from pathlib import Path
 from typing import Dict, List, Tuple
 
@@ -17,7 +16,8 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
-from support.picture_samples import by_opencv, cmyk_profile, exif_block, pattern, png, png_chunks, rgb_profile, saved
+from support.hostile_pictures import mutate, with_changed_rows, with_right_checksums
+from support.picture_samples import by_opencv, cmyk_profile, exif_block, pattern, rgb_profile, saved
 
 from realesrgan import files
 from realesrgan.errors import PictureError
@@ -88,61 +88,6 @@ def pixels_of(kind: str, data: bytes) -> Tuple[int, int]:
     with Image.open(io.BytesIO(data)) as image:
         starts, sizes = image.tag_v2[273], image.tag_v2[279]  # type: ignore[attr-defined]
     return min(starts), max(start + size for start, size in zip(starts, sizes))
-
-
-def mutate(data: bytes, rng: random.Random, pixels: Tuple[int, int]) -> Tuple[bytes, bool]:
-    """A changed copy, and whether all of the change lies in its pixels."""
-    changed = bytearray(data)
-    deep = rng.random() < 0.5
-    low, high = pixels if deep else (0, len(data))
-    # A directory behind the pixels, as in most TIFF files, must stay if only they are to change.
-    way = rng.randrange(7 if high == len(data) else 6)
-    for _ in range(rng.choice((1, 1, 2, 5, 20))):
-        if high - low < 4:
-            break
-        at = rng.randrange(low, max(low + 1, high - 8))
-        before = len(changed)
-        if way == 0:
-            changed[at] ^= 1 << rng.randrange(8)
-        elif way == 1:
-            changed[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-        elif way == 2:
-            number = rng.choice((0, 1, 0xFFFF, 1 << 31, (1 << 32) - 1))
-            changed[at : at + 4] = struct.pack(rng.choice("<>") + "I", number)
-        elif way == 3:
-            del changed[at : min(high, at + rng.randrange(1, 30))]
-        elif way == 4:
-            changed[at:at] = bytes(rng.randrange(256) for _ in range(rng.randrange(1, 30)))
-        elif way == 5:
-            source = rng.randrange(low, high)
-            length = min(16, high - at, high - source)
-            changed[at : at + length] = changed[source : source + length]
-        else:
-            del changed[at:]
-        high += len(changed) - before
-    return bytes(changed), deep
-
-
-def with_right_checksums(data: bytes) -> bytes:
-    """A PNG whose chunks are believed, so that the decoders behind the checksums see the damage."""
-    out, at = bytearray(data), 8
-    while at + 12 <= len(out):
-        (length,) = struct.unpack_from(">I", out, at)
-        if at + 12 + length > len(out):
-            break
-        struct.pack_into(">I", out, at + 8 + length, zlib.crc32(out[at + 4 : at + 8 + length]))
-        at += 12 + length
-    return bytes(out)
-
-
-def with_changed_rows(data: bytes, rng: random.Random) -> bytes:
-    """A PNG that is right but for its rows: wrong filters, too many or too few bytes, other pixels."""
-    chunks = png_chunks(data)
-    width, height, depth, color = struct.unpack_from(">IIBB", chunks[b"IHDR"])
-    rows = zlib.decompress(chunks[b"IDAT"])
-    rows, _ = mutate(rows, rng, (0, len(rows)))
-    extra = [(name, chunks[name]) for name in (b"PLTE", b"tRNS") if name in chunks]
-    return png(rows, (width, height), depth, color, extra)
 
 
 def test_good_files_are_read(tmp_path: Path) -> None:
