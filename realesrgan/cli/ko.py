@@ -182,6 +182,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "profile.lacks": "항목에 {names} 중 하나가 없음",
         "profile.no_choices": "항목에 측정값이 없음",
         "profile.tile": "{name}의 타일이 {tile}임",
+        "profile.kernels": "{name}의 커널이 {kernels}임",
         "profile.rate": "{name}의 속도가 {rate}임",
         "profile.nowhere": "조정 결과를 둘 곳이 없습니다. 환경 변수 {variable}가 'off'이거나 홈 폴더가 없습니다.",
         "compile.unsupported": "{device}에서는 torch.compile을 쓸 수 없어 --compile을 무시합니다.",

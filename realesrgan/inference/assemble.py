@@ -178,6 +178,8 @@ def on_device(
         choice = profile.lookup(device, source.structure, half) if tuned else None
         try:
             networks = _networks(source, device, compiled and _compiles(device))
+            if choice is not None:
+                networks.use_shapes(choice.kernels)
             check_device(networks)
             networks.choose(choice.half if choice is not None and half is None else half)
             networks.compile()

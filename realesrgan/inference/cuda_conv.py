@@ -21,21 +21,26 @@ from .stages import is_plain
 
 __all__ = [
     "SHAPES",
+    "WIDTHS",
     "Convolution",
     "Packed",
     "Picture",
     "Shape",
     "enlarging",
     "family",
+    "fits",
     "on",
     "refusal",
     "run_together",
+    "shapes_of",
     "takes",
 ]
 
 _LOWEST = (8, 0)
 """Compute capability from which matrix units take float16 as the kernels need it."""
 _HOPPER = (9, 0)
+_SHARED, _SHARED_HOPPER = 99 * 1024, 226 * 1024
+"""Bytes of shared memory for a program: of the card that has least, and of a Hopper card."""
 
 
 class Shape(NamedTuple):
@@ -76,6 +81,26 @@ SHAPES: Mapping[str, Mapping[str, Shape]] = {
     },
 }
 """Shapes by family of cards and role of a convolution."""
+WIDTHS: Mapping[str, int] = {"wide": 64, "narrow": 32, "doubled": 64, "first": 64, "last": 16}
+"""Result channels by role."""
+
+
+def shapes_of(cards: str, tuned: Mapping[str, Sequence[int]]) -> Dict[str, Shape]:
+    """The shapes for a family of cards: those of the table, or what tuning found where a kernel can run it."""
+    found = {role: Shape(*tuned[role]) for role in SHAPES[cards] if role in tuned}
+    return {**SHAPES[cards], **{role: shape for role, shape in found.items() if fits(cards, role, shape)}}
+
+
+def fits(cards: str, role: str, shape: Shape) -> bool:
+    """Whether a kernel can run a convolution of a role in a shape."""
+    width = WIDTHS[role]
+    if cards != "hopper":
+        return shape.stages * 2 * shape.block * (shape.rows * shape.columns + width) <= _SHARED
+    # Lines are read two by two, and the memory of all stages is used again for whole rows of the result.
+    rooms, rest = divmod(shape.stages * 6 * shape.block, width)
+    taps = 2 if role == "doubled" else 3
+    size = shape.stages * 2 * shape.block * (6 * shape.columns + taps * width)
+    return (shape.rows, shape.columns, shape.warps) == (4, 64, 4) and not rest and rooms >= 4 and size <= _SHARED_HOPPER
 
 
 def refusal(device: torch.device) -> Optional[Phrase]:

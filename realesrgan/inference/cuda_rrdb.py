@@ -9,14 +9,14 @@ result of a layer. The residual connections are part of the last product.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..archs.structure import Structure
-from .cuda_conv import SHAPES, Convolution, Packed, Picture, enlarging, family, on, run_together, takes
+from .cuda_conv import Convolution, Packed, Picture, enlarging, family, on, run_together, shapes_of, takes
 from .stages import RESIDUAL, SLOPE, RRDBStages, Runtime, convs
 
 __all__ = ["CudaRRDBStages", "suits"]
@@ -49,10 +49,9 @@ class _Dense(NamedTuple):
 class _Weights:
     """A network's weights in the order in which the kernels read them."""
 
-    def __init__(self, module: Any) -> None:
-        device = module.conv_first.weight.device
-        self.family = family(device)
-        self.shapes = SHAPES[self.family]
+    def __init__(self, module: Any, tuned: Mapping[str, Sequence[int]]) -> None:
+        self.family = family(module.conv_first.weight.device)
+        self.shapes = shapes_of(self.family, tuned)
         self.first = self._plain(module.conv_first, "first", 1.0)
         self.blocks = [tuple(map(self._dense, (block.rdb1, block.rdb2, block.rdb3))) for block in module.body]
         self.body = self._plain(module.conv_body, "wide", 1.0)
@@ -127,7 +126,7 @@ class CudaRRDBStages(RRDBStages):
 
     def _pack(self) -> _Weights:
         first = self._weights is None
-        weights = _Weights(self.module)
+        weights = _Weights(self.module, self.runtime.shapes)
         if first:
             weights.compile()
         return weights

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..archs.structure import Structure
-from .cuda_conv import SHAPES, Convolution, Packed, Picture, family, on, takes
+from .cuda_conv import Convolution, Packed, Picture, family, on, shapes_of, takes
 from .stages import Band, Runtime, Stages, convs
 from .tiling import Box
 
@@ -52,10 +52,11 @@ class CudaSequenceStages(Stages):
     def _pack(self) -> List[Convolution]:
         layers = list(self.module.body)
         cards = family(layers[0].weight.device)
+        shapes = shapes_of(cards, self.runtime.shapes)
         slopes = [*(layer.weight for layer in layers[1::2]), 1.0]
         roles = ["first", *["wide"] * (len(slopes) - 1)]
         return [
-            Convolution(conv.weight, conv.bias, slope, SHAPES[cards][role], hopper=cards == "hopper", width=_FEATURES)
+            Convolution(conv.weight, conv.bias, slope, shapes[role], hopper=cards == "hopper", width=_FEATURES)
             for conv, slope, role in zip(layers[::2], slopes, roles)
         ]
 

@@ -6,7 +6,7 @@ Gradients are off here; training calls modules itself.
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Iterator, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ class TileNetwork:
         band_rows: Rows of the feature map in a band of an RRDBNet's last stage; None takes the device's own.
         compiled: Run the parts through torch.compile.
         kernels: Use our own kernels where the device and the network allow them.
+        shapes: What tuning found for them; see :func:`realesrgan.inference.cuda_conv.shapes_of`.
 
     Attributes:
         own_kernels: The family of cards whose kernels of our own it runs, empty if it runs none.
@@ -66,8 +67,9 @@ class TileNetwork:
         band_rows: Optional[int] = None,
         compiled: bool = False,
         kernels: bool = True,
+        shapes: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> None:
-        self.runtime = Runtime(device, structure.of(module, 1), half, compiled, band_rows)
+        self.runtime = Runtime(device, structure.of(module, 1), half, compiled, band_rows, shapes or {})
         own = module if devices.is_host(device) else copy.deepcopy(module)
         self.module = own.to(device=device.torch_device, dtype=self.runtime.dtype).eval()
         for parameter in self.module.parameters():

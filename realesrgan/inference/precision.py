@@ -6,7 +6,7 @@ import base64
 import logging
 import time
 import zlib
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -150,6 +150,7 @@ class Networks:
         self._wants_compiling = compiled
         self._compiled = False
         self._kernels = True
+        self._shapes: Mapping[str, Sequence[int]] = {}
         self._single: Any = None
         self._half: Any = None
         self._expected: Optional[np.ndarray] = None
@@ -218,6 +219,11 @@ class Networks:
             self._take_quicker()
         self._single = None
         devices.free(self.device)
+
+    def use_shapes(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        """Run our own kernels in the shapes that tuning found, from the next tile on."""
+        if shapes != self._shapes:
+            self._shapes, self._half = shapes, None
 
     def _take_quicker(self) -> None:
         """Leave our own kernels where PyTorch's are quicker: on cards on which nobody has measured them."""
@@ -305,6 +311,7 @@ class Networks:
             band_rows=self._band_rows,
             compiled=self._compiled,
             kernels=self._kernels,
+            shapes=self._shapes,
         )
 
     def _on_host(self) -> Any:

@@ -9,8 +9,8 @@ looking at neighbours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Optional
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,7 @@ class Runtime:
         half: In FP16.
         compiled: Its parts go through torch.compile.
         rows: Rows of the feature map in a band of the last stage; None takes the device's own.
+        shapes: What tuning found for our own kernels; see :func:`realesrgan.inference.cuda_conv.shapes_of`.
     """
 
     device: devices.Device
@@ -70,6 +71,7 @@ class Runtime:
     half: bool = False
     compiled: bool = False
     rows: Optional[int] = None
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def dtype(self) -> torch.dtype:

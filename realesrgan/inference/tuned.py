@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from .. import __version__
 from ..errors import InputError, Phrase, notice, one_line
@@ -33,6 +33,7 @@ _FORMAT = 1
 _PRECISIONS = {"fp16": True, "fp32": False}
 _MEASURED_WITH = ("driver", "torch", "realesrgan")
 _SIDES = range(16, 8193)
+_BLOCKS = range(1, 513)
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class Choice:
         tile: Side of a tile without its padding.
         half: Measured in FP16.
         rate: Input pixels a second.
+        kernels: Shapes of our own kernels' blocks by role; see :data:`realesrgan.inference.cuda_conv.SHAPES`.
     """
 
     tile: int
     half: bool
     rate: float
+    kernels: Mapping[str, Tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Entry:
     driver: str
     torch: str
     realesrgan: str
-    choices: Mapping[str, Mapping[str, float]]
+    choices: Mapping[str, Mapping[str, Any]]
 
 
 def location() -> Optional[Path]:
@@ -123,7 +126,8 @@ def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Option
         )
         return None
     choices = [
-        Choice(int(found["tile"]), _PRECISIONS[name], float(found["rate"])) for name, found in entry.choices.items()
+        Choice(int(found["tile"]), _PRECISIONS[name], float(found["rate"]), found["kernels"])
+        for name, found in entry.choices.items()
     ]
     fitting = [choice for choice in choices if half is None or choice.half == half]
     return max(fitting, key=lambda choice: choice.rate, default=None)
@@ -189,7 +193,11 @@ def store(device: Device, structure: Structure, choices: List[Choice]) -> Path:
         torch=torch_version(),
         realesrgan=__version__,
         choices={
-            "fp16" if choice.half else "fp32": {"tile": choice.tile, "rate": round(choice.rate, 1)}
+            "fp16" if choice.half else "fp32": {
+                "tile": choice.tile,
+                "rate": round(choice.rate, 1),
+                "kernels": {role: list(shape) for role, shape in choice.kernels.items()},
+            }
             for choice in choices
         },
     )
@@ -255,4 +263,16 @@ def _checked(item: Any) -> Any:
         raise ValueError(Phrase("profile.tile", f"{name!r} has the tile {tile!r}", name=name, tile=repr(tile)))
     if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 < rate < float("inf"):
         raise ValueError(Phrase("profile.rate", f"{name!r} has the rate {rate!r}", name=name, rate=repr(rate)))
-    return name, {"tile": tile, "rate": float(rate)}
+    return name, {"tile": tile, "rate": float(rate), "kernels": _shapes(name, numbers.get("kernels", {}))}
+
+
+def _shapes(name: str, kernels: Any) -> Dict[str, Tuple[int, ...]]:
+    """Shapes of blocks: five numbers each, which :func:`realesrgan.inference.cuda_conv.fits` judges further."""
+    shapes = kernels.items() if isinstance(kernels, dict) else [("", kernels)]
+    for role, shape in shapes:
+        numbers = shape if isinstance(shape, list) else []
+        if not role or len(numbers) != 5 or any(type(n) is not int or n not in _BLOCKS for n in numbers):
+            raise ValueError(
+                Phrase("profile.kernels", f"{name!r} has the kernels {kernels!r}", name=name, kernels=repr(kernels))
+            )
+    return {role: tuple(shape) for role, shape in shapes}

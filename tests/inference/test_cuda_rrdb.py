@@ -28,11 +28,12 @@ from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 from realesrgan.backends import BACKENDS
 from realesrgan.errors import Phrase
 from realesrgan.inference import cuda_conv, cuda_rrdb, cuda_srvgg, memory, network
-from realesrgan.inference.cuda_conv import SHAPES, Convolution, Picture, enlarging
+from realesrgan.inference.cuda_conv import SHAPES, Convolution, Picture, Shape, enlarging, fits, shapes_of
 from realesrgan.inference.network import TileNetwork
 from realesrgan.inference.precision import Networks
 from realesrgan.inference.stages import Band, RRDBStages, Runtime
 from realesrgan.inference.tiling import Box
+from realesrgan.tools.tune import kernels as kernel_search
 
 on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 NARROW = SHAPES["other"]["narrow"]
@@ -189,22 +190,42 @@ def test_networks_of_other_sizes_are_left_to_pytorch() -> None:
     assert not suits(cuda_srvgg.suits, SRVGGNetCompact(num_conv=2, upscale=8)), "more than 64 channels at the end"
 
 
-@pytest.mark.parametrize("family", sorted(SHAPES))
-def test_shapes_fit_the_kernels(family) -> None:
-    for role, shape in SHAPES[family].items():
-        width = {"narrow": 32, "last": 16}.get(role, 64)
-        assert 64 % shape.block == 0
-        if family == "hopper":
-            # Lines of a stage are read two by two, and their memory takes a whole number of rows of the result.
-            assert (shape.rows, shape.columns, shape.warps) == (4, 64, 4)
-            rooms, rest = divmod(shape.stages * 6 * shape.block, width)
-            assert rest == 0 and rooms >= 4
-            taps = 2 if role == "doubled" else 3
-            shared = shape.stages * 2 * (6 * shape.columns * shape.block + taps * shape.block * width)
-            assert shared < 113 * 1024, "two programs a multiprocessor"
-        else:
-            shared = shape.stages * 2 * shape.block * (shape.rows * shape.columns + width)
-            assert shared < 99 * 1024, "the least that a card has"
+@pytest.mark.parametrize("cards", sorted(SHAPES))
+def test_shapes_fit_the_kernels(cards) -> None:
+    for role, shape in SHAPES[cards].items():
+        assert fits(cards, role, shape)
+        assert not fits(cards, role, shape._replace(stages=40)), "the shared memory of a card has an end"
+    assert not fits("hopper", "wide", Shape(8, 32, 32, 3, 4)), "four rows of 64 pixels are what the kernel computes"
+    assert not fits("hopper", "first", Shape(4, 64, 16, 3, 4)), "a row and a half would be left"
+
+
+def test_tuned_shapes_are_used_where_they_fit() -> None:
+    tuned = {"wide": (8, 8, 64, 2, 4), "narrow": (8, 16, 32, 99, 4), "unknown": (1, 1, 1, 1, 1)}
+    shapes = shapes_of("other", tuned)
+    assert shapes == {**SHAPES["other"], "wide": Shape(8, 8, 64, 2, 4)}
+    net = TileNetwork(made(), CPU, half=True, shapes=tuned)
+    assert net.runtime.shapes == tuned
+
+
+@pytest.mark.parametrize("cards", sorted(SHAPES))
+def test_the_search_takes_what_is_clearly_quicker(monkeypatch, cards) -> None:
+    monkeypatch.setattr(kernel_search, "family", lambda device: cards)
+    monkeypatch.setattr(kernel_search, "_problem", lambda device, family, role, shape: (role, shape))
+    tried = []
+
+    def timed(problem: Any, device: Any) -> float:
+        role, shape = problem
+        tried.append(problem)
+        assert fits(cards, role, shape)
+        if shape.stages == 2 and role == "last":
+            raise RuntimeError("out of resources: shared memory")
+        usual = SHAPES[cards][role]
+        return 0.5 if role == "wide" and shape.stages == 2 else 1.0 if shape == usual else 0.99
+
+    found = kernel_search.search(CPU, 60, timed)
+    assert list(found) == ["wide"] and found["wide"][3] == 2
+    assert len(set(tried)) == len(tried) > 10
+    assert kernel_search.search(CPU, -1, timed) == {}, "no time, no search"
 
 
 def test_memory_counts_the_planes() -> None:
@@ -352,6 +373,21 @@ def test_rrdbnets_on_a_card(kernels, scale, size, keep) -> None:
 )
 def test_sequences_on_a_card(kernels, size, keep) -> None:
     compare(made_sequence(), torch.rand(1, 3, *size), keep, 4)
+
+
+@pytest.mark.gpu
+@on_a_card
+def test_the_search_on_a_card(kernels, monkeypatch) -> None:
+    cards = cuda_conv.family(torch.device("cuda", 0)) if kernels == "own" else "other"
+    monkeypatch.setattr(kernel_search, "family", lambda device: cards)
+    found = kernel_search.search(card_device(), 20, kernel_search.once)
+    assert all(fits(cards, role, Shape(*shape)) for role, shape in found.items())
+    x = torch.rand(1, 3, 40, 70).half().cuda()
+    results = []
+    for shapes in (found, {}):
+        half = TileNetwork(made(), card_device(), half=True, shapes=shapes)
+        results.append(result_of(half, x, Box(0, 0, 40, 70), 4))
+    assert float((results[0] - results[1]).abs().max()) < 2e-3
 
 
 @pytest.mark.gpu

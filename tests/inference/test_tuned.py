@@ -111,6 +111,10 @@ def test_the_good_document_of_the_next_test_is_good(own_file: Path) -> None:
         document(choices={"fp32": {"tile": 256, "rate": -1}}).encode(),
         document(choices={"fp32": {"tile": 256, "rate": float("nan")}}).encode(),
         document(choices={"fp32": 256}).encode(),
+        document(choices={"fp16": {"tile": 256, "rate": 1, "kernels": []}}).encode(),
+        document(choices={"fp16": {"tile": 256, "rate": 1, "kernels": {"wide": [4, 64, 32, 3]}}}).encode(),
+        document(choices={"fp16": {"tile": 256, "rate": 1, "kernels": {"wide": [4, 64, 10**9, 3, 4]}}}).encode(),
+        document(choices={"fp16": {"tile": 256, "rate": 1, "kernels": {"wide": [4, 64, "32", 3, 4]}}}).encode(),
     ],
 )  # fmt: skip
 def test_a_corrupt_file_is_ignored_with_one_line_and_can_be_written_anew(
@@ -123,6 +127,13 @@ def test_a_corrupt_file_is_ignored_with_one_line_and_can_be_written_anew(
     assert lines(caplog) == ["profile.corrupt"]
     profile.store(CARD, NETWORK, [SLOW])
     assert profile.lookup(CARD, NETWORK, None) == SLOW
+
+
+def test_the_kernels_of_a_choice_are_kept() -> None:
+    choice = profile.Choice(512, True, 2000.0, {"wide": (8, 16, 64, 2, 4)})
+    profile.store(CARD, NETWORK, [SLOW, choice])
+    assert profile.lookup(CARD, NETWORK, None) == choice
+    assert profile.lookup(CARD, NETWORK, False) == SLOW
 
 
 def test_off_means_neither_reading_nor_writing(own_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,14 @@ def test_the_quicker_precision_wins_and_both_are_kept(played: Any, capsys: pytes
     assert not multiprocessing.active_children()
 
 
+def test_the_kernels_that_were_found_are_kept_with_their_precision(played: Any) -> None:
+    half = [["kernels", {"wide": [8, 16, 64, 2, 4]}], *answers((128, 1.0))]
+    status, _ = played([answers((128, 2.0)), half])
+    assert status == 0
+    assert profile.lookup(CARD, NETWORK, True).kernels == {"wide": (8, 16, 64, 2, 4)}
+    assert profile.lookup(CARD, NETWORK, False).kernels == {}
+
+
 @pytest.mark.parametrize("end", ["die", ["end", "lost"]])
 def test_a_tile_that_costs_the_process_is_not_tried_again(end: Any, played: Any) -> None:
     script = [[*answers((128, 2.0), (256, 7.0))[:-1], ["tile", 384], end], answers((128, 3.0))]

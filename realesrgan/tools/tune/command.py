@@ -89,6 +89,7 @@ class Tuning:
         self.console = console
         self.device: Any = None
         self.short = False
+        self.shapes: Dict[str, Tuple[int, ...]] = {}
         self._child: Optional[Child] = None
 
     def run(self) -> int:
@@ -147,13 +148,14 @@ class Tuning:
             below = min(below, failed_at)
             if measured:
                 tile, rate = best(measured)
-                choices.append(profile.Choice(tile, half, rate))
+                choices.append(profile.Choice(tile, half, rate, self.shapes))
         return structure, choices
 
     def _precision(self, name: str, half: bool, below: int, seconds: float) -> Tuple[Any, List[Tuple[int, float]], int]:
         """Structure, sides with seconds, and the side at which the device or the process was lost."""
         child = self._child or self._start()
         structure, rule, side, why = None, 0, _NO_BOUND, ""
+        self.shapes = {}
         measured: List[Tuple[int, float]] = []
         try:
             child.call(child.line.send, name, half, below, seconds)
@@ -161,6 +163,8 @@ class Tuning:
                 kind, *values = child.receive(seconds + _GRACE)
                 if kind == "network":
                     structure, rule = values
+                elif kind == "kernels":
+                    self.shapes = values[0]
                 elif kind == "tile":
                     side = values[0]
                 elif kind == "measured":

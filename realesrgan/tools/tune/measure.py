@@ -18,6 +18,8 @@ from realesrgan.inference.tiling import Box
 from realesrgan.weights import loading as weights
 from realesrgan.weights import zoo
 
+from . import kernels
+
 __all__ = ["serve"]
 
 _LONGER = (768, 1024)
@@ -31,9 +33,9 @@ _SPILLED = 0.6
 def serve(line: Line, request: Optional[str]) -> None:
     """Tell the device, then answer each ``(model, half, below, seconds)`` until the parent closes the pipe.
 
-    Answers: ``("network", structure, the tile by the rule)``, then ``("tile", side)`` and ``("measured", side,
-    seconds)`` in turns, then ``("end", why)``: ``""`` (all sizes), ``time``, ``slower``, ``room`` (by the rule, a
-    larger tile will not fit), ``memory``, ``lost`` or a sentence.
+    Answers: ``("network", structure, the tile by the rule)``, ``("kernels", shapes)`` where our own kernels run, then
+    ``("tile", side)`` and ``("measured", side, seconds)`` in turns, then ``("end", why)``: ``""`` (all sizes),
+    ``time``, ``slower``, ``room`` (by the rule, a larger tile will not fit), ``memory``, ``lost`` or a sentence.
     """
     try:
         device = devices.resolve(request)
@@ -65,11 +67,16 @@ def _measure(line: Line, device: devices.Device, model: str, half: bool, below: 
         networks.choose(True)
         if not networks.half:
             return "half"
+        if networks.own_kernels:
+            shapes = kernels.search(device, (end - time.perf_counter()) / 3, kernels.once)
+            networks.use_shapes(shapes)
+            line.send("kernels", shapes)
     rates: List[float] = []
     cost = 0.0  # seconds for a pixel that is read
     for side in _sides(device, below):
         read = side + 2 * pad
-        if memory.tile_bytes(shape, read, read, half=half, device=device) > memory.budget(device):
+        own = networks.own_kernels
+        if memory.tile_bytes(shape, read, read, half=half, device=device, kernels=own) > memory.budget(device):
             return "room"
         if 2 * cost * read**2 > end - time.perf_counter():
             return "time"
