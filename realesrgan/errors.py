@@ -187,8 +187,8 @@ def as_field(value: Any) -> Any:
     """A value as the fields of errors keep it: picklable, and with errors as :class:`Phrase`."""
     if isinstance(value, RealESRGANError):
         return Phrase(value.code, str(value).rstrip("."), **value.fields)
-    if isinstance(value, OSError) and value.errno in errno.errorcode and value.strerror:
-        return Phrase("os." + errno.errorcode[value.errno], one_line(value))
+    if isinstance(value, OSError) and value.strerror and (value.errno or 0) in errno.errorcode:
+        return Phrase("os." + errno.errorcode[value.errno or 0], one_line(value))
     if isinstance(value, BaseException):
         told = value.args[0] if len(value.args) == 1 else None
         return told if isinstance(told, Phrase) else Phrase("quote", one_line(value))

@@ -61,5 +61,5 @@ def _agent_store() -> Any:
     if sys.platform == "win32":
         # PyTorch for Windows has no libuv. torchrun itself, which starts before us, needs the variable too.
         os.environ.setdefault("USE_LIBUV", "0")
-    shared, _, _ = next(distributed.rendezvous("env://"))  # type: ignore[no-untyped-call,unused-ignore]
+    shared, _, _ = next(distributed.rendezvous("env://"))  # type: ignore[attr-defined,no-untyped-call,unused-ignore]
     return shared

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from typing import IO, Any, Optional, Set, Tuple, Union
+from typing import IO, Any, Optional, Set, Tuple, TypeVar, Union
 
 from ..errors import Phrase, RealESRGANError, visible
 from . import messages
@@ -14,6 +14,7 @@ from . import messages
 __all__ = ["Console", "as_sentence", "can_show", "prepare_streams"]
 
 Sentence = Union[RealESRGANError, Phrase]
+_Kind = TypeVar("_Kind", bound="Console")
 
 
 def prepare_streams() -> None:
@@ -41,7 +42,7 @@ class Console:
         self._handler = _Handler(self)
         self._said: Set[str] = set()
 
-    def __enter__(self) -> Console:
+    def __enter__(self: _Kind) -> _Kind:
         logger = logging.getLogger("realesrgan")
         self._level = logger.level
         logger.setLevel(logging.DEBUG if self.verbose else logging.INFO)

@@ -10,7 +10,7 @@ import re
 import sys
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
+from typing import Any, Callable, Dict, List, NoReturn, Sequence
 
 from .. import __version__
 from ..batch.plan import parse_shard
@@ -154,7 +154,7 @@ class Parser(argparse.ArgumentParser):
 
     lang = "en"
 
-    def parse_args(self, args: Optional[Sequence[str]] = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, of flags in any spelling."""
         words = self.canonical(sys.argv[1:] if args is None else args)
         asked = re.findall(r"--lang[ =](\w+)", " ".join(words))

@@ -34,7 +34,7 @@ _CPU = devices.HOST
 _CLASSES = {"RetinaFace": DETECTION, "ParseNet": PARSING}
 
 
-class Restorer(GFPGANer):
+class Restorer(GFPGANer):  # type: ignore[misc]
     """GFPGANer over networks that hold parameters read by :mod:`realesrgan.weights.checkpoints`.
 
     GFPGANer's own constructor is not called: it would unpickle whatever the files hold at that moment, look for

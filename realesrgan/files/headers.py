@@ -191,6 +191,7 @@ def _samples(data: bytes, at: int, kind: bytes, shape: Tuple[int, int, int], top
     floating = "<f4" if top < 0 else ">f4"
     dtype = np.dtype(floating if kind in b"Ff" else "u1" if top < 256 else ">u2")
     row = -(-width // 8) if kind == b"4" else width * channels
+    found: np.ndarray
     if kind in b"123":
         text = re.sub(rb"#[^\r\n]*", b"", data[at - 1 :]) if b"#" in data[at:] else data[at - 1 :]
         if kind == b"1":  # digits need nothing between them

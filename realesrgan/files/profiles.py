@@ -96,7 +96,7 @@ class Color:
             if self.cicp[1] not in _VIDEO:
                 return None
             linear = _linear_of_video
-        table = np.rint(linear(np.linspace(0, 1, 1024)) * 65535).astype(">u2")
+        table: np.ndarray = np.rint(linear(np.linspace(0, 1, 1024)) * 65535).astype(">u2")
         return b"curv\0\0\0\0" + struct.pack(">I", 1024) + table.tobytes()
 
 

@@ -88,8 +88,8 @@ class Source:
 
 def _activation(module: Any) -> str:
     """Of an SRVGGNetCompact, as :func:`realesrgan.weights.ncnn.write` names it; empty for another one."""
-    body = getattr(module, "body", ())
-    part = body[1] if len(body) > 1 else None
+    body: Any = getattr(module, "body", ())
+    part: Any = body[1] if len(body) > 1 else None
     if type(part).__name__ == "LeakyReLU":
         return "leakyrelu" if part.negative_slope == 0.1 else ""
     return "relu" if type(part).__name__ == "ReLU" else "prelu"

@@ -92,7 +92,8 @@ class PlanarStages(RRDBStages):
 
     def _in_planes(self, x: Tensor) -> Tensor:
         """Rows x columns x channels as planes x rows x columns x growth, not copied."""
-        return x.unflatten(2, (-1, self.growth)).permute(2, 0, 1, 3)
+        planes: Tensor = x.unflatten(2, (-1, self.growth))
+        return planes.permute(2, 0, 1, 3)
 
     def _enlarged(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         height, width = x.shape[2:]

@@ -217,7 +217,8 @@ def packed(weight: Tensor, block: int) -> Tensor:
     phases, out, channels, taps, _ = weight.shape
     full = weight.new_zeros(phases, out, -(-channels // block) * block, taps, taps)
     full[:, :, :channels] = weight
-    return full.unflatten(2, (-1, block)).permute(0, 2, 5, 4, 3, 1).reshape(-1, out).contiguous()
+    steps: Tensor = full.unflatten(2, (-1, block))
+    return steps.permute(0, 2, 5, 4, 3, 1).reshape(-1, out).contiguous()
 
 
 class Convolution:

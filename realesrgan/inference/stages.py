@@ -211,7 +211,7 @@ class RRDBStages(Stages):
         if self.runtime.structure.unshuffle > 1:
             x = F.pixel_unshuffle(x, self.runtime.structure.unshuffle)
         first = self.module.conv_first(x)
-        out = self.module.conv_body(self._body(first))
+        out: Tensor = self.module.conv_body(self._body(first))
         out += first
         return out
 
@@ -226,7 +226,8 @@ class RRDBStages(Stages):
         out = features
         for number in range(self.runtime.structure.doublings):
             out = self._enlarged(getattr(self.module, f"conv_up{number + 1}"), out)
-        return self.module.conv_last(_activated(self.module.conv_hr(out)))
+        last: Tensor = self.module.conv_last(_activated(self.module.conv_hr(out)))
+        return last
 
     def _enlarged(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         return _activated(conv(F.interpolate(x, scale_factor=2, mode="nearest")))

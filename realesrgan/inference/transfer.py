@@ -32,7 +32,7 @@ def to_device(plane: Plane, pixels: np.ndarray, network: TileNetwork) -> Tensor:
     """A crop as 1x3xHxW RGB on the network's device, 0..1, in its precision."""
     device = network.device
     if device.capabilities.converts_uint8 and pixels.dtype == np.uint8:
-        x = devices.from_host(device, torch.from_numpy(pixels)).to(torch.float32) / plane.max_value
+        x: Tensor = devices.from_host(device, torch.from_numpy(pixels)).to(torch.float32) / plane.max_value
         x = x.to(network.dtype)
         return x[None, None].expand(1, 3, -1, -1) if plane.is_grey else x.permute(2, 0, 1)[None].flip(1)
     unit = plane.unit(pixels)

@@ -14,6 +14,7 @@ import numpy as np
 from .. import devices
 from ..errors import InputError
 from ..weights import loading as weights
+from ..weights.download import MAX_DOWNLOAD
 from . import arrays as image
 from . import assemble, engine, memory
 from . import tuned as profiles
@@ -106,7 +107,7 @@ class RealESRGANer(Steps):
         compile: bool = False,
         profile: bool = True,
         progress: Optional[Progress] = None,
-        max_download: int = weights.MAX_DOWNLOAD,
+        max_download: int = MAX_DOWNLOAD,
     ) -> None:
         self.tile_size = tile
         self.pre_pad = pre_pad
@@ -165,7 +166,8 @@ class RealESRGANer(Steps):
         Raises:
             DeviceError: PyTorch is not installed.
         """
-        return self._networks.shown()
+        module: nn.Module = self._networks.shown()
+        return module
 
     def dni(
         self,

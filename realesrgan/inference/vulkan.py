@@ -56,7 +56,8 @@ class VulkanNetworks(Networks):
         *,
         band_rows: Optional[int] = None,
     ) -> None:
-        super().__init__(None, device, structure.scale, band_rows=band_rows)
+        without: Any = None  # the network is not PyTorch's
+        super().__init__(without, device, structure.scale, band_rows=band_rows)
         self._write = write
         self._structure = structure
         self._make_module = module
@@ -202,9 +203,9 @@ class VulkanNetwork:
         # Only what is kept, rounded outwards to whole pixels of the feature map, goes through the last stage.
         top, bottom = keep.y0 // shrink, -(-keep.y1 // shrink)
         left, right = max(keep.x0 // shrink - HALO, 0), min(-(-keep.x1 // shrink) + HALO, width)
-        rows = -(-(bottom - top) // -(-(bottom - top) // self.band_rows))  # bands of about equal height
-        for start in range(top, bottom, rows):
-            stop = min(start + rows, bottom)
+        step = -(-(bottom - top) // -(-(bottom - top) // self.band_rows))  # bands of about equal height
+        for start in range(top, bottom, step):
+            stop = min(start + step, bottom)
             first, last = max(start - HALO, 0), min(stop + HALO, height)
             out = self._extract(self._features, features[:, first:last, left:right], ncnn.OUTPUT)
             y0, y1 = max(start * shrink, keep.y0), min(stop * shrink, keep.y1)

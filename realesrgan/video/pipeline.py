@@ -140,7 +140,8 @@ class _Feeder:
         self.total: Optional[int] = None
 
     def __call__(self, _: None) -> Optional[_Item]:
-        return self._work.timed("decode", next, self._items, None)
+        item: Optional[_Item] = self._work.timed("decode", next, self._items, None)
+        return item
 
     def _wanted(self, shots: Iterator[Shot], done: Set[int]) -> Iterator[_Item]:
         before = -2

@@ -204,7 +204,7 @@ def _step(source: Any, form: Format, options: VideoOptions) -> int:
 
 def _likely(info: Any, options: VideoOptions) -> Optional[int]:
     if options.fps is not None and info.duration:
-        return round(info.duration * options.fps)
+        return round(float(info.duration * options.fps))
     return info.frames if info.frames is None else int(info.frames)
 
 

@@ -106,7 +106,7 @@ def trend(pictures: Sequence[float], values: Sequence[Optional[int]]) -> Optiona
 def _blocks(values: np.ndarray) -> np.ndarray:
     """At most :data:`BLOCKS` means of equally many values; the oldest values that do not fill a block are left out."""
     size = -(-len(values) // BLOCKS)
-    return values[len(values) % size :].reshape(-1, size).mean(1)
+    return np.asarray(values[len(values) % size :].reshape(-1, size).mean(1))
 
 
 def _autocorrelation(left: np.ndarray, squares: float, count: int) -> float:

@@ -6,6 +6,7 @@ What each must lead to stands in :data:`EXPECTED`; :mod:`realesrgan.tools.stabil
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 import time
 from pathlib import Path
@@ -173,7 +174,7 @@ class SlowDisk:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[SlowDisk]:
-        from realesrgan.files import writing as writer
+        writer: Any = importlib.import_module("realesrgan.files.writing")  # whose name for the function is replaced
 
         original = writer.write_atomically
 

@@ -5,6 +5,7 @@ Nothing here knows how a page is drawn. One run at a time has the device; the ot
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import html
 import json
@@ -19,7 +20,7 @@ import zipfile
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Deque, List, Optional, Sequence, Tuple
 
 from realesrgan import files
 from realesrgan.batch import report
@@ -457,8 +458,12 @@ def copied(results: Sequence[Result], folder: Path) -> int:
         )
     for result in results:
         data = result.after.read_bytes()
-        files.write_atomically(folder / result.after.name, lambda stream, data=data: stream.write(data))
+        files.write_atomically(folder / result.after.name, functools.partial(_write, data))
     return len(results)
+
+
+def _write(data: bytes, stream: BinaryIO) -> None:
+    stream.write(data)
 
 
 def escaped(text: str) -> str:
