@@ -31,6 +31,7 @@ __all__ = [
     "Device",
     "Listing",
     "Note",
+    "all_of",
     "available",
     "classify",
     "free",
@@ -46,6 +47,7 @@ __all__ = [
     "peak_memory",
     "reset_peak_memory",
     "resolve",
+    "several",
     "synchronize",
     "through_torch",
     "to_host",
@@ -190,6 +192,30 @@ def _resolve(request: Union[str, Any, None], gpu_id: Optional[int], exclude: Seq
         if device.backend == name and (index in (None, device.index) or is_host(device)):
             return device
     raise _missing(BACKENDS[name], index, available())
+
+
+def several(request: Union[str, Any, None]) -> bool:
+    """Whether a request names more than one device: ``all``, or a list separated by commas."""
+    text = os.environ.get(ENVIRONMENT, "") if request is None else str(request)
+    return text.strip().lower() == "all" or "," in text
+
+
+def all_of(request: Union[str, Any, None]) -> List[str]:
+    """The devices of a request for several, such as ``"cuda:0,cuda:1"``; the same name may come twice.
+
+    ``all`` is every device of the backend that ``auto`` uses: discrete adapters, or the integrated ones where there are
+    no others. One card that two backends show is not used twice.
+
+    Raises:
+        DeviceError: A device that was asked for is not available.
+        InputError: A name cannot be read.
+    """
+    text = os.environ.get(ENVIRONMENT, "") if request is None else str(request)
+    if text.strip().lower() != "all":
+        return [resolve(word).spec for word in text.split(",") if word.strip()]
+    first = resolve(_AUTO)
+    alike = [device for device in available(first.backend).devices if device.integrated == first.integrated]
+    return [device.spec for device in alike if not device.software] or [first.spec]
 
 
 def _torch_installed() -> bool:

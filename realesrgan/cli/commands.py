@@ -92,7 +92,7 @@ def _upscale(options: argparse.Namespace) -> int:
                 return download_models(options, console)
             if not options.model_path:
                 options.model_name = cli_options.model_name(options.model_name)
-            _need_libraries(devices.through_torch(options.device))
+            _need_libraries(devices.several(options.device) or devices.through_torch(options.device))
             from .run import upscale
 
             return upscale(options, console)

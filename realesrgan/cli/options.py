@@ -280,7 +280,9 @@ def _add_model(group: Any) -> None:
 def add_work(group: Any, what: str = "picture") -> None:
     """The flags that say where and how tiles are computed, for pictures and for the frames of videos."""
     group.add_argument(
-        "--device", help="auto, directml (dml:1), cuda (cuda:0), xpu, mps, vulkan (vulkan:1) or cpu (default: auto)"
+        "--device",
+        help="auto, directml (dml:1), cuda (cuda:0), xpu, mps, vulkan (vulkan:1) or cpu (default: auto); several "
+        "devices share the work: all, or a list such as cuda:0,cuda:1",
     )
     group.add_argument("-g", "--gpu-id", type=whole(0), metavar="N", help="the backend's own number of the GPU")
     precision = group.add_mutually_exclusive_group()

@@ -62,6 +62,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     Raises:
         RealESRGANError: Nothing could be begun.
     """
+    from ..batch import pool
     from ..batch import run as batch
 
     sources, missing = _sources(options, console)
@@ -84,18 +85,24 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     own_report = None if report_path is None else report.shard_path(report_path, *shard)
     _check_written(sources, settings, arguments["model_path"], own_report, options)
     former = report.load_all(report_path) if options.resume and report_path else {}
-    upscaler = build_upscaler(arguments, options, console)
-    described = upscaler.describe()
+    workers = _workers(arguments, options, len(sources), console)
+    upscaler = build_upscaler(arguments, options, console) if not workers else None
+    described = workers[0].described if workers else upscaler.describe()
     settings = replace(settings, digest=_digest(arguments, settings, options, described))
-    introduce(described, console)
+    for each in [worker.described for worker in workers] or [described]:
+        introduce(each, console)
     show = Show(console, options)
     writer = None if own_report is None else _writer(own_report, bool(options.resume), console)
-    monitor = _monitor(upscaler, options)
+    monitor = _monitor(described, options)
     unclosed: Optional[RealESRGANError] = None
     try:
         if monitor is not None:
             monitor.__enter__()
-        result = batch.run(sources, upscaler, settings, show, former=former, writer=writer, monitor=monitor)
+        more: Dict[str, Any] = {"former": former, "writer": writer, "monitor": monitor}
+        if workers:
+            result = pool.run(sources, workers, settings, show, **more)
+        else:
+            result = batch.run(sources, upscaler, settings, show, **more)
     finally:
         console.close_bars()
         unclosed = None if writer is None else _close(writer)
@@ -227,22 +234,59 @@ def upscaler_arguments(options: argparse.Namespace, environment: Mapping[str, st
     }
 
 
+def _known(arguments: Mapping[str, Any]) -> Dict[str, Any]:
+    """Those arguments that RealESRGANer has."""
+    from ..inference.upsampler import RealESRGANer
+
+    known = inspect.signature(RealESRGANer).parameters
+    return {name: value for name, value in arguments.items() if name in known}
+
+
+def _workers(arguments: Mapping[str, Any], options: argparse.Namespace, count: int, console: Console) -> List[Any]:
+    """A process for each device where several are asked for and there are pictures for them; else none.
+
+    Raises:
+        RealESRGANError: There is no such device, or none can be used.
+    """
+    from .. import devices
+    from ..batch import pool
+
+    if count < 2 or not devices.several(options.device):
+        return []
+    faces = {"trust_weights": options.trust_weights} if options.face_enhance and _face_enhancer() else None
+    name = Path(str(options.model_path or options.model_name)).name
+    try:
+        return list(
+            pool.start(
+                pool.devices_for(options.device),
+                {**_known(arguments), "faces": faces},
+                lambda done, total: console.bytes_bar(name, done, total),
+            )
+        )
+    finally:
+        console.close_bars()
+
+
 def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, console: Console) -> Any:
-    """What enlarges: in this process or in a child, with ``--face_enhance`` around a face enhancer.
+    """What enlarges: in this process, in a child, or its tiles on several devices; ``--face_enhance`` goes around it.
 
     Raises:
         RealESRGANError: It cannot be built.
     """
+    from .. import devices
     from ..inference.isolated import IsolatedUpsampler, isolates
     from ..inference.upsampler import RealESRGANer
 
     faces = _face_enhancer() if options.face_enhance else None
-    known = inspect.signature(RealESRGANer).parameters
-    arguments = {name: value for name, value in arguments.items() if name in known}
+    arguments = _known(arguments)
     name = Path(str(options.model_path or options.model_name)).name
     arguments["progress"] = lambda done, total: console.bytes_bar(name, done, total)
     trusted = {"trust_weights": options.trust_weights}
-    if isolates(options.isolate, options.device):
+    if devices.several(options.device):
+        from ..inference.shared import SharedUpsampler
+
+        made = _load(SharedUpsampler, arguments, console)
+    elif isolates(options.isolate, options.device):
         made = _load(IsolatedUpsampler, {**arguments, "faces": None if faces is None else trusted}, console)
     else:
         made = _load(RealESRGANer, arguments, console)
@@ -254,9 +298,14 @@ def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, co
 
 def _check_card(upscaler: Any, options: argparse.Namespace) -> None:
     """See that -g, which names a graphics card, did not end on the CPU. In the library it may, as in the original."""
-    from ..devices import is_explicit
+    from .. import devices
 
-    if options.gpu_id is None or is_explicit(options.device) or upscaler.describe().get("device") != "cpu":
+    if (
+        options.gpu_id is None
+        or devices.several(options.device)
+        or devices.is_explicit(options.device)
+        or upscaler.describe().get("device") != "cpu"
+    ):
         return
     if hasattr(upscaler, "close"):
         upscaler.close()
@@ -346,14 +395,15 @@ def _writer(path: Path, resume: bool, console: Console) -> report.ReportWriter:
     return report.ReportWriter(path, append=resume)
 
 
-def _monitor(upscaler: Any, options: argparse.Namespace) -> Any:
+def _monitor(described: Mapping[str, Any], options: argparse.Namespace) -> Any:
     if options.monitor_memory is None:
         return None
     from .. import devices
     from ..batch.monitor import Monitor
 
-    described = upscaler.describe()
-    if described.get("isolated"):  # this process must not open the device, not even to ask it
+    if described.get("isolated") or devices.several(
+        options.device
+    ):  # this process must not open the device, not even to ask it
         return Monitor()
     try:
         return Monitor(devices.resolve(str(described.get("device"))))

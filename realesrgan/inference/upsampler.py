@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["RealESRGANer", "RunRecord"]
+__all__ = ["RealESRGANer", "RunRecord", "enlarge"]
 
 logger = logging.getLogger(__name__)
 
@@ -236,21 +236,9 @@ class RealESRGANer(Steps):
             TileError: The network failed.
         """
         begun = time.perf_counter()
-        picture = image.decode(img)
-        width, height = _target(picture, self.scale if outscale is None else outscale)
-        channels = {"L": 1, "RGB": 3, "RGBA": 4}[picture.mode]
-        result = image.allocate(picture.height * self.scale, picture.width * self.scale, channels, picture.depth)
-        through_network = picture.alpha is not None and alpha_upsampler == "realesrgan"
-        parts = _Parts(progress, 2 if through_network else 1)
-        colors = result[:, :, :3] if picture.alpha is not None else result
-        outcomes = [self._run(picture.color, colors, parts.of(0))]
-        if picture.alpha is not None and through_network:
-            outcomes.append(self._run(picture.alpha, result[:, :, 3], parts.of(1)))
-        elif picture.alpha is not None:
-            image.resize_alpha(picture.alpha, self.scale, result[:, :, 3])
-        result = image.resize(result, width, height)
+        result, mode, outcomes = enlarge(img, self.scale, outscale, alpha_upsampler, self._run, progress)
         self._record(outcomes, time.perf_counter() - begun)
-        return result, picture.mode
+        return result, mode
 
     def _run(self, plane: Plane, out: np.ndarray, progress: Optional[Progress]) -> engine.Outcome:
         height, width = plane.pixels.shape[:2]
@@ -318,6 +306,38 @@ class RealESRGANer(Steps):
             redone=sum(outcome.redone for outcome in outcomes),
             seconds=seconds,
         )
+
+
+def enlarge(
+    img: np.ndarray,
+    scale: int,
+    outscale: Optional[float],
+    alpha_upsampler: Optional[str],
+    run: Callable[[Plane, np.ndarray, Optional[Progress]], engine.Outcome],
+    progress: Optional[Progress],
+) -> Tuple[np.ndarray, str, List[engine.Outcome]]:
+    """A picture's colour and alpha through ``run``, and to the size that is wanted.
+
+    Args:
+        img, outscale, alpha_upsampler, progress: See :meth:`RealESRGANer.enhance`.
+        run: Puts a plane, enlarged by ``scale``, into an array.
+
+    Returns:
+        The picture, its mode, and how each plane went.
+    """
+    picture = image.decode(img)
+    width, height = _target(picture, scale if outscale is None else outscale)
+    channels = {"L": 1, "RGB": 3, "RGBA": 4}[picture.mode]
+    result = image.allocate(picture.height * scale, picture.width * scale, channels, picture.depth)
+    through_network = picture.alpha is not None and alpha_upsampler == "realesrgan"
+    parts = _Parts(progress, 2 if through_network else 1)
+    colors = result[:, :, :3] if picture.alpha is not None else result
+    outcomes = [run(picture.color, colors, parts.of(0))]
+    if picture.alpha is not None and through_network:
+        outcomes.append(run(picture.alpha, result[:, :, 3], parts.of(1)))
+    elif picture.alpha is not None:
+        image.resize_alpha(picture.alpha, scale, result[:, :, 3])
+    return image.resize(result, width, height), picture.mode, outcomes
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,143 @@
+"""One device's part of a run that several devices share: whole pictures, read, enlarged and written.
+
+Several pictures are under way at once, so that reading and writing go on while the device works; the device itself has
+one at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+
+from .. import devices
+from ..files.naming import OutputPlan
+from ..inference.child import Line, pack_error
+from ..inference.isolated_child import build
+from . import report, steps
+from .options import BatchOptions, Upscaler
+from .plan import CHECK, Job
+from .run import enlarge, failure
+
+__all__ = ["DEPTH", "Work", "find_devices", "serve"]
+
+DEPTH = 4
+"""Pictures that one worker may have under way: one on the device, the others being read or written."""
+
+#: Called with a kind, the picture's number, and for ``"tiles"`` the tiles done and in all.
+Tell = Callable[..., None]
+
+
+class Stopped(BaseException):
+    """The run is to end; no picture's own error."""
+
+
+class Work:
+    """Does single pictures; any number of threads may call it.
+
+    Args:
+        outputs: Who may write which name, decided from the whole list.
+    """
+
+    def __init__(self, upscaler: Upscaler, options: BatchOptions, outputs: OutputPlan) -> None:
+        self.upscaler = upscaler
+        self.options = options
+        self.outputs = outputs
+        self._device = threading.Lock()
+        self._stopped = threading.Event()
+        self._name = steps.text(upscaler.describe().get("device"))
+
+    def stop(self) -> None:
+        """Let every picture that is not being written end with :class:`Stopped`."""
+        self._stopped.set()
+
+    def do(self, job: Job, tell: Tell) -> Tuple[report.Record, Optional[Exception]]:
+        """One picture, from its file to the file of its result.
+
+        Returns:
+            The record, and the error if it failed.
+
+        Raises:
+            Stopped: After :meth:`stop`; nothing was written.
+        """
+        known: Dict[str, Any] = {"device": self._name}
+        try:
+            begun = time.perf_counter()
+            loaded = steps.read(job, self.options)
+            known.update(loaded.known(), read_seconds=round(time.perf_counter() - begun, 4))
+            output = self.outputs.path(job.source, loaded.extension)
+            if job.action == CHECK and output.exists():
+                notes = ("exists",)
+                return report.Record(str(job.source.path), report.SKIPPED, steps.text(output), notes=notes), None
+            with self._device:
+                self._check()
+                tell("start", job.index)
+                item, record = enlarge(
+                    job, loaded, output, self.upscaler, self.options, lambda *tiles: self._tiles(tell, job, tiles)
+                )
+            del loaded
+            begun = time.perf_counter()
+            written = steps.write(item, self.options)
+            record = replace(record, **known, write_seconds=round(time.perf_counter() - begun, 4))
+            return steps.finished(record, written), None
+        except Exception as error:  # noqa: BLE001 - whatever one picture does, the others go on
+            return failure(job, error, self.options, known), error
+
+    def _tiles(self, tell: Tell, job: Job, tiles: Tuple[int, int]) -> None:
+        self._check()
+        tell("tiles", job.index, *tiles)
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise Stopped
+
+
+def serve(line: Line, arguments: Mapping[str, Any]) -> None:
+    """The child's side: build the upsampler, learn the plan, then answer until the parent closes the pipe.
+
+    Messages from the parent: ``plan`` (options, outputs), ``job`` (a job), ``stop``. To the parent: ``ready`` (what the
+    upsampler describes), ``start``, ``tiles``, ``end`` (number, record, kind of error, packed error), ``dropped``.
+    """
+    try:
+        built = build(**arguments, progress=lambda done, total: line.send("progress", done, total))
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
+        line.send("error", devices.classify(error), *pack_error(error))
+        return
+    line.send("ready", dict(built.describe()))
+    kind, options, outputs = line.receive()
+    work = Work(built, options, outputs)
+    with ThreadPoolExecutor(DEPTH, thread_name_prefix="picture") as pool:
+        try:
+            while True:
+                kind, *values = line.receive()
+                if kind == "stop":
+                    work.stop()
+                else:
+                    pool.submit(_answer, line, work, values[0])
+        finally:
+            work.stop()
+
+
+def _answer(line: Line, work: Work, job: Job) -> None:
+    try:
+        try:
+            record, error = work.do(job, line.send)
+        except Stopped:
+            line.send("dropped", job.index)
+            return
+        if error is None:
+            line.send("end", job.index, record, "", None)
+        else:
+            line.send("end", job.index, record, devices.classify(error), pack_error(error))
+    except (OSError, ValueError):
+        pass  # the parent is gone
+
+
+def find_devices(line: Line, request: Optional[str]) -> None:
+    """The child's side of asking for this machine's devices, so that the parent opens none: sends their names."""
+    try:
+        line.send("devices", devices.all_of(request))
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
+        line.send("error", devices.classify(error), *pack_error(error))
