@@ -63,7 +63,7 @@ _AUTO = "auto"
 
 @dataclass(frozen=True)
 class Note:
-    """Why a backend gives no device. ``installed`` tells whether somebody meant to use it."""
+    """Why a backend gives no device. ``installed`` says whether somebody meant to use it."""
 
     backend: str
     reason: str
@@ -303,7 +303,7 @@ def _missing(backend: Backend, index: Optional[int], listing: Listing) -> Device
     asked = backend.name if index is None else f"{backend.name}:{index}"
     note = next((note.reason for note in listing.notes if note.backend == backend.name), "")
     reason = note or Phrase("device.no_number", "there is no device of this number")
-    sentence = f"The device {asked} is not there: {reason}. This machine has: {there}."
+    sentence = f"The device {asked} is not available: {reason}. This machine has: {there}."
     remedy = backend.remedy if note else "--device " + listing.devices[0].spec
     sentence += f" To get it: {remedy}." if note else f" Take one of those, for example with {remedy}."
     return DeviceError(sentence, code="device.missing", device=asked, there=there, reason=reason, remedy=remedy)
@@ -353,7 +353,7 @@ def peak_memory(device: Device) -> Optional[int]:
 
 
 def reset_peak_memory(device: Device) -> None:
-    """Begin counting :func:`peak_memory` anew."""
+    """Begin counting :func:`peak_memory` again."""
     device.kind.reset_peak_memory(device)
 
 

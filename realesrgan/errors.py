@@ -14,7 +14,7 @@ The tree of errors::
 
 Every error carries a ``code`` and the ``fields`` of its sentence, so that a program can act on it and
 :mod:`realesrgan.cli.messages` can say it in the user's language. ``str(error)`` is the English sentence: what happened,
-which value, what is allowed, and the next step. The sentence is written where it is raised, the Korean one stands under
+which value, what is allowed, and the next step. The sentence is written where it is raised, the Korean one is under
 the same code in :mod:`realesrgan.cli.ko`, which also says how a sentence is added.
 
 A reason is given as a field in the form it has: an error (of any kind) as the error, a reason of ours as a

@@ -115,7 +115,7 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-# Version 0.1 had its modules flat in one folder. Package -> modules that are there now, as "old_name=new_name" where
+# Version 0.1 had its modules flat in one folder. Package -> modules that are in it now, as "old_name=new_name" where
 # the name changed too; "tools:tools.doctor" tells that the old path was below realesrgan.tools.
 _MOVED = {
     "files": (

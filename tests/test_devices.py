@@ -106,12 +106,12 @@ def test_contradictions_and_negative_indices_are_refused(monkeypatch) -> None:
 
 def test_what_is_not_there_is_an_error_that_lists_what_is(monkeypatch) -> None:
     machine(monkeypatch, *CUDA, CPU, notes=[Note("directml", "torch-directml is not installed", False)])
-    with pytest.raises(DeviceError, match=r"directml is not there: torch-directml is not installed") as caught:
+    with pytest.raises(DeviceError, match=r"directml is not available: torch-directml is not installed") as caught:
         devices.resolve("dml")
     assert "cuda:0 (NVIDIA A)" in str(caught.value)
     assert "pip install torch-directml" in str(caught.value)
     assert "pip install torch-directml" in messages.render(caught.value, "ko")
-    with pytest.raises(DeviceError, match="cuda:7 is not there.* --device cuda:0") as caught:
+    with pytest.raises(DeviceError, match="cuda:7 is not available.* --device cuda:0") as caught:
         devices.resolve("cuda", 7)
     assert "--device cuda:0" in messages.render(caught.value, "ko")
 
@@ -136,7 +136,7 @@ def test_a_broken_torch_directml_is_passed_over_with_one_line(directml_with, cap
     with directml_with(**options), caplog.at_level(logging.WARNING):
         assert devices.resolve("auto").backend != "directml"
         devices.resolve("auto")
-        with pytest.raises(DeviceError, match="directml is not there"):
+        with pytest.raises(DeviceError, match="directml is not available"):
             devices.resolve("directml")
     lines = [record.getMessage() for record in caplog.records if record.notice_code == "device.passed_over"]
     assert len(lines) == 1

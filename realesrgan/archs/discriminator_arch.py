@@ -49,7 +49,7 @@ class UNetDiscriminatorSN(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-2] % self.size_multiple or x.shape[-1] % self.size_multiple:
             raise ValueError(
-                f"the discriminator takes sizes in multiples of {self.size_multiple}, not {tuple(x.shape[-2:])}"
+                f"the discriminator accepts sizes in multiples of {self.size_multiple}, not {tuple(x.shape[-2:])}"
             )
         features = self._layer(0, x)
         seen: List[torch.Tensor] = []

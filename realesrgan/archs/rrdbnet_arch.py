@@ -69,7 +69,7 @@ class RRDBNet(nn.Module):
         num_feat: Channels of the trunk.
         num_block: Number of :class:`RRDB` blocks.
         num_grow_ch: Channels that each convolution of a dense block adds.
-        unshuffle: Side of the blocks of pixels that are folded into channels; None takes what suits ``scale``. ESRGAN
+        unshuffle: Side of the blocks of pixels that are folded into channels; None uses what suits ``scale``. ESRGAN
             folds nothing at any scale (1).
 
     Raises:

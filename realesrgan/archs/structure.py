@@ -1,6 +1,6 @@
 """What the shape of a network means: scale, size multiple, context, cost. Plain integers, no torch.
 
-:data:`FAMILIES` has one row a network family. A new family is one file in this folder, which holds its
+:data:`FAMILIES` has one row a network family. A new family is one file in this folder, which contains its
 ``torch.nn`` module, and one row here; a network of no family here still runs, in one piece.
 """
 
@@ -361,7 +361,7 @@ def read(shapes: Shapes) -> Optional[Structure]:
     """The structure whose network has parameters of exactly these shapes, None if no family has.
 
     The activations of an SRVGGNetCompact without PReLU have no parameters: it is not recognised, since its checkpoint
-    does not tell which activation it was trained with. Input and output are assumed to have equally many channels.
+    does not show which activation it was trained with. Input and output are assumed to have equally many channels.
     """
     for row in FAMILIES.values():
         try:
@@ -374,7 +374,7 @@ def read(shapes: Shapes) -> Optional[Structure]:
 
 
 def enlargement(module: Any) -> Optional[int]:
-    """The whole factor by which a network enlarges, None if neither its shape nor its attributes tell."""
+    """The whole factor by which a network enlarges, None if neither its shape nor its attributes show it."""
     found = _known(_shapes_of(module))
     if found is not None:
         return found.scale
@@ -383,10 +383,10 @@ def enlargement(module: Any) -> Optional[int]:
 
 
 def of(module: Any, scale: int) -> Structure:
-    """The structure of a ``torch.nn.Module``; of one of no known family, what its convolutions and attributes tell.
+    """The structure of a ``torch.nn.Module``; of one of no known family, what its convolutions and attributes show.
 
     Args:
-        scale: Its factor, for a network that does not tell it.
+        scale: Its factor, for a network that does not show it.
     """
     shapes = _shapes_of(module)
     found = _known(shapes)

@@ -38,7 +38,7 @@ _SOFTWARE = re.compile(r"microsoft basic render|\bwarp\b|llvmpipe|lavapipe|swift
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a backend can do, so that nobody asks for its name.
+    """What a backend can do, so that its name is never asked.
 
     Attributes:
         half: FP16 may be tried (it is used only after a self-test).
@@ -127,7 +127,7 @@ class Device:
 
 
 class MissingError(Exception):
-    """Why a backend gives no device. ``installed`` tells whether somebody meant to use it."""
+    """Why a backend gives no device. ``installed`` says whether somebody meant to use it."""
 
     def __init__(self, reason: Phrase, installed: bool) -> None:
         super().__init__(reason)
@@ -143,11 +143,11 @@ class Arrival:
 
     @property
     def ready(self) -> bool:
-        """Whether all of it is there."""
+        """Whether all of it has arrived."""
         return self.event is None or bool(self.event.query())
 
     def wait(self) -> Any:
-        """The tensor on the host, once all of it is there."""
+        """The tensor on the host, once all of it has arrived."""
         if self.event is not None:
             self.event.synchronize()
         return self.tensor
@@ -190,7 +190,7 @@ class Backend:
         raise NotImplementedError
 
     def installed(self) -> bool:
-        """Whether its package is there. No device is opened to answer that."""
+        """Whether its package is installed. No device is opened to answer that."""
         if self.package in sys.modules:
             return sys.modules[self.package] is not None
         return not self.package or importlib.util.find_spec(self.package) is not None
@@ -200,7 +200,7 @@ class Backend:
         return self.installed()
 
     def certain(self) -> bool:
-        """Whether it surely has a device, where that can be told without opening one."""
+        """Whether it surely has a device, where that can be known without opening one."""
         return False
 
     def missed(self) -> bool:
@@ -239,7 +239,7 @@ class Backend:
         return None
 
     def reset_peak_memory(self, device: Device) -> None:
-        """Begin counting :meth:`peak_memory` anew."""
+        """Begin counting :meth:`peak_memory` again."""
 
     def full_precision(self) -> Any:
         """A context in which FP32 is not rounded to less."""

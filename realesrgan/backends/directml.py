@@ -81,7 +81,7 @@ class DirectML(Backend):
         (torch().zeros(1, device=self.torch_device(device)) + 1).cpu()
 
     def memory_used(self, device: Device) -> Optional[int]:
-        # Fractions of blocks of the given number of megabytes; an empty list where the driver does not tell.
+        # Fractions of blocks of the given number of megabytes; an empty list where the driver gives nothing.
         fractions = _library().gpu_memory(device.index, 1)
         return int(sum(fractions) * 2**20) if fractions else None
 

@@ -1,4 +1,4 @@
-"""What Windows knows about the display adapters and DirectML does not tell: memory and driver, from the registry."""
+"""What Windows knows about the display adapters and DirectML does not say: memory and driver, from the registry."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _read(winreg: Any) -> List[Adapter]:
             except OSError:
                 return found
             index += 1
-            # The class's folder also holds "Configuration" and "Properties", which may refuse to be opened.
+            # The class's folder also contains "Configuration" and "Properties", which may refuse to be opened.
             if not name.isdigit():
                 continue
             try:

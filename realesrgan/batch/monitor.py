@@ -27,12 +27,12 @@ _STATUS = Path("/proc/self/status")
 
 
 def resident() -> int:
-    """Bytes of main memory that this process holds now."""
+    """Bytes of main memory that this process uses now."""
     return int(psutil.Process().memory_info().rss)
 
 
 def peak_resident() -> Optional[int]:
-    """The most bytes of main memory that this process ever held, None if the system does not tell."""
+    """The most bytes of main memory that this process ever held, None if it is unknown."""
     told = getattr(psutil.Process().memory_info(), "peak_wset", None)  # Windows
     if told is not None:
         return int(told)
@@ -88,7 +88,7 @@ class Monitor:
     Args:
         device: Whose memory is asked for; None: the main memory alone.
         interval: Seconds between samples.
-        memory: What tells the resident bytes, replaced in tests.
+        memory: What gives the resident bytes, replaced in tests.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a batch takes and gives: its options, its events, its result, and what it needs of the thing that enlarges."""
+"""The input and output of a batch: options, events, the result, and what it needs of the thing that enlarges."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["BatchOptions", "BatchResult", "Event", "Upscaler"]
 
 
 class Upscaler(Protocol):
-    """What a batch needs of the thing that enlarges. ``last_run`` and ``scale`` are read if they are there.
+    """What a batch needs of the thing that enlarges. ``last_run`` and ``scale`` are read if they exist.
 
     Anything of this shape will do: the class of this package, a face enhancer around it, or a stand-in that hands the
     pictures to a child process. ``enhance`` raises :class:`~realesrgan.errors.DeviceLostError` when it is of no use
@@ -48,10 +48,10 @@ class BatchOptions:
         alpha_bleed: Bleed colour under transparent pixels and keep constant alpha out of the network.
         max_pixels: Pictures with more are refused; None leaves the limit to the reader.
         accept_truncated: Accept JPEG files that are cut short.
-        skip_existing: Leave a picture out whose result is there.
+        skip_existing: Leave a picture out whose result exists.
         resume: How the result of a former run is checked: ``"content"`` by size, time and a hash of samples of it,
             ``"size"`` by size alone.
-        digest: Stands for all options that change a result; a record with another one is done again.
+        digest: A number for all options that change a result; a record with another one is done again.
         shard: This run's share of the list, counted from 1, and how many there are.
         readers, writers: Threads; 0 chooses.
     """
@@ -79,7 +79,7 @@ class BatchOptions:
 class Event:
     """Something that a user may want to see. ``kind``:
 
-    ``start`` (a picture comes to the device), ``tiles`` (``tiles`` holds done and total), ``end`` (``record`` says
+    ``start`` (a picture comes to the device), ``tiles`` (``tiles`` contains done and total), ``end`` (``record`` says
     what became of it; these come in the order of the list).
     """
 
@@ -94,7 +94,7 @@ class Event:
 
 @dataclass
 class BatchResult:
-    """How a batch ended. ``failed`` holds the records of those that could not be done."""
+    """How a batch ended. ``failed`` contains the records of those that could not be done."""
 
     total: int
     done: int = 0

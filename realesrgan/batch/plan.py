@@ -1,4 +1,4 @@
-"""What is to be done with which file: shares of a folder, what a former run has done, what is there already."""
+"""What is to be done with which file: shares of a folder, what a former run has done, what exists already."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _unless_there(index: int, source: naming.Source, options: BatchOptions, alon
         return Job(index, source)
     if alone or len(extensions) == 1:
         return Job(index, source, SKIP, there[0], "exists")
-    # a.jpg and a.png lie side by side: which of them a result belongs to depends on what they hold.
+    # a.jpg and a.png lie side by side: which of them a result belongs to depends on what they contain.
     return Job(index, source, CHECK)
 
 
@@ -196,7 +196,7 @@ def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:
     Unfinished files that a killed run left there an hour ago or longer are removed.
 
     Args:
-        below: Folders in it that results go to as well, if they are there.
+        below: Folders in it that results go to as well, if they exist.
 
     Raises:
         InputError: It is a file, or a name that Windows reserves.
@@ -205,7 +205,7 @@ def check_output_folder(output: Path, below: Iterable[PurePath] = ()) -> None:
     listing.refuse_device(output)
     output = Path(paths.openable(output))
     if output.exists() and not output.is_dir():
-        raise InputError(f"The output {output} is a file; -o takes a folder.", code="output.file", path=str(output))
+        raise InputError(f"The output {output} is a file; -o needs a folder.", code="output.file", path=str(output))
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=str(output)):

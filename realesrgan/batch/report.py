@@ -133,7 +133,7 @@ def fingerprint(path: PathLike) -> Tuple[int, int]:
     """Size in bytes and time of change in nanoseconds.
 
     Raises:
-        OSError: The file is not there.
+        OSError: The file does not exist.
     """
     status = Path(path).stat()
     return status.st_size, status.st_mtime_ns
@@ -165,7 +165,7 @@ class ReportWriter:
 
     Args:
         path: The report. Its folder is made if needed.
-        append: Keep the lines that are there; otherwise the report starts anew.
+        append: Keep the lines of the file; otherwise the report starts empty.
 
     Raises:
         InputError: It is no file, or cannot be opened for writing.
@@ -212,7 +212,7 @@ def load(path: PathLike) -> List[Record]:
     """The records of a report, in the order written. Lines that are no records are skipped, and their number is said.
 
     Raises:
-        InputError: The file is there and cannot be read. A file that is not there is an empty report.
+        InputError: The file exists and cannot be read. A file that does not exist is an empty report.
     """
     records: List[Record] = []
     skipped = 0

@@ -57,7 +57,7 @@ class Enhanced:
 
 @dataclass(frozen=True)
 class Written:
-    """A file that is there: size, time and hash as the report keeps them, and what its format could not hold."""
+    """A file that exists: size, time and hash as the report keeps them, and what its format could not contain."""
 
     output_bytes: int
     output_mtime_ns: int
@@ -89,7 +89,7 @@ def enhance(
     """Enlarge a picture, by the rules for files: colour bled under transparency, constant alpha left out of it.
 
     Returns:
-        Pixels as :func:`files.write` takes them, and their mode (``L``, ``LA``, ``RGB`` or ``RGBA``).
+        Pixels as :func:`files.write` accepts them, and their mode (``L``, ``LA``, ``RGB`` or ``RGBA``).
     """
     pixels = picture.pixels
     if pixels.ndim == 2 or pixels.shape[2] == 3:
@@ -148,7 +148,7 @@ def _join(color: np.ndarray, opacity: Any) -> np.ndarray:
 
 
 def write(item: Enhanced, options: BatchOptions) -> Written:
-    """Write a result; afterwards the file is there, whole, or there is none.
+    """Write a result; afterwards the whole file exists, or none.
 
     Raises:
         PictureError: It cannot be written.
@@ -165,7 +165,7 @@ def write(item: Enhanced, options: BatchOptions) -> Written:
 
 
 def finished(record: report.Record, written: Written) -> report.Record:
-    """The record of a picture whose result is there."""
+    """The record of a picture whose result exists."""
     result = {name: value for name, value in vars(written).items() if name != "notes"}
     return replace(record, notes=record.notes + written.notes, **result)
 

@@ -31,9 +31,9 @@ class FaceFailure(Exception):
 
 
 class Guard:
-    """What GFPGANer takes for the restoring network: lets no wrong face through, and no error go unnoticed.
+    """What GFPGANer accepts as the restoring network: lets no wrong face through, and no error go unnoticed.
 
-    The noise is the one that the checkpoint holds, not a random one, so that a picture comes out the same each time.
+    The noise is the one that the checkpoint contains, not a random one, so that a picture comes out the same each time.
     """
 
     def __init__(self, single: nn.Module, device: devices.Device, half: Optional[nn.Module]) -> None:

@@ -33,8 +33,8 @@ class FaceEnhancer:
 
     Args:
         upsampler: A :class:`realesrgan.RealESRGANer`. It enlarges everything outside of faces.
-        model: ``"GFPGANv1.3"`` or ``"GFPGANv1.4"``; None takes the one whose file is at hand.
-        trust_weights: Use face weights whose SHA-256 nobody has recorded, and download those that are missing.
+        model: ``"GFPGANv1.3"`` or ``"GFPGANv1.4"``; None uses the one whose file is available.
+        trust_weights: Use face weights whose SHA-256 is not recorded, and download those that are missing.
         progress: Called with bytes done and in all while weights are downloaded.
 
     Raises:
@@ -125,7 +125,7 @@ class FaceEnhancer:
             device = self._restorer.placed_on
             if kind == "lost":
                 raise DeviceLostError(
-                    f"{device.spec} ({device.name}) was lost while restoring a face: {reason}. Start the program anew.",
+                    f"{device.spec} ({device.name}) was lost while restoring a face: {reason}. Start again.",
                     code="faces.lost",
                     device=device.spec,
                     name=device.name,
@@ -152,7 +152,7 @@ class FaceEnhancer:
 
 
 class _Background:
-    """What GFPGANer takes for its background upsampler: ours, asked once a picture, for the picture as it was given.
+    """What GFPGANer accepts as its background upsampler: ours, asked once a picture, for the picture as it was given.
 
     GFPGANer knows 8-bit colour only; it gets that, and the full result is kept.
     """
@@ -178,7 +178,7 @@ class _Background:
         return self._result
 
     def tick(self) -> None:
-        """Report the same progress again: many faces take long, and who waits may think that all stands still."""
+        """Report the same progress again: many faces take long, and who waits may think that nothing happens."""
         self._report(*self._told)
 
     def _report(self, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""gfpgan's restorer and facexlib's helper, with networks that hold safely read parameters, on a device that is right.
+"""gfpgan's restorer and facexlib's helper, with safely read parameters in their networks, on a device that is right.
 
 gfpgan and facexlib are imported here and nowhere else.
 """
@@ -35,18 +35,18 @@ _CLASSES = {"RetinaFace": DETECTION, "ParseNet": PARSING}
 
 
 class Restorer(GFPGANer):  # type: ignore[misc]
-    """GFPGANer over networks that hold parameters read by :mod:`realesrgan.weights.checkpoints`.
+    """GFPGANer over networks that contain parameters read by :mod:`realesrgan.weights.checkpoints`.
 
-    GFPGANer's own constructor is not called: it would unpickle whatever the files hold at that moment, look for
+    GFPGANer's own constructor is not called: it would unpickle whatever the files contain at that moment, look for
     facexlib's below the working directory, and download those that are missing without verifying them.
 
     Args:
         weights: Parameters of the three networks.
         device: Where the networks shall run; they run on the CPU if a check finds that they go wrong there.
-        half: Restore faces in FP16, as long as that holds.
+        half: Restore faces in FP16, as long as that is reliable.
 
     Attributes:
-        tick: Called before each run of a network, to tell that work goes on.
+        tick: Called before each run of a network, to show that work goes on.
 
     Raises:
         WeightsError: The parameters belong to other networks.

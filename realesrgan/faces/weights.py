@@ -86,7 +86,7 @@ def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional
     """Find, fetch, verify and read the files.
 
     Args:
-        model: One of :data:`RESTORERS`; None takes the first that is at hand.
+        model: One of :data:`RESTORERS`; None uses the first that is available.
         trust: Use files whose SHA-256 is not recorded here, and download those that are missing.
         progress: Called while downloading, with the bytes done and in all (0 if not known).
 

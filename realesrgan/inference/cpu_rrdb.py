@@ -49,7 +49,7 @@ def fast_kernels() -> bool:
 
 
 class PlanarStages(RRDBStages):
-    """The stages of an RRDBNet for which :func:`suits` holds."""
+    """The stages of an RRDBNet that :func:`suits` accepts."""
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)

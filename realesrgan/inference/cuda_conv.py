@@ -141,7 +141,7 @@ def takes(conv: nn.Conv2d) -> bool:
 
 
 class Packed:
-    """Something made of a network's weights: kept, and made anew when they have changed.
+    """Something made of a network's weights: kept, and made again when they have changed.
 
     Args:
         module: The network.

@@ -111,7 +111,7 @@ class _Weights:
 
 
 class CudaRRDBStages(RRDBStages):
-    """The stages of an RRDBNet for which :func:`suits` holds, on a card for which the kernels are not refused."""
+    """The stages of an RRDBNet that :func:`suits` accepts, on a card for which the kernels are not refused."""
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)

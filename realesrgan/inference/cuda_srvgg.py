@@ -30,7 +30,7 @@ def suits(module: Any, structure: Structure) -> bool:
 
 
 class CudaSequenceStages(Stages):
-    """The layers of an SRVGGNet for which :func:`suits` holds."""
+    """The layers of an SRVGGNet that :func:`suits` accepts."""
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)

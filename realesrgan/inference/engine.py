@@ -197,7 +197,7 @@ class _Run:
             self.out[row : row + _ROWS, ::step] = 0
 
     def _judge(self, flight: _Flight, broken: bool, brightest: float) -> None:
-        """A tile whose last band has arrived stands, or is computed again in FP32."""
+        """A tile whose last band has arrived is accepted, or is computed again in FP32."""
         black = brightest <= BLACK and not flight.black_input
         if flight.half and (broken or not self.networks.half):
             self._leave_half(Phrase("half.tile_nan", "a tile came back with NaN or infinity"))
@@ -281,7 +281,7 @@ class _Run:
             ) from error
 
     def _shrink(self, tile: Tile) -> None:
-        # What has arrived of this tile does not count; tiles before it stand.
+        # What has arrived of this tile does not count; tiles before it are accepted.
         self.under_way = deque(landing for landing in self.under_way if landing.flight.tile != tile)
         limit = max(FLOOR, -(-tile.side // 2))
         self.waiting.appendleft(tile)

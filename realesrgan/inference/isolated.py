@@ -84,7 +84,7 @@ class IsolatedUpsampler:
     Args:
         settings: How the child is run.
         progress: Called with bytes done and in all while weights are downloaded.
-        **arguments: Keyword arguments of RealESRGANer, plain values only; ``faces`` as :func:`build` takes it.
+        **arguments: Keyword arguments of RealESRGANer, plain values only; ``faces`` as :func:`build` accepts it.
 
     Attributes:
         last_run: The values of :class:`~realesrgan.inference.upsampler.RunRecord`.
@@ -154,7 +154,7 @@ class IsolatedUpsampler:
         """
         if not isinstance(img, np.ndarray) or img.dtype.kind not in "buif":
             kind = type(img).__name__
-            raise InputError(f"enhance() takes a numpy array of numbers, not {kind}.", code="image.type", type=kind)
+            raise InputError(f"enhance() accepts a numpy array of numbers, not {kind}.", code="image.type", type=kind)
         tile = self._lasting
         for attempt in range(self.settings.restarts + 1):
             try:

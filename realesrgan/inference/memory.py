@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 LADDER = (32, 64, 96, 128, 192, 256, 384, 512)
 """Tile sizes that the program chooses from."""
 SAFETY = 1.5
-"""A tile is taken if this many times its figure fits the budget."""
+"""A tile is accepted if this many times its figure fits the budget."""
 ASSUMED = 8 * 2**30
-"""Memory assumed of a card that does not tell."""
+"""Memory assumed of a card whose memory is unknown."""
 SHARED = 2 * 2**30
 """Memory counted for a graphics unit that shares the main memory."""
 

@@ -48,7 +48,7 @@ class TileNetwork:
         module: The network, FP32, on the CPU; it is not changed.
         device: Where it runs.
         half: In FP16.
-        band_rows: Rows of the feature map in a band of an RRDBNet's last stage; None takes the device's own.
+        band_rows: Rows of the feature map in a band of an RRDBNet's last stage; None uses the device's own.
         compiled: Run the parts through torch.compile.
         kernels: Use our own kernels where the device and the network allow them.
         shapes: What tuning found for them; see :func:`realesrgan.inference.cuda_conv.shapes_of`.

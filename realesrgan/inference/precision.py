@@ -22,10 +22,10 @@ __all__ = ["BLACK", "HALF_MAX", "HALF_RMS", "SINGLE_MAX", "Networks", "check_dev
 logger = logging.getLogger(__name__)
 
 SINGLE_MAX = 0.5 / 255
-"""Largest difference between a device and the CPU in FP32 that is taken: half a level of 8 bit."""
+"""Largest difference between a device and the CPU in FP32 that is accepted: half a level of 8 bit."""
 HALF_RMS = 1 / 255
 HALF_MAX = 24 / 255
-"""Root mean square and largest difference between FP16 and FP32 that are taken."""
+"""Root mean square and largest difference between FP16 and FP32 that are accepted."""
 BLACK = 0.5 / 255
 """A result whose brightest value is below this is black."""
 
@@ -123,7 +123,7 @@ def half_fault(result: np.ndarray, expected: np.ndarray) -> Optional[Phrase]:
 
 
 class Networks:
-    """One network on one device, in FP16 as long as that holds, in FP32 from the untouched weights after that.
+    """One network on one device, in FP16 as long as that is reliable, in FP32 from the untouched weights after that.
 
     Args:
         module: The network, FP32, on the CPU. It stays there and is not changed where the device is another one.
@@ -188,7 +188,7 @@ class Networks:
         """Decide on the precision.
 
         Args:
-            wish: True asks for FP16, False for FP32, None for what suits the device. FP16 is taken only if a self-test
+            wish: True asks for FP16, False for FP32, None for what suits the device. FP16 is used only if a self-test
                 of it passes; what speaks against it is said once.
         """
         capabilities = self.device.capabilities
@@ -226,7 +226,7 @@ class Networks:
             self._shapes, self._half = shapes, None
 
     def _take_quicker(self) -> None:
-        """Leave our own kernels where PyTorch's are quicker: on cards on which nobody has measured them."""
+        """Leave our own kernels where PyTorch's are quicker: on cards on which they were not measured."""
         own = self._seconds(self.current())
         self._kernels = False
         plain = self._build(half=True)
@@ -260,7 +260,7 @@ class Networks:
     def compile(self) -> None:
         """Compile the network, if that was asked for; where it fails, go on without and say so.
 
-        It comes after the checks, which would otherwise compile a precision that is not taken.
+        It comes after the checks, which would otherwise compile a precision that is not used.
         """
         if not self._wants_compiling:
             return

@@ -1,6 +1,6 @@
 """Networks taken apart by their structure, so that the stage that needs most memory runs in bands of rows.
 
-A basicsr network works as ours does. An RRDBNet's last stage (from the first upsampling on) holds nearly all of the
+A basicsr network works as ours does. An RRDBNet's last stage (from the first upsampling on) takes nearly all of the
 peak memory: it runs in bands, over the part of the tile that is kept, with a margin of 2 pixels of the feature map,
 which is what its four convolutions can see (conv_up1 1 pixel at 2x, conv_up2, conv_hr and conv_last 1 pixel each at 4x:
 0.5 + 0.25 * 3 = 1.25 pixels, plus the rounding of the nearest upsampling). The end of an SRVGGNet enlarges without
@@ -62,7 +62,7 @@ class Runtime:
         structure: Of the network.
         half: In FP16.
         compiled: Its parts go through torch.compile.
-        rows: Rows of the feature map in a band of the last stage; None takes the device's own.
+        rows: Rows of the feature map in a band of the last stage; None uses the device's own.
         shapes: What tuning found for our own kernels; see :func:`realesrgan.inference.cuda_conv.shapes_of`.
     """
 
@@ -269,7 +269,7 @@ def _rrdb(block: Any, x: Tensor) -> Tensor:
 
 
 def _dense(block: Any, x: Tensor) -> Tensor:
-    # Concatenated anew each time: in channels-last tensors a slice of one buffer is no cheaper (convolutions copy it),
+    # Concatenated again each time: in channels-last tensors a slice of one buffer is no cheaper (convolutions copy it),
     # and on DirectML slices are copies.
     seen = x
     for conv in (block.conv1, block.conv2, block.conv3, block.conv4):

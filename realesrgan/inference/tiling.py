@@ -89,11 +89,11 @@ class Canvas:
         return _round_up(self.width + self.pre_pad, self.multiple)
 
     def rows(self, box: Box) -> List[int]:
-        """The picture's row that stands at each row of ``box``, reflections resolved."""
+        """The picture's row found at each row of ``box``, reflections resolved."""
         return self._source(range(box.y0, box.y1), self.height)
 
     def columns(self, box: Box) -> List[int]:
-        """The picture's column that stands at each column of ``box``, reflections resolved."""
+        """The picture's column found at each column of ``box``, reflections resolved."""
         return self._source(range(box.x0, box.x1), self.width)
 
     def _source(self, positions: range, size: int) -> List[int]:

@@ -113,7 +113,7 @@ class Arriving:
         return self.values.ready
 
     def wait(self) -> Rows:
-        """The rows on the host, once all of them are there."""
+        """The rows on the host, once all of them have arrived."""
         pixels = self.values.wait().numpy()
         if self.health is None:
             return _Copied(self.row, pixels)

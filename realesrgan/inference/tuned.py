@@ -55,7 +55,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one network on one device. ``choices`` holds at most one for each precision."""
+    """What is known of one network on one device. ``choices`` contains at most one for each precision."""
 
     device: str
     structure: str
@@ -105,7 +105,7 @@ def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Option
         notice(
             logger,
             "profile.corrupt",
-            f"The profile {path} cannot be read ({one_line(error)}) and is ignored. 'realesrgan tune' writes it anew.",
+            f"The profile {path} cannot be read ({one_line(error)}) and is ignored. 'realesrgan tune' writes it again.",
             once=True,
             path=path,
             reason=error,
@@ -255,7 +255,7 @@ def _entry(values: Any) -> Entry:
 
 
 def _checked(item: Any) -> Any:
-    """One precision's choice; sizes that nobody can have measured are refused."""
+    """One precision's choice; sizes that cannot have been measured are refused."""
     name, found = item
     numbers: Dict[str, Any] = found if isinstance(found, dict) else {}
     tile, rate = numbers.get("tile"), numbers.get("rate")

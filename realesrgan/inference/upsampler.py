@@ -69,10 +69,10 @@ class RealESRGANer(Steps):
         model: The network, ours or basicsr's; None builds the one that the weights belong to. It is moved and must not
             be used elsewhere at the same time.
         tile: Side of the tiles that a picture is cut into; 0 lets the program choose by the device's memory.
-        tile_pad: Pixels of the surroundings that a tile sees; None takes as many as leave no visible seam.
+        tile_pad: Pixels of the surroundings that a tile sees; None uses as many as leave no visible seam.
         pre_pad: Pixels reflected onto the right and bottom edges.
-        half: True asks for FP16, False for FP32, None takes what suits the device. FP16 is left for FP32 where it does
-            not hold. The attribute tells what is in force.
+        half: True asks for FP16, False for FP32, None uses what suits the device. FP16 is left for FP32 where it does
+            is not reliable. The attribute says what is in use.
         device: ``"auto"``, ``"directml"``, ``"dml:1"``, ``"cuda:0"``, ``"cpu"`` ... or a ``torch.device``; see
             :func:`realesrgan.devices.resolve`.
         gpu_id: The backend's own index of the device.
@@ -115,7 +115,7 @@ class RealESRGANer(Steps):
         self.img: Optional[Tensor] = None
         self.output: Optional[Tensor] = None
         self.last_run = RunRecord()
-        first = devices.resolve(device, gpu_id)  # one that is not there is said before weights are fetched
+        first = devices.resolve(device, gpu_id)  # one that is not available is said before weights are fetched
         source = assemble.network(
             model_path,
             dni_weight,
@@ -182,7 +182,7 @@ class RealESRGANer(Steps):
         Args:
             net_a, net_b: Paths of two checkpoints, or two state dicts (also under ``key``).
             dni_weight: ``[a, b]``: every parameter is ``a`` times the first's plus ``b`` times the second's.
-            key: Under which the result stands.
+            key: Under which the result is kept.
             loc: Device of the result.
 
         Raises:
@@ -221,7 +221,7 @@ class RealESRGANer(Steps):
         Args:
             img: HxW grey, HxWx3 BGR or HxWx4 BGRA, as ``cv2.imread(path, cv2.IMREAD_UNCHANGED)`` gives it; uint8,
                 uint16, or floating with 0..255 (0..65535 if its maximum is over 256).
-            outscale: Size of the result as a multiple of the input's; None takes the network's scale. Another one is
+            outscale: Size of the result as a multiple of the input's; None uses the network's scale. Another one is
                 reached by resizing the network's result with Lanczos.
             alpha_upsampler: ``"realesrgan"`` sends the alpha channel through the network; anything else enlarges it
                 bilinearly.

@@ -97,7 +97,7 @@ class VulkanNetwork:
         device: A Vulkan device; None runs it on the processor, with which a device is compared.
         half: Store in FP16, and compute in it where the device can.
         arithmetic: With ``half``: compute in FP16 too; without it, numbers are stored in FP16 and computed in FP32.
-        band_rows: Rows of the feature map in a band of the last stage; None takes the device's own.
+        band_rows: Rows of the feature map in a band of the last stage; None uses the device's own.
 
     Attributes:
         own_kernels: It computes in FP16, which the device's check may refuse, as it may refuse the kernels of

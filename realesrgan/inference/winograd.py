@@ -77,7 +77,7 @@ class Weights:
         self._kept: Dict[nn.Conv2d, Tuple[Tuple[int, int], List[Tensor]]] = {}
 
     def of(self, conv: nn.Conv2d, planes: int) -> List[Tensor]:
-        """For each product, out x in x ``planes`` x 1 x 3; computed anew if the convolution's weights have changed."""
+        """For each product, out x in x ``planes`` x 1 x 3; computed again if the convolution's weights have changed."""
         weight = conv.weight
         state = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
         if conv not in self._kept or self._kept[conv][0] != state:

@@ -111,7 +111,7 @@ def test_a_card_behind_vulkan_is_isolated_unless_cuda_comes_first(monkeypatch) -
 )
 def test_what_is_missing_is_said(monkeypatch, ncnn, reason) -> None:
     monkeypatch.setitem(sys.modules, "ncnn", ncnn)
-    with pytest.raises(DeviceError, match=f"vulkan is not there: .*{reason}.*pip install ncnn"):
+    with pytest.raises(DeviceError, match=f"vulkan is not available: .*{reason}.*pip install ncnn"):
         devices.resolve("vulkan")
 
 

@@ -282,7 +282,7 @@ def test_an_output_folder_that_is_read_only(folder, tmp_path, capsys):
 def test_an_output_that_is_a_file(folder, capsys):
     (folder.parent / "out").write_bytes(b"mine")
     assert enlarge(folder) == 2
-    assert "is a file; -o takes a folder" in capsys.readouterr().err
+    assert "is a file; -o needs a folder" in capsys.readouterr().err
     assert (folder.parent / "out").read_bytes() == b"mine"
 
 

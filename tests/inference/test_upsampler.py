@@ -184,7 +184,7 @@ def test_a_device_that_is_not_there_is_said_before_weights_are_looked_for(monkey
         raise AssertionError("weights were looked for")
 
     monkeypatch.setattr(assemble, "network", unexpected)
-    with pytest.raises(DeviceError, match="xpu:9 is not there"):
+    with pytest.raises(DeviceError, match="xpu:9 is not available"):
         RealESRGANer(4, "RealESRGAN_x4plus", device="xpu:9")
 
 
