@@ -21,6 +21,7 @@ _BT709, _BT601 = 1, 6
 #: FFmpeg's flag of a stream that is a cover picture, and the codecs of such pictures.
 _ATTACHED = 0x400
 _STILLS = ("mjpeg", "png", "bmp")
+_LONGEST_FRAME = 24 * 3600
 #: Players take untagged pictures of up to this many lines as BT.601, larger ones as BT.709.
 _SD_LINES = 576
 
@@ -128,6 +129,7 @@ def probe(path: Path) -> VideoInfo:
         stream = video_stream(container, path)
         frame = _first_frame(container, stream, path)
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+        _check_times(path, stream, rate)
         duration = _duration(container, stream)
         frames = stream.frames or (round(duration * rate) if duration and rate else None)
         form = frame.format
@@ -159,6 +161,18 @@ def probe(path: Path) -> VideoInfo:
             rotation=_side_data(frame).get("DISPLAYMATRIX"),
             interlaced=bool(frame.interlaced_frame),
             notes=tuple(notes),
+        )
+
+
+def _check_times(path: Path, stream: Any, rate: Any) -> None:
+    length = max(Fraction(stream.time_base), 1 / Fraction(rate) if rate else 0)
+    if length > _LONGEST_FRAME:
+        raise VideoError(
+            f"{path} says that each of its frames is shown for {int(length)} seconds, which no result can keep. Write "
+            "it anew with its real frame rate first.",
+            code="video.rate",
+            path=str(path),
+            seconds=int(length),
         )
 
 

@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 FITTING = "12, or 14.2 and newer"
 #: What PyAV raises when a file is damaged or cannot be written: its own errors are OSError or ValueError, too.
 FILE_ERRORS = (OSError, ValueError, EOFError, RuntimeError, LookupError, OverflowError)
+_MISTAKES = (LookupError, TypeError, AttributeError, ArithmeticError)
 
 #: FFmpeg's numbers for "not said", and for the two ranges of values.
 UNKNOWN = 2
@@ -52,7 +53,10 @@ class VideoError(RealESRGANError):
 
 
 def reason_of(error: BaseException) -> Phrase:
-    """What an error of PyAV or of the system says, in one line."""
+    """What an error of PyAV or of the system says, in one line; not what Python says of a mistake inside PyAV."""
+    if isinstance(error, _MISTAKES) and not getattr(error, "strerror", None):
+        logger.debug("PyAV: %s: %s", type(error).__name__, error)
+        return Phrase("video.not_handled", "this version of PyAV cannot handle it")
     reason: Phrase = as_field(error)
     return reason
 

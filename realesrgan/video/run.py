@@ -134,11 +134,17 @@ def process(
                 progress=progress,
                 likely=_likely(source.info, options),
             )
-            enlarge(work, _shots(source, journal, form, options), _step(source, form, options))
+            try:
+                enlarge(work, _shots(source, journal, form, options), _step(source, form, options))
+            except VideoError as error:
+                if error.code == "video.size_change":
+                    _join_until(journal, source.info, form, target)
+                raise
             result.computed, result.repeated = work.computed, work.repeated
             result.busy, result.interrupted = work.busy, work.interrupted
         joining = time.perf_counter()
         _join(result, journal, source.info, form, target)
+    result.dropped += int(getattr(source, "dropped", 0))
     ended = time.perf_counter()
     result.busy["join"], result.seconds = ended - joining, ended - begun
     return result
@@ -247,6 +253,22 @@ def _join(result: VideoResult, journal: Journal, info: Any, form: Format, target
             part_path(target).unlink()
         except OSError:
             pass
+
+
+def _join_until(journal: Journal, info: VideoInfo, form: Format, target: Path) -> None:
+    """Make what is finished playable, where the rest cannot be done."""
+    segments = journal.ordered()
+    if not segments:
+        return
+    path = part_path(target)
+    frames = join(journal.folder, segments, info, form, path, part=True)
+    notice(
+        logger,
+        "video.until_there",
+        f"The {frames} frames before that are in {path}.",
+        frames=frames,
+        path=str(path),
+    )
 
 
 def _say_what_to_know(info: VideoInfo, form: Format, size: Tuple[int, int], choice: EncoderChoice) -> None:

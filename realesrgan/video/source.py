@@ -102,10 +102,15 @@ class VideoSource:
     Rule for damage: a packet that the decoder rejects gives the frame before it once more, at the time stamp of the
     packet (the first frames: the first readable one); a frame that the decoder mended is taken as it is. Both are
     marked. So there are as many frames as the file has.
+
+    Attributes:
+        dropped: Coded frames that gave neither a picture nor an error, counted once all are read from the first on.
     """
 
     def __init__(self, info: VideoInfo) -> None:
         self.info = info
+        self.dropped = 0
+        self._coded = 0
 
     @property
     def step(self) -> int:
@@ -113,7 +118,11 @@ class VideoSource:
         return max(1, round(1 / (self.info.rate or Fraction(25)) / self.info.time_base))
 
     def shots(self, anchor: Optional[Anchor] = None) -> Iterator[Shot]:
-        """The frames, all or those after ``anchor``. If that is not found, all."""
+        """The frames, all or those after ``anchor``. If that is not found, all.
+
+        Raises:
+            VideoError: A frame has another size than the first.
+        """
         if anchor is not None:
             found = self._after(anchor)
             if found is not None:
@@ -121,6 +130,7 @@ class VideoSource:
                 return
         with open_video(self.info.path) as container:
             yield from self._shots(self._decoded(container), _Clock(self.info), 0)
+        self._say_dropped()
 
     def _after(self, anchor: Anchor) -> Optional[Iterator[Shot]]:
         container = open_video(self.info.path)
@@ -148,7 +158,9 @@ class VideoSource:
         stream.thread_type = "SLICE"
         lost: List[int] = []
         woven = self.info.interlaced  # by the first frame, and said
+        coded = given = 0
         for packet in self._packets(container, stream):
+            coded += _shows_a_frame(packet, stream)
             try:
                 frames = packet.decode()
             except pyav.FILE_ERRORS as error:
@@ -156,6 +168,8 @@ class VideoSource:
                 frames = []
                 if packet.size and packet.pts is not None and not getattr(packet, "is_discard", False):
                     heapq.heappush(lost, packet.pts)
+                    given += 1
+            given += len(frames)
             for frame in frames:
                 while lost and frame.pts is not None and lost[0] < frame.pts:
                     yield heapq.heappop(lost), None, REPEATED
@@ -165,6 +179,8 @@ class VideoSource:
                 yield frame.pts, frame, DAMAGED if frame.is_corrupt else ""
         while lost:
             yield heapq.heappop(lost), None, REPEATED
+        in_fields = woven and 2 * given + 2 >= coded  # a packet for each of the two fields of a frame
+        self._coded, self.dropped = coded, 0 if in_fields else max(0, coded - given)
 
     def _packets(self, container: Any, stream: Any) -> Iterator[Any]:
         packets = container.demux(stream)
@@ -190,6 +206,11 @@ class VideoSource:
         picture: Any = None
         first: Optional[int] = None
         for raw, frame, concealed in decoded:
+            if frame is not None and (frame.width, frame.height) != (self.info.width, self.info.height):
+                if not concealed:
+                    last = None if first is None or clock.last is None else clock.last + clock.step - first
+                    raise self._changes(frame, index, float((last or 0) * self.info.time_base))
+                frame, concealed = None, REPEATED  # the decoder mended it with sizes that it made up
             if frame is None and picture is None:
                 waiting.append(raw)
                 continue
@@ -203,6 +224,31 @@ class VideoSource:
             yield Shot(index, pts, raw, picture, concealed)
             index += 1
         self._say(clock, first)
+
+    def _changes(self, frame: Any, index: int, moment: float) -> VideoError:
+        first, other = f"{self.info.width}x{self.info.height}", f"{frame.width}x{frame.height}"
+        return VideoError(
+            f"{self.info.path} changes from {first} to {other} pixels after {index} frames, at {moment:.3f} s, and a "
+            "video has one size. Cut it there, and enlarge the parts.",
+            code="video.size_change",
+            path=str(self.info.path),
+            first=first,
+            size=other,
+            index=index,
+            time=f"{moment:.3f}",
+        )
+
+    def _say_dropped(self) -> None:
+        if self.dropped:
+            notice(
+                logger,
+                "video.dropped",
+                f"{self.info.path}: {self.dropped} of its {self._coded} coded frames gave no picture and no error: "
+                "parts that they need are missing. The frame before each is shown longer.",
+                path=str(self.info.path),
+                count=self.dropped,
+                coded=self._coded,
+            )
 
     def _say(self, clock: _Clock, first: Optional[int]) -> None:
         path, told = self.info.path, self.info.duration
@@ -226,6 +272,14 @@ class VideoSource:
                 told=f"{told:.1f}",
                 seen=f"{seen:.1f}",
             )
+
+
+def _shows_a_frame(packet: Any, stream: Any) -> bool:
+    """Whether a packet holds a frame that is to be shown."""
+    if not packet.size or getattr(packet, "is_discard", False):
+        return False
+    # VP8 has frames that others refer to and that are never shown; a bit of the first byte says so.
+    return stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & 0x10)
 
 
 class FolderSource:

@@ -34,7 +34,7 @@ REFUSALS = (*pyav.FILE_ERRORS, TypeError, AttributeError, NotImplementedError)
 def add_streams(out: Any, template: Any, source: Any, info: VideoInfo, form: Format) -> Dict[int, Any]:
     """The streams of the result, by index in the source; the enlarged one is -1."""
     streams: Dict[int, Any] = {}
-    refused = {refusal.index for refusal in refusals(info, form.container)}
+    refused = {refusal.index for refusal in refusals(info, form.container) if not refusal.copied}
     covers = _covers(source) if form.container == "mkv" and hasattr(out, "add_attachment") else {}
     for stream in source.streams if source is not None else ():
         if stream.index == info.index:
@@ -87,12 +87,16 @@ def _is_chapter_track(stream: Any, source: Any) -> bool:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A stream that a container cannot hold: its number, kind and codec, and the reason."""
+    """A stream that a container cannot hold: its number, kind and codec, and the reason.
+
+    ``copied`` says that it can be written all the same, into a file that few programs play.
+    """
 
     index: int
     type: str
     codec: str
     reason: Phrase
+    copied: bool = False
 
 
 def refusals(info: VideoInfo, container: str) -> List[Refusal]:
@@ -112,10 +116,13 @@ def _refusals(path: Path, index: int, container: str, _: Tuple[int, int]) -> Tup
         ]
         packets = _first_packets(source, others)
         for stream in others:
+            codec = str(getattr(stream.codec_context, "name", None) or getattr(stream, "name", None) or "unknown")
             reason = _reason(stream, packets.get(stream.index), CONTAINERS[container])
             if reason is not None:
-                codec = getattr(stream.codec_context, "name", None) or getattr(stream, "name", None) or "unknown"
-                found.append(Refusal(int(stream.index), str(stream.type), str(codec), reason))
+                found.append(Refusal(int(stream.index), str(stream.type), codec, reason))
+            elif container == "mp4" and codec.startswith("pcm_"):
+                few = Phrase("video.pcm", "few programs play PCM sound from mp4")
+                found.append(Refusal(int(stream.index), str(stream.type), codec, few, copied=True))
     return tuple(found)
 
 
@@ -167,7 +174,17 @@ def say_what_is_left_out(info: VideoInfo, container: str, *, chosen: bool) -> No
     with open_video(info.path) as source:
         pyav.say_without_chapters(source)
     for refusal in refusals(info, "mp4") if chosen else ():
-        if refusal.type in KEPT:
+        if refusal.type in KEPT and refusal.copied:
+            notice(
+                logger,
+                "video.pcm_matroska",
+                f"Stream {refusal.index} is PCM sound, which few programs play from mp4: the result comes into a "
+                f"{container} file. --container mov and --container mp4 keep it, too.",
+                level=logging.INFO,
+                index=refusal.index,
+                container=container,
+            )
+        elif refusal.type in KEPT:
             notice(
                 logger,
                 "video.matroska",
@@ -182,6 +199,18 @@ def say_what_is_left_out(info: VideoInfo, container: str, *, chosen: bool) -> No
     mkv = Phrase("video.try_mkv", " --container mkv holds nearly everything.")
     advice = mkv if container != "mkv" else ""
     for refusal in refusals(info, container):
+        if refusal.copied:
+            notice(
+                logger,
+                "video.pcm_mp4",
+                f"Stream {refusal.index} ({refusal.codec}) is copied into {container}, but {refusal.reason}. "
+                "--container mov or mkv is safer.",
+                index=refusal.index,
+                codec=refusal.codec,
+                container=container,
+                reason=refusal.reason,
+            )
+            continue
         notice(
             logger,
             "video.left_out",
