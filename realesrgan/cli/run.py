@@ -86,7 +86,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     _check_written(sources, settings, arguments["model_path"], own_report, options)
     former = report.load_all(report_path) if options.resume and report_path else {}
     workers = _workers(arguments, options, len(sources), console)
-    upscaler = build_upscaler(arguments, options, console) if not workers else None
+    upscaler: Any = build_upscaler(arguments, options, console) if not workers else None
     described = workers[0].described if workers else upscaler.describe()
     settings = replace(settings, digest=_digest(arguments, settings, options, described))
     for each in [worker.described for worker in workers] or [described]:

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Optional, Tupl
 
 from realesrgan import __version__
 from realesrgan.errors import Phrase, WeightsError, as_field, one_line
-from realesrgan.files.atomic import PARTIAL_SUFFIX, write_atomically
+from realesrgan.files.atomic import PARTIAL_SUFFIX, replace, write_atomically
 from realesrgan.weights.folders import MAX_DOWNLOAD
 
 fcntl: Any = None
@@ -128,7 +128,7 @@ def download(
 def _checked(url: str, first: Path, target: Path, check: Check) -> None:
     try:
         check(first.read_bytes(), target)
-        os.replace(first, target)
+        replace(first, target)
     except WeightsError as error:
         raise WeightsError(
             f"What came from {url} cannot be used: {one_line(error)}. The file was not kept.",

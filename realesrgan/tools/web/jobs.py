@@ -30,13 +30,14 @@ from realesrgan.cli import run as cli_run
 from realesrgan.cli.console import Console, Sentence, as_sentence
 from realesrgan.errors import InputError, Phrase, RealESRGANError
 from realesrgan.files.naming import Source
+from realesrgan.files.paths import real
 from realesrgan.tools.doctor import checks
 from realesrgan.tools.doctor import command as doctor
 from realesrgan.tools.doctor.facts import gather
 
 __all__ = ["Desk", "Job", "Progress", "Result", "as_shown", "copied", "escaped", "zipped"]
 
-_ROOT = Path(__file__).resolve().parents[3]
+_ROOT = Path(real(__file__)).parents[3]
 KEPT_SECONDS = 3600.0
 """Files of a run are removed this long after it has ended."""
 _SHOWN = frozenset((".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp"))
