@@ -34,7 +34,7 @@ def bleed(pixels: np.ndarray) -> np.ndarray:
         A new array, or ``pixels`` itself where there is nothing to do (no transparent or no visible pixel).
     """
     if pixels.ndim != 3 or pixels.shape[2] != 4 or pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"bleed takes HxWx4 uint8 or uint16, got {pixels.shape} {pixels.dtype}")
+        raise ValueError(f"bleed accepts HxWx4 uint8 or uint16, got {pixels.shape} {pixels.dtype}")
     alpha = pixels[:, :, 3]
     trusted = alpha >= np.ceil(np.iinfo(pixels.dtype).max * _TRUSTED)
     if not trusted.any():

@@ -107,7 +107,7 @@ def replace(source: PathLike, target: PathLike) -> None:
                 raise ReadOnly(errno.EACCES, "the file is read-only", str(target)) from error
             if time.monotonic() >= deadline:
                 # Elsewhere an open file can be replaced; without a target it is the folder that gives no permission.
-                if not (_WINDOWS and os.path.exists(target)):  # noqa: PTH110 - takes any kind of path
+                if not (_WINDOWS and os.path.exists(target)):  # noqa: PTH110 - accepts any kind of path
                     raise
                 raise HeldOpen(errno.EACCES, "another program holds the file open", str(target)) from error
             time.sleep(_RETRY_PAUSE)
@@ -138,7 +138,7 @@ def check_replaceable(target: PathLike) -> None:
         HeldOpen: Another program holds it open.
         ReadOnly: It is marked as read-only.
     """
-    if not _WINDOWS or not os.path.isfile(target):  # noqa: PTH113 - takes any kind of path
+    if not _WINDOWS or not os.path.isfile(target):  # noqa: PTH113 - accepts any kind of path
         return
     if _is_read_only(target):
         raise ReadOnly(errno.EACCES, "the file is read-only", str(target))
@@ -153,7 +153,7 @@ def check_replaceable(target: PathLike) -> None:
 
 def _is_read_only(path: PathLike) -> bool:
     try:
-        return _WINDOWS and not os.stat(path).st_mode & stat.S_IWRITE  # noqa: PTH116 - takes any kind of path
+        return _WINDOWS and not os.stat(path).st_mode & stat.S_IWRITE  # noqa: PTH116 - accepts any kind of path
     except OSError:
         return False
 

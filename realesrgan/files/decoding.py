@@ -1,6 +1,6 @@
 """From the bytes of a file to pixels: recognise the format, check the size, decode with Pillow or OpenCV.
 
-Pillow decodes whatever it can hold, because it treats a truncated file as an error; what it would reduce to 8 bit
+Pillow decodes whatever it can represent, because it treats a truncated file as an error; what it would reduce to 8 bit
 (16-bit colour, 16-bit grey with alpha) goes through :mod:`realesrgan.files.png` and :mod:`realesrgan.files.tiff`.
 """
 
@@ -193,8 +193,8 @@ def _decode_jpeg(data: bytes, max_pixels: int, accept_truncated: bool) -> Decode
         other = _decode_image(_open(jpeg.plain(filling=True), "JPEG"), "JPEG", found.icc)
         whole = jpeg.complete and np.array_equal(decoded.pixels, other.pixels)
         if not whole and not accept_truncated:
-            raise truncated(Phrase("truncated.jpeg", "its end is missing; --accept-truncated uses what is there"))
-        note = Note("note.no_end", "its end marker is missing, all of its pixels are there")
+            raise truncated(Phrase("truncated.jpeg", "its end is missing; --accept-truncated uses what was read"))
+        note = Note("note.no_end", "its end marker is missing, all of its pixels were read")
         decoded.notes.append(note if whole else Note("note.truncated", "it is cut short: what is missing is grey"))
     decoded.metadata, decoded.lost = found, jpeg.lost
     return decoded

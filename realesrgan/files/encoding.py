@@ -115,7 +115,7 @@ def tiff(stream: BinaryIO, pixels: np.ndarray, mode: str, kept: Metadata, compre
             sizes.append(len(packed))
             at += len(padded)
             if at > _CLASSIC_TIFF_LIMIT:
-                raise Refused("picture.file_limit", "TIFF holds no more than 4 GB; write PNG instead")
+                raise Refused("picture.file_limit", "TIFF allows no more than 4 GB; write PNG instead")
             stream.write(padded)
 
     def numbers(tag: int, *content: int, short: bool = False) -> Field:
@@ -142,7 +142,7 @@ def jpeg(stream: BinaryIO, pixels: np.ndarray, kept: Metadata, quality: int) -> 
     """Write an 8-bit grey or BGR picture as JPEG. Quality 90 and up keeps the colour at full resolution.
 
     Returns:
-        The kinds of metadata that are larger than JPEG holds (64 kB).
+        The kinds of metadata that are larger than JPEG allows (64 kB).
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if quality >= 90 and hasattr(cv2, "IMWRITE_JPEG_SAMPLING_FACTOR"):

@@ -11,7 +11,7 @@ from .picture import damaged, truncated, unsupported
 
 __all__ = ["SEGMENT", "Jpeg", "segments"]
 
-#: Bytes that one segment may hold.
+#: Bytes that one segment may contain.
 SEGMENT = 65533
 _EXIF, _XMP, _ICC, _PHOTOSHOP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0"
 _LONG_XMP = b"http://ns.adobe.com/xmp/extension/\0"
@@ -20,7 +20,7 @@ _IPTC = 0x0404
 _MOST_SEGMENTS = 4096
 _MOST_WORK = 1 << 32
 _MOST_SCANS = 500
-#: What can stand behind pixels that are whole: anything but zeros, which decoders put in themselves.
+#: What can follow pixels that are whole: anything but zeros, which decoders put in themselves.
 _FILLING = bytes(range(0xAA, 0xFF)) * 2
 _NOT_READ = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "lossless", 0xF7: "lossless"}
 _NOT_READ.update({0xCB: "lossless", 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "lossless"})
@@ -31,7 +31,7 @@ class Jpeg:
 
     Attributes:
         width, height: In pixels, as stored.
-        ended: Whether the end marker is there.
+        ended: Whether it has an end marker.
 
     Raises:
         Refused: It is truncated before its pixels, of a kind that is not read, or made to hold up a decoder.
@@ -103,7 +103,7 @@ class Jpeg:
 
     @property
     def metadata(self) -> Metadata:
-        """What the file holds beside its pixels."""
+        """What the file contains beside its pixels."""
         found = self._first
         icc = b"".join(self._icc[number] for number in sorted(self._icc))
         if len(icc) > LIMIT:
@@ -121,13 +121,13 @@ class Jpeg:
     def plain(self, filling: bool = False) -> bytes:
         """The same picture with nothing but its pixels, ended; with ``filling``, other bytes where pixels are missing.
 
-        A decoder puts zeros there: the two differ unless all pixels are there.
+        A decoder puts zeros there: the two differ unless all pixels were read.
         """
         return b"".join((self._header, self._pixels, _FILLING if filling else b"", b"\xff\xd9"))
 
     @property
     def complete(self) -> bool:
-        """Whether the scans hold every coefficient of every component to its last bit."""
+        """Whether the scans contain every coefficient of every component to its last bit."""
         known: Dict[int, List[int]] = {component: [1] * 64 for component in self._components}
         pixels = bytes(self._pixels)
         at = pixels.find(b"\xff\xda")
@@ -176,7 +176,7 @@ def _walk(data: bytes) -> Iterator[Tuple[int, int, int]]:
 
 
 def _resource(data: bytes, wanted: int) -> bytes:
-    """One of Photoshop's resources; empty if it is not there."""
+    """One of Photoshop's resources; empty if it is missing."""
     at = 0
     while data[at : at + 4] == b"8BIM" and at + 12 <= len(data):
         (number,) = struct.unpack_from(">H", data, at + 4)

@@ -28,7 +28,7 @@ def _whole(text: str) -> int:
 
 
 def parse(line: bytes) -> Optional[Dict[str, Any]]:
-    """The object that a line holds; None if it holds none."""
+    """The object that a line contains; None if it contains none."""
     if line.lstrip()[:1] != b"{":
         return None
     try:
@@ -39,7 +39,7 @@ def parse(line: bytes) -> Optional[Dict[str, Any]]:
 
 
 def read(path: Path) -> Iterator[Optional[Dict[str, Any]]]:
-    """The object of each line, None for a line that holds none; blank lines are left out.
+    """The object of each line, None for a line that contains none; blank lines are left out.
 
     Raises:
         OSError: The file cannot be read.
@@ -60,11 +60,11 @@ def read(path: Path) -> Iterator[Optional[Dict[str, Any]]]:
 class LineWriter:
     """Writes objects to a file; each line is with the system before :meth:`write` returns.
 
-    A torn last line is closed with a line feed first, so that the next object stands alone.
+    A torn last line is closed with a line feed first, so that the next object has a line of its own.
 
     Args:
-        path: The file; its folder is there.
-        append: Keep the lines that are there; otherwise the file starts anew.
+        path: The file; its folder exists.
+        append: Keep the lines of the file; otherwise the file starts empty.
 
     Raises:
         OSError: The file cannot be opened for writing.

@@ -19,9 +19,9 @@ def list_pictures(
 ) -> List[Source]:
     """The pictures behind ``inputs``, each once, in the order given; inside a folder or pattern sorted by code point.
 
-    A file is taken whatever its suffix. In folders and patterns only names with a picture suffix count, hidden names
+    A file is accepted whatever its suffix. In folders and patterns only names with a picture suffix count, hidden names
     (leading dot, so also our own unfinished files) do not. Entries that cannot be read (a dangling or circular link,
-    a folder named ``x.png``, a locked subfolder) are listed all the same, so that reading them names them.
+    a folder named ``x.png``, a locked subfolder) are listed too, so that reading them names them.
 
     Args:
         recursive: Go into subfolders, through links too, each folder once.
@@ -109,7 +109,7 @@ def _matches(pattern: str) -> Iterator[Source]:
     parts = PurePath(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = PurePath(*parts[:fixed])
-    for match in glob.glob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
+    for match in glob.glob(pattern, recursive=True):  # noqa: PTH207 - Path.glob accepts no absolute pattern
         path = Path(openable(match))
         if _is_picture_name(path.name):
             yield Source(path, PurePath(match).relative_to(root))

@@ -1,4 +1,4 @@
-"""What a picture file holds beside its pixels; EXIF blocks, TIFF directories and XMP as bytes. Standard library only.
+"""What a picture file contains beside its pixels: EXIF, TIFF directories and XMP as bytes. Standard library only.
 
 An EXIF block is a small TIFF file without pixels; both are a header and directories (IFDs) of tagged values.
 Every read is bounds-checked: damage is a ``ValueError``. Entries may share their bytes, so that a small file names
@@ -43,7 +43,7 @@ LIMIT = 1 << 23
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a picture file holds beside its pixels, as one value.
+    """What a picture file contains beside its pixels, as one value.
 
     Attributes:
         icc: The ICC profile of the pixels; None means ``color``, and without that sRGB.
@@ -68,7 +68,7 @@ class Metadata:
     size: Optional[Tuple[int, int]] = None
 
     def names(self) -> List[str]:
-        """The kinds of metadata that are there, as a user calls them."""
+        """The kinds of metadata that it has, as a user calls them."""
         kinds = ("ICC", "EXIF", "XMP", "IPTC", "comment", "text", "dpi")
         names = [name for name in kinds if getattr(self, name.lower())]
         return names + ([self.color.name] if self.color is not None and not self.color.plain else [])
@@ -162,7 +162,7 @@ def directory(data: Buffer, header: TiffHeader, offset: int) -> Tuple[Dict[int, 
 
 
 def values(data: Buffer, header: TiffHeader, entry: Optional[Entry]) -> Tuple[int, ...]:
-    """The whole numbers of an entry, no more than 64; empty if it is missing or holds no whole numbers."""
+    """The whole numbers of an entry, no more than 64; empty if it is missing or contains no whole numbers."""
     if entry is None or entry.kind not in _INTEGERS:
         return ()
     return struct.unpack_from(f"{header.order}{min(entry.number, 64)}{_INTEGERS[entry.kind]}", data, entry.start)

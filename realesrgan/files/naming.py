@@ -43,7 +43,7 @@ PICTURE_SUFFIXES = frozenset(WRITABLE) | {".dib", ".gif", ".avif", ".heic", ".he
 
 _EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tiff"}
 _EXTENSIONS["bmp"] = ".bmp"
-#: What each format cannot hold: (alpha, 16 bit).
+#: What each format cannot contain: (alpha, 16 bit).
 _HOLDS = {"PNG": (True, True), "TIFF": (True, True), "WEBP": (True, False), "JPEG": (False, False)}
 _HOLDS["BMP"] = (False, False)
 _LONGEST_NAME = 255
@@ -78,10 +78,10 @@ def choose_extension(requested: str, source_path: PathLike, mode: str, depth: in
     """The suffix of a result, with its dot.
 
     ``auto`` keeps the source's own suffix as it is spelled, with two exceptions: pictures with alpha become ``.png``
-    (the original's rule), and so does what the source's format cannot hold or what cannot be written (GIF, AVIF).
+    (the original's rule), and so does what the source's format cannot contain or what cannot be written (GIF, AVIF).
 
     Args:
-        requested: ``auto``, ``png``, ``jpg``, ``webp``, ``tiff`` or ``bmp``; a leading dot and capitals are taken too.
+        requested: ``auto``, ``png``, ``jpg``, ``webp``, ``tiff`` or ``bmp``; with a leading dot or in capitals too.
         mode: ``L``, ``LA``, ``RGB`` or ``RGBA``.
         depth: 8 or 16.
 
@@ -117,7 +117,7 @@ def output_path(source: Source, output_dir: PathLike, suffix: str, extension: st
     A stem that Windows reserves (CON, NUL, COM1 ...) gets ``_`` appended where ``windows`` is true.
 
     Raises:
-        InputError: The suffix holds a path separator or a character that no file name takes.
+        InputError: The suffix contains a path separator or a character that no file name allows.
     """
     forbidden = set('/\\\0<>:"|?*')
     if forbidden & set(suffix):

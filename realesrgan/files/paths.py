@@ -65,7 +65,7 @@ def reserved_part(path: PathLike, *, windows: bool = WINDOWS) -> Optional[str]:
 def unprefixed(text: str, *, windows: bool = WINDOWS) -> Tuple[str, str]:
     r"""(prefix, path without it): ``("\\?\", "C:\x")`` for ``\\?\C:\x``. On a share the rest begins with ``\\`` again.
 
-    The prefix holds a question mark, and is no pattern for all that.
+    The prefix contains a question mark, and is no pattern for all that.
     """
     if windows:
         if text[:8].upper() == _UNC:
@@ -105,7 +105,7 @@ def too_long(path: PathLike, *, windows: bool = WINDOWS) -> Optional[int]:
 def unquoted(arguments: Sequence[str], *, windows: bool = WINDOWS) -> List[str]:
     r"""Arguments as they were meant where a folder was given as ``"C:\dir\"``.
 
-    Windows reads ``\"`` as a quotation mark, which no file name holds, so the rest of the line went into the same
+    Windows reads ``\"`` as a quotation mark, which no file name contains, so the rest of the line went into the same
     argument: ``C:\dir" -o out`` becomes ``C:\dir``, ``-o``, ``out``.
     """
     if not windows:

@@ -1,4 +1,4 @@
-"""What a picture file holds, and the words and limits that reading and writing share."""
+"""What a picture file contains, and the words and limits that reading and writing share."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PictureFile:
         mode: ``L``, ``LA``, ``RGB`` or ``RGBA``.
         format: ``PNG``, ``JPEG``, ``WEBP``, ``BMP``, ``TIFF``, ``GIF``, ``AVIF``, ``HEIF``, ``PNM``, ``PFM``,
             ``JPEG2000``, ``HDR``, ``TGA`` or ``DDS``.
-        metadata: What the file holds beside its pixels, of the picture as delivered.
+        metadata: What the file contains beside its pixels, of the picture as delivered.
         notes: What the user should know (:class:`Note`), such as that only the first frame was read.
     """
 
@@ -78,7 +78,7 @@ def failure(path: PathLike, code: str, reason: str, *, detail: Any = "", **field
 
 
 class Refused(Exception):
-    """Why the bytes at hand cannot become a picture; the reader adds the file's name."""
+    """Why bytes cannot become a picture; the reader adds the file's name."""
 
     def __init__(self, code: str, reason: str, **fields: Any) -> None:
         super().__init__(reason)
@@ -181,14 +181,14 @@ def os_failure(path: PathLike, error: OSError, doing: str) -> PictureError:
         code, reason = "picture.held", "another program holds the file open; close it there, or give another folder"
     elif isinstance(error, ReadOnly):
         code, reason = "picture.target_read_only", "the file is read-only; change that, or give another folder"
-    if code == "picture.missing" and os.path.islink(path):  # noqa: PTH114 - takes any kind of path
+    if code == "picture.missing" and os.path.islink(path):  # noqa: PTH114 - accepts any kind of path
         code, reason = "picture.dangling", "it is a link, and what it points to does not exist"
     told = Phrase(getattr(as_field(error), "code", "quote"), f"cannot {doing}: {reason}")
     return failure(path, code, told, errno=error.errno)
 
 
 def _length_refused(path: PathLike, error: OSError, doing: str) -> Optional[int]:
-    """The length of a path where that is why Windows refused it: for a file to be written "not there" means so too."""
+    """The length of a path where that is why Windows refused it: for a file to be written "missing" means so too."""
     names = (errno.ENOENT, errno.EINVAL, errno.ENAMETOOLONG)
     if error.errno in names and (doing == "write" or getattr(error, "winerror", 0) in _TOO_LONG):
         return too_long(path)

@@ -134,7 +134,7 @@ class Png:
 
     @property
     def metadata(self) -> Metadata:
-        """What the file holds beside its pixels."""
+        """What the file contains beside its pixels."""
         found = self.found
         gamma, corners = found.get("gamma"), found.get("corners")
         color = Color(

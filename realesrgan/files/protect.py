@@ -46,7 +46,7 @@ class Inputs:
     def at(self, path: PathLike) -> Optional[Path]:
         """The input that would change if ``path`` was written to; None if there is none."""
         identity = _identity(path)
-        if identity is None:  # nothing is there, so no input either
+        if identity is None:  # nothing exists, so no input either
             return None
         if self._known is None:
             known = ((_identity(each), each) for each in reversed(self._paths))

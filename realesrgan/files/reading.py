@@ -59,7 +59,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS, accept_truncated: bool
 
 def _load(path: PathLike, max_pixels: int) -> bytes:
     try:
-        # Not blocking: opening a pipe that nobody writes to would wait for ever.
+        # Not blocking: opening a pipe without a writer would wait for ever.
         descriptor = os.open(openable(path), os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
         try:
             _check_kind(path, os.fstat(descriptor), max_pixels)

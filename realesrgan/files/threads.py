@@ -1,6 +1,6 @@
 """Work in threads, in order and bounded: reading ahead of its use, and writing behind the caller's back.
 
-Both keep the order of the items, hold at most a stated number of items and about a stated number of bytes, and give
+Both keep the order of the items, keep at most a stated number of items and about a stated number of bytes, and give
 an exception back as part of the outcome instead of raising it in a thread. All waiting is in short steps, because a
 blocked lock cannot be interrupted by Ctrl-C on Windows.
 """
@@ -54,7 +54,7 @@ def _call(function: Callable[[Item], Value], item: Item, key: Key) -> Outcome[Ke
     start = time.perf_counter()
     try:
         value = function(item)
-    except BaseException as error:  # noqa: BLE001 - a thread has nobody to raise to; the caller decides
+    except BaseException as error:  # noqa: BLE001 - a thread cannot raise to its caller; the caller decides
         return Outcome(key, None, error, time.perf_counter() - start)
     return Outcome(key, value, None, time.perf_counter() - start)
 
@@ -90,7 +90,7 @@ class ReadAhead(_Ordered[Item, Item, Value]):
     Args:
         items: What to read. With ``size_of`` they are asked for in any thread, else in the caller's.
         function: Reads one item; runs in a thread.
-        size_of: Bytes that a value holds; without it values are counted only.
+        size_of: Bytes that a value occupies; without it values are counted only.
         workers: Threads.
         ahead: At most this many items are read and not yet taken.
         budget: Bytes that may wait. One item may always wait, whatever its size.
@@ -172,7 +172,7 @@ class WriteBehind(_Ordered[Key, Item, Value]):
         function: Writes one item.
         workers: Threads.
         behind: At most this many items are submitted and not finished.
-        budget: Bytes that those may hold. One item is always accepted, whatever its size.
+        budget: Bytes that those may occupy. One item is always accepted, whatever its size.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ class Tiff:
 
     @property
     def deep(self) -> bool:
-        """Whether OpenCV decodes it: grey or RGB of 16 bit and more, which Pillow cannot hold, or only in part."""
+        """Whether OpenCV decodes it: grey or RGB of 16 bit and more, which Pillow cannot represent, or only in part."""
         kind = (self.formats, self.bits)
         whole = self.planar == 1 and self.samples in (1, 3, 4)
         return (self.photometric, self.samples) in _DEEP and kind in (_DEPTHS if whole else _DEPTHS[:1])
@@ -85,7 +85,7 @@ class Tiff:
 
     @property
     def metadata(self) -> Metadata:
-        """What the file holds beside its pixels."""
+        """What the file contains beside its pixels."""
         exif = None
         try:
             exif, whole = metadata.exif_from_tiff(self.data)
@@ -137,7 +137,7 @@ class Tiff:
         """The file with a directory of nothing but what its pixels need, whose damage could keep a decoder from them.
 
         Args:
-            changes: By tag: the type, number and bytes of another value, for those that are there; without any
+            changes: By tag: the type, number and bytes of another value, for those that exist; without any
                 values the tag is left out.
         """
         order, pointer, inline = (self.header.order, "Q", 8) if self.header.big else (self.header.order, "I", 4)

@@ -49,7 +49,7 @@ def write(
 ) -> Tuple[str, ...]:
     """Encode one picture by the suffix of ``path`` and put it there in one step; missing folders are made.
 
-    What a format cannot hold is converted by rule, and said: 16 bit to 8 bit by rounding v / 257 (JPEG, WebP, BMP);
+    What a format cannot contain is converted by rule, and said: 16 bit to 8 bit by rounding v / 257 (JPEG, WebP, BMP);
     alpha onto white (JPEG, BMP). Sizes in EXIF and XMP are set to the picture's. Metadata that the format has no place
     for are left out, and named in one note.
 
@@ -67,7 +67,7 @@ def write(
 
     Raises:
         PictureError: Always this: unknown suffix, a size that the format does not take, no permission, disk full ...
-            The target then holds what it held before, and no unfinished file is left.
+            The target then is as it was before, and no unfinished file is left.
     """
     kind = WRITABLE.get(PurePath(path).suffix.lower())
     if kind is None:
@@ -96,7 +96,7 @@ def write(
 
 
 def check_result(path: PathLike, width: int, height: int, *, mode: str = "RGB", depth: int = 8) -> None:
-    """See that a result can be written, before it is computed: its format holds the size, and the disk the raw pixels.
+    """See that a result can be written, before it is computed: its format allows the size, and the disk the raw pixels.
 
     Args:
         width, height: Of the result, in pixels.
@@ -116,7 +116,7 @@ def check_result(path: PathLike, width: int, height: int, *, mode: str = "RGB", 
     folder = next((folder for folder in Path(path).absolute().parents if folder.is_dir()), Path())
     try:
         free = shutil.disk_usage(folder).free
-    except OSError:  # a file system that does not tell
+    except OSError:  # a file system that does not say
         return
     if needed > free:
         room, has = f"{needed / 1e6:.0f} MB", f"{free / 1e6:.0f} MB"
@@ -127,7 +127,7 @@ def check_result(path: PathLike, width: int, height: int, *, mode: str = "RGB", 
 def _check_side(kind: str, width: int, height: int) -> None:
     largest = _LARGEST_SIDE[kind]
     if max(width, height) > largest:
-        reason = f"{width}x{height} is more than {kind} takes ({largest} a side); write PNG or TIFF instead"
+        reason = f"{width}x{height} is more than {kind} allows ({largest} a side); write PNG or TIFF instead"
         raise Refused("picture.format_limit", reason, width=width, height=height, kind=kind, limit=largest)
 
 
@@ -155,11 +155,11 @@ def _convert(pixels: np.ndarray, mode: str, kind: str, notes: List[Note]) -> Tup
     if kind in ("JPEG", "WEBP", "BMP") and pixels.dtype == np.uint16:
         # v / 257 is never halfway between two numbers, so any rounding is the same.
         pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
-        notes.append(Note("note.depth", f"{kind} holds 8 bit: the 16-bit values were rounded", format=kind))
+        notes.append(Note("note.depth", f"{kind} stores 8 bit: the 16-bit values were rounded", format=kind))
     if kind in ("JPEG", "BMP"):
         if mode.endswith("A"):
             pixels, mode = _onto_white(pixels), mode[:-1]
-            notes.append(Note("note.alpha", f"{kind} holds no alpha: the picture was laid onto white", format=kind))
+            notes.append(Note("note.alpha", f"{kind} stores no alpha: the picture was laid onto white", format=kind))
         if mode == "L" and pixels.ndim == 3:
             pixels = encoders.raster(pixels, "L")[:, :, 0]
         elif mode == "RGB" and pixels.shape[2] == 4:
@@ -237,5 +237,5 @@ def _encode(
         encoders.bmp(stream, pixels, kept)
     else:
         for name in encoders.jpeg(stream, pixels, kept, quality):
-            text = f"larger than JPEG takes (64 kB), and left out: {name}"
+            text = f"larger than JPEG allows (64 kB), and left out: {name}"
             notes.append(Note("note.exif_dropped", text, what=name))

@@ -41,7 +41,7 @@ _SHOWN = 80
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds: parameters in float32 on the CPU, and the SHA-256 of the file."""
+    """What a file contains: parameters in float32 on the CPU, and the SHA-256 of the file."""
 
     state_dict: Dict[str, Any]
     sha256: str
@@ -209,7 +209,7 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _array_pickle(kind: Optional[str], data: bytes, path: Path) -> Any:
-    """What a pickle of torch holds, its tensors as arrays."""
+    """What a pickle of torch contains, its tensors as arrays."""
     numbers: Dict[str, bytes] = {}
     if kind == "zip":
         found = _check_archive(data, path)
@@ -252,7 +252,7 @@ def _check_archive(data: bytes, path: Path) -> pickles.Pickle:
             if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
                 raise WeightsError(
                     f"{path} is a TorchScript program, not a checkpoint, and is refused. Ask its author for a "
-                    ".safetensors file, or for a .pth that holds nothing but a state dict.",
+                    ".safetensors file, or for a .pth that contains nothing but a state dict.",
                     code="weights.script",
                     path=str(path),
                 )
@@ -289,11 +289,11 @@ def _check_records(records: List[zipfile.ZipInfo], data: bytes, path: Path) -> N
         count = len(records)
         raise _damaged(path, Phrase("damaged.archive_count", f"its zip archive has {count} records", count=count))
     if data[-22:-18] != b"PK\x05\x06":
-        raise _damaged(path, Phrase("damaged.archive_tail", "something stands behind the end of its zip archive"))
+        raise _damaged(path, Phrase("damaged.archive_tail", "something follows the end of its zip archive"))
     if any(record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1 for record in records):
         raise WeightsError(
-            f"{path} holds compressed or encrypted records, which torch does not write, and is refused. Ask its author "
-            "for a file saved by torch.save, or for a .safetensors file.",
+            f"{path} contains compressed or encrypted records, which torch does not write, and is refused. Ask its "
+            "author for a file saved by torch.save, or for a .safetensors file.",
             code="weights.compressed",
             path=str(path),
         )
@@ -349,7 +349,7 @@ def _numbers(size: int) -> Phrase:
 def unfit_tensor(path: Path, key: str, kind: str) -> WeightsError:
     """The error for a tensor of a kind, such as ``"sparse"``, that a network here cannot have."""
     return WeightsError(
-        f"{path} holds a tensor {_cut(key)} that is {kind}; parameters are whole tensors of floating-point numbers. "
+        f"{path} contains a tensor {_cut(key)} that is {kind}; parameters are whole tensors of floating-point numbers. "
         "Ask its author for a plain state dict.",
         code="weights.tensor",
         path=str(path),
@@ -391,7 +391,7 @@ def safetensors_library(path: Path, kind: str = "torch") -> Any:
 
 
 def _parameters(content: Any, path: Path, arrays: bool) -> Dict[str, Any]:
-    """The state dict inside what a file holds, as float32."""
+    """The state dict inside what a file contains, as float32."""
     state = layouts.state_dict_in(content, lambda value: hasattr(value, "shape"))
     if state is None:
         keys = ", ".join(_cut(key) for key in list(content)[:5]) if isinstance(content, Mapping) else ""
@@ -457,7 +457,7 @@ def _damaged(path: Path, error: Union[Exception, Phrase]) -> WeightsError:
 
 
 def _refusal(error: BaseException) -> Phrase:
-    """The one fact in torch's long advice, which ends in how to load the file all the same."""
+    """The one fact in torch's long advice, which ends in how to load the file anyway."""
     unsupported = re.search(r"Unsupported[^\n]*", str(error))
     if unsupported:
         return Phrase("quote", unsupported.group(0).rstrip(". "))
@@ -466,8 +466,8 @@ def _refusal(error: BaseException) -> Phrase:
 
 def _unsafe(path: Path, reason: Phrase) -> WeightsError:
     return WeightsError(
-        f"{path} holds more than numbers and could run code when loaded, so it is refused: {reason}. Ask its author "
-        "for a .safetensors file, or for one that holds nothing but a state dict.",
+        f"{path} contains more than numbers and could run code when loaded, so it is refused: {reason}. Ask its author "
+        "for a .safetensors file, or for one that contains nothing but a state dict.",
         code="weights.unsafe",
         path=str(path),
         reason=reason,

@@ -1,4 +1,4 @@
-"""``python -m realesrgan.weights.convert in.pth out.safetensors``: into a form that cannot hold code."""
+"""``python -m realesrgan.weights.convert in.pth out.safetensors``: into a form that cannot contain code."""
 
 from __future__ import annotations
 

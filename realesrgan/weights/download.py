@@ -440,7 +440,7 @@ def _refuse_unreachable(host: str, url: str) -> None:
 
 @contextlib.contextmanager
 def _disk(target: Path) -> Iterator[None]:
-    """Turns what the disk says into our error; a network's OSError must not be taken for it."""
+    """Turns what the disk says into our error; a network's OSError must not be mistaken for it."""
     try:
         yield
     except OSError as error:

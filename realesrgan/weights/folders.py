@@ -91,7 +91,7 @@ def user_folder(kind: str) -> Optional[Path]:
     """This program's folder for what it keeps for a user, by the custom of the system; None where there is no home.
 
     Args:
-        kind: ``"cache"`` for what can be had again, ``"config"`` for what was found out or chosen.
+        kind: ``"cache"`` for what can be fetched again, ``"config"`` for what was found out or chosen.
     """
     try:
         home = Path.home()

@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 WRAPPERS = ("params_ema", "params", "g_ema", "state_dict", "model_state_dict", "model", "generator", "netG", "net_g")
 # Before every name: of wrappers for several cards and for torch.compile, of the network's own place in a larger one.
 _PREFIXES = ("module.", "_orig_mod.", "params_ema.", "params.", "state_dict.", "generator.", "netG.", "net_g.", "net.")
-# Such a prefix is taken off also where others (a discriminator's) are beside it.
+# Such a prefix is removed also where others (a discriminator's) are beside it.
 _SELECTING = frozenset(["params_ema.", "params.", "generator.", "netG.", "net_g."])
 _DEEPEST = 4
 
@@ -37,7 +37,7 @@ _RENAMED: Tuple[Tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def state_dict_in(content: Any, is_tensor: Callable[[Any], bool]) -> Optional[Dict[str, Any]]:
-    """The tensors by name inside what a file holds, out of wrappers; None if there is no state dict.
+    """The tensors by name inside what a file contains, out of wrappers; None if there is no state dict.
 
     Plain values beside the tensors (an iteration, a name) are left out.
     """

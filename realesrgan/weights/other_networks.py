@@ -148,7 +148,7 @@ def build(state: Mapping[str, Tensor], path: Path, sha256: str) -> nn.Module:
 
 def _unknown(path: Path, count: int, reason: Phrase) -> WeightsError:
     return WeightsError(
-        f"{path} holds {count} parameters of no network known here ({reason}). Pass the network as model=.",
+        f"{path} contains {count} parameters of no network known here ({reason}). Pass the network as model=.",
         code="weights.unknown_network",
         path=str(path),
         count=count,

@@ -199,14 +199,14 @@ def parameter_shapes(spec: ModelSpec) -> Dict[str, Tuple[int, ...]]:
 
 
 def recognise(state_dict: Mapping[str, Any], name: str = "") -> Optional[ModelSpec]:
-    """The model whose network takes ``state_dict`` strictly, or None.
+    """The model whose network accepts ``state_dict`` strictly, or None.
 
     Args:
         state_dict: Name -> anything with a ``shape``.
         name: Name to give the result; by default a description of the network.
 
-    An SRVGGNetCompact without PReLU is not recognised: its checkpoint does not tell which activation it was trained
-    with. Input and output channels are taken to be 3 or, where the shapes say otherwise, equal.
+    An SRVGGNetCompact without PReLU is not recognised: its checkpoint does not show which activation it was trained
+    with. Input and output channels are assumed to be 3 or, where the shapes say otherwise, equal.
     """
     found = structures.read({key: tuple(value.shape) for key, value in state_dict.items() if hasattr(value, "shape")})
     return None if found is None else ModelSpec(name or found.describe(), found)
