@@ -418,4 +418,5 @@ def _known(shapes: Shapes) -> Optional[Structure]:
 
 
 def _shapes_of(module: Any) -> Dict[str, Tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in module.named_parameters()}
+    named = getattr(module, "named_parameters", dict)()
+    return {name: tuple(value.shape) for name, value in dict(named).items()}

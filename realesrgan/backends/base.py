@@ -45,10 +45,16 @@ class Capabilities:
         prefers_half: FP16 is used without being asked for.
         channels_last: Convolutions run faster on channels-last tensors.
         multi_prelu: PReLU with a weight for each channel works.
+        few_operators: Each operator costs time of the host: fewer of them are worth memory.
         converts_uint8: uint8 pixels may be sent and turned into floats on the device.
         largest_tensor: Bytes of the largest tensor whose size is counted right, 0 for any.
         asynchronous: Copies from and to pinned memory overlap with work.
-        band_rows: Rows of the feature map that the last stage of a network computes at once.
+        submission_flops: Floating-point operations that one submission to the card may hold before it counts as hung,
+            0 for any.
+        submission_operators: Operators after which the backend submits what is queued by itself.
+        band_rows: Rows of the feature map that the last stage of a network computes at once; more where
+            ``tall_bands``.
+        tall_bands: As many rows as the memory allows, since each band costs operators.
         compiles: torch.compile may be used.
         planes: An RRDBNet's channels may lie in planes, where its processor suits them.
         kernels: Our own kernels may be tried in FP16.
@@ -61,11 +67,14 @@ class Capabilities:
     prefers_half: bool = False
     channels_last: bool = False
     multi_prelu: bool = True
+    few_operators: bool = False
     converts_uint8: bool = False
     largest_tensor: int = 0
     asynchronous: bool = False
-    drain_flops: int = 0
+    submission_flops: int = 0
+    submission_operators: int = 13
     band_rows: int = 32
+    tall_bands: bool = False
     compiles: bool = False
     planes: bool = False
     kernels: bool = False
@@ -265,9 +274,13 @@ class Backend:
         """Bytes of a network's weights on the device, in all forms in which they are kept there."""
         return structure.weights * (2 if half else 4)
 
-    def tile_bytes(self, structure: Structure, height: int, width: int, half: bool) -> int:
-        """Peak bytes on the device for one tile of ``height`` x ``width`` pixels with its padding, weights included."""
-        live = structure.live(height, width, self.capabilities.band_rows)
+    def tile_bytes(self, structure: Structure, height: int, width: int, half: bool, rows: Optional[int] = None) -> int:
+        """Peak bytes on the device for one tile of ``height`` x ``width`` pixels with its padding, weights included.
+
+        Args:
+            rows: Rows of the feature map in a band of the last stage; None takes the backend's own.
+        """
+        live = structure.live(height, width, rows or self.capabilities.band_rows)
         # What convolutions and the allocator take beside the tensors, as measured on CUDA.
         return self.weight_bytes(structure, half) + (2 if half else 4) * live + 4 * 2**20
 

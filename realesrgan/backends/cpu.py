@@ -36,16 +36,17 @@ class CPU(Backend):
         # In planes an RRDBNet's weights are there as they came, and in the form that is multiplied, twice as large.
         return super().weight_bytes(structure, half) * (3 if self._in_planes(structure) else 1)
 
-    def tile_bytes(self, structure: Structure, height: int, width: int, half: bool) -> int:
+    def tile_bytes(self, structure: Structure, height: int, width: int, half: bool, rows: Optional[int] = None) -> int:
+        rows = rows or self.capabilities.band_rows
         weights, element = self.weight_bytes(structure, half), 2 if half else 4
         workspace = 16 * 2**20  # what convolutions and the allocator take beside the tensors, as measured
-        live = structure.live(height, width, self.capabilities.band_rows)
+        live = structure.live(height, width, rows)
         if self._in_planes(structure):
             features, growth = structure.features, structure.growth
             # The dense block's channels, half as large again; three feature maps and what a convolution adds.
             trunk = (features + 4 * growth) * 3 // 2 + 3 * features + growth
             pixels = structure.pixels(height, width)
-            live = max(trunk * pixels, structure.last_live(height, width, self.capabilities.band_rows))
+            live = max(trunk * pixels, structure.last_live(height, width, rows))
             workspace += 24 * 2**20  # products and rows of a part
         return weights + element * live + workspace
 

@@ -30,13 +30,15 @@ class DirectML(Backend):
         "device.get_directml",
         "pip install torch-directml (Windows or WSL2, Python 3.8 to 3.12, in an environment of its own)",
     )
-    # Work of more than two seconds without a pause makes Windows reset the card (facts in docs/directml.md), hence
-    # drain_flops: a quarter of a second at the 1.5 TFLOP/s that a slow card of this kind reaches.
+    # Windows resets a card that works on one submission for more than two seconds (facts in docs/directml.md), hence
+    # submission_flops: half a second of a card that reaches 1 TFLOP/s.
     capabilities = Capabilities(
         multi_prelu=False,
+        few_operators=True,
         largest_tensor=2**32 - 1,
-        drain_flops=400_000_000_000,
+        submission_flops=500_000_000_000,
         band_rows=16,
+        tall_bands=True,
         whole_pictures=False,
         isolates=True,
     )
@@ -85,14 +87,23 @@ class DirectML(Backend):
         fractions = _library().gpu_memory(device.index, 1)
         return int(sum(fractions) * 2**20) if fractions else None
 
-    def tile_bytes(self, structure: Structure, height: int, width: int, half: bool) -> int:
+    def weight_bytes(self, structure: Structure, half: bool) -> int:
+        # The last convolution of every dense block is kept twice: as it came, and with the residual's factor.
+        scaled = 3 * structure.depth * 9 * structure.features * (structure.features + 4 * structure.growth)
+        return super().weight_bytes(structure, half) + (scaled * (2 if half else 4) if structure.last else 0)
+
+    def tile_bytes(self, structure: Structure, height: int, width: int, half: bool, rows: Optional[int] = None) -> int:
         # Its allocator takes about twice as much as lives at once: the measured rule of docs/directml.md.
         pixels = structure.pixels(height, width)
         weights = self.weight_bytes(structure, half)
         if structure.last:
             share = structure.features / 64
-            return weights + int((3_000 if half else 10_000) * share * pixels) + (64 if half else 32) * 2**20
-        # Not measured: twice what lives at once, as was measured for RRDBNet.
+            # What bands of 16 rows take was measured, and what the whole last stage takes: between them by the rows.
+            further = max(min(rows or 0, height // structure.unshuffle) - self.capabilities.band_rows, 0)
+            band = (12_000 if half else 22_000) * further * (width // structure.unshuffle)
+            trunk = (3_000 if half else 10_000) * pixels
+            return weights + int(share * (trunk + band)) + (64 if half else 32) * 2**20
+        # Not measured: twice what lives at once, as was measured for RRDBNet. All rows of the end at once are in it.
         channels = 4 * structure.features + structure.scale**2 * 9
         return weights + 2 * (2 if half else 4) * channels * pixels + 32 * 2**20
 

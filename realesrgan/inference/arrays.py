@@ -97,11 +97,11 @@ class Picture:
 
 
 def decode(img: np.ndarray) -> Picture:
-    """Take an array apart, without copying it.
+    """Take an array apart, without copying it where it is of a usual type.
 
     Args:
-        img: HxW or HxWx1 grey, HxWx3 BGR or HxWx4 BGRA; uint8, uint16, or floating with 0..255 (0..65535 when its
-            maximum is over 256). The depth of an integer array is that of its type, whatever its values.
+        img: HxW or HxWx1 grey, HxWx3 BGR or HxWx4 BGRA; uint8, uint16, or other numbers of 0..255 (0..65535 when their
+            maximum is over 256). The depth of a uint8 or uint16 array is that of its type, whatever its values.
 
     Raises:
         InputError: Another shape or type, no pixels, or a floating array with NaN or infinity.
@@ -120,7 +120,11 @@ def decode(img: np.ndarray) -> Picture:
             code="image.shape",
             shape=str(img.shape),
         )
+    if not img.dtype.isnative:
+        img = img.astype(img.dtype.newbyteorder("="))
     depth = _depth(img)
+    if img.dtype.kind in "bi" or img.dtype.itemsize > 4:
+        img = img.astype(np.float32)
     max_value = float(2**depth - 1)
     if img.ndim == 3 and img.shape[2] == 1:
         img = img[:, :, 0]
@@ -136,9 +140,9 @@ def _depth(img: np.ndarray) -> int:
         return 8
     if img.dtype == np.uint16:
         return 16
-    if not np.issubdtype(img.dtype, np.floating):
+    if img.dtype.kind not in "buif":
         raise InputError(
-            f"The picture's type is {img.dtype}; allowed are uint8, uint16 and floating point with values 0 to 255 "
+            f"The picture's type is {img.dtype}; allowed are uint8, uint16 and other numbers with values 0 to 255 "
             "(or to 65535). Convert it, for example with img.astype('uint8').",
             code="image.dtype",
             type=str(img.dtype),

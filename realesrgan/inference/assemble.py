@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Source", "network", "on_device"]
+__all__ = ["Source", "given", "network", "on_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Source:
     sha256: str
     structure: Structure
     loaded: Optional[weights.Weights]
-    given: Optional[nn.Module]
+    given: Any
 
     def module(self) -> nn.Module:
         """The network for PyTorch, on the CPU in FP32."""
@@ -117,39 +117,50 @@ def network(
                 "RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.",
                 code="model.no_path",
             )
-        if dni_weight is not None:
-            raise InputError(
-                "dni_weight mixes two checkpoints: model_path must name them, it is None.", code="model.mix_no_path"
-            )
-        return _given(type(model).__name__, "model", "", model, scale)
+        return given(model, scale)
     options["arrays"] = model is None and not device.capabilities.through_torch
-    paths = [model_path] if isinstance(model_path, (str, Path)) else list(model_path)
-    if dni_weight is not None:
-        loaded = weights.load_mixed(paths, [float(share) for share in dni_weight], **options)
-    elif len(paths) == 1:
-        loaded = weights.load(paths[0], **options)
+    if isinstance(model_path, (str, Path)):
+        loaded = weights.load(model_path, **options)
+    elif len(model_path) == 1 and dni_weight is None:
+        loaded = weights.load(model_path[0], **options)
+    elif dni_weight is not None:
+        loaded = weights.load_mixed(list(model_path), [float(share) for share in dni_weight], **options)
     else:
         raise InputError(
-            f"model_path names {len(paths)} files without dni_weight; allowed are one file, or two with two weights.",
+            f"model_path names {len(model_path)} files without dni_weight; allowed are one file, or two with two "
+            "weights.",
             code="model.paths",
-            count=len(paths),
+            count=len(model_path),
         )
     name = loaded.spec.name if loaded.spec else loaded.path.stem
     if model is not None:
         weights.assign(loaded, model.float())
-        return _given(name, loaded.source, loaded.sha256, model, scale)
+        return given(model, scale, name, loaded.source, loaded.sha256)
     if loaded.spec is None or not loaded.is_plain:
-        return _given(name, loaded.source, loaded.sha256, loaded.build(), scale)
+        return given(loaded.build(), scale, name, loaded.source, loaded.sha256)
     return Source(name, loaded.source, loaded.sha256, loaded.spec.network, loaded, None)
 
 
-def _given(name: str, origin: str, sha256: str, module: nn.Module, scale: Optional[int]) -> Source:
-    own = structures.enlargement(module) or scale
+def given(model: Any, scale: Optional[int], name: str = "", origin: str = "model", sha256: str = "") -> Source:
+    """A network that a script passes in: a module, a wrapper around one, or anything that can be called so.
+
+    Args:
+        scale: Its factor, for a network that does not tell it. Such a network gets sizes in multiples of 2 at scale 2
+            and of 4 at scale 1, as from the original, unless it states its own.
+    """
+    inner = next((one for one in (getattr(model, "_orig_mod", None), getattr(model, "module", None)) if one), model)
+    name = name or getattr(model, "__name__", type(model).__name__)
+    own = structures.enlargement(inner) or scale
     if own is None:
         raise InputError(
             f"The network of {name} does not show its scale: pass scale=, such as 4.", code="scale.unknown", name=name
         )
-    return Source(name, origin, sha256, structures.of(module, own), None, module.float())
+    shape = structures.of(inner, own)
+    if shape.row is structures.OTHER and shape.multiple == 1:
+        shape = replace(shape, multiple={2: 2, 1: 4}.get(shape.scale, 1))
+    if hasattr(model, "float"):
+        model = model.float()
+    return Source(name, origin, sha256, shape, None, model)
 
 
 def _compiles(device: devices.Device) -> bool:

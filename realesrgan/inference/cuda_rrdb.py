@@ -120,8 +120,7 @@ class CudaRRDBStages(RRDBStages):
         self._free = 0
         self._rows = _LARGEST_BAND
 
-    @property
-    def band_rows(self) -> int:
+    def band_rows(self, height: int, width: int) -> int:
         return self._rows
 
     def _pack(self) -> _Weights:

@@ -122,6 +122,14 @@ class _Landing:
     rows: Any
 
 
+class _CallbackError(Exception):
+    """``error`` came from the caller's ``progress`` and is raised as it is."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class _Run:
     def __init__(self, networks: Networks, job: Job, out: np.ndarray, progress: Optional[Progress]) -> None:
         self.networks = networks
@@ -147,6 +155,8 @@ class _Run:
                     self._cut_or_launch(self.waiting.popleft())
                 else:
                     self._land()
+            except _CallbackError as stopped:
+                raise stopped.error from stopped.error.__cause__
             except Exception as error:  # noqa: BLE001 - backends raise plain Exception too
                 self._raise_unless_memory(self.tile, error)
                 too_large = True
@@ -232,7 +242,10 @@ class _Run:
         self.outcome = replace(self.outcome, tiles=self.outcome.tiles + 1, shape=shape)
         if self.progress is not None:
             ahead = len(self.waiting) + len({id(landing.flight) for landing in self.under_way})
-            self.progress(self.outcome.tiles, self.outcome.tiles + ahead)
+            try:
+                self.progress(self.outcome.tiles, self.outcome.tiles + ahead)
+            except Exception as error:
+                raise _CallbackError(error) from error
         self._keep_pace(flight)
 
     def _keep_pace(self, flight: _Flight) -> None:
@@ -290,6 +303,8 @@ class _Run:
             other = self.under_way[0].flight.tile
             try:
                 self._land()
+            except _CallbackError:
+                raise
             except Exception as error:  # noqa: BLE001 - tiles that were computed at the same time fail alike
                 self._raise_unless_memory(other, error)
                 self.under_way = deque(landing for landing in self.under_way if landing.flight.tile != other)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from typing import Optional
 
-from ..archs.structure import Structure
+from ..archs.structure import HALO, Structure
 from ..devices import Device, is_host
 from ..errors import notice
 
-__all__ = ["LADDER", "budget", "choose_tile", "device_tile", "tile_bytes"]
+__all__ = ["LADDER", "band_rows", "budget", "choose_tile", "device_tile", "tile_bytes"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,27 @@ def budget(device: Device) -> int:
                 device=device.name,
             )
     return total - device.kind.reserved(total)
+
+
+def band_rows(structure: Structure, height: int, width: int, *, half: bool, device: Device) -> int:
+    """Rows of the feature map that the last stage computes at once, for a tile of ``height`` x ``width`` pixels.
+
+    Where each band costs operators, as many as :data:`SAFETY` times their figure fits the budget, and one submission
+    may hold; else the device's own number.
+    """
+    capabilities = device.capabilities
+    rows = capabilities.band_rows
+    if not capabilities.tall_bands:
+        return rows
+    whole = -(-height // structure.unshuffle)
+    while rows < whole:
+        taller = min(2 * rows, whole)
+        figure = device.kind.tile_bytes(structure, height, width, half, taller)
+        work = 2 * structure.last * (taller + 2 * HALO) * (width // structure.unshuffle)
+        if SAFETY * figure > budget(device) or 0 < capabilities.submission_flops < work:
+            break
+        rows = taller
+    return rows
 
 
 def choose_tile(

@@ -17,10 +17,10 @@ from ..archs import structure
 from ..errors import Phrase
 from . import cpu_rrdb, cuda_conv, cuda_rrdb, cuda_srvgg, transfer
 from .arrays import Plane
-from .stages import Band, RRDBStages, Runtime, SequenceStages, Stages, is_apart, sliced
+from .stages import Band, ChannelPReLU, RRDBStages, Runtime, SequenceStages, Stages, is_apart, sliced
 from .tiling import Box
 
-__all__ = ["Band", "TileNetwork"]
+__all__ = ["Band", "Called", "TileNetwork"]
 
 _Ways = Sequence[Tuple[Callable[[nn.Module, Runtime], bool], Type[Stages]]]
 
@@ -41,11 +41,26 @@ _KERNELS: _Ways = (
 )
 
 
+class Called(nn.Module):
+    """Anything that can be called with a tensor, as a network."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.called = function
+
+    def __deepcopy__(self, memo: Any) -> Called:
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.called(x)
+
+
 class TileNetwork:
     """A network on a device in one precision.
 
     Args:
-        module: The network, FP32, on the CPU; it is not changed.
+        module: The network, FP32, on the CPU, or anything that can be called so. It is not changed where the device is
+            another one; on the CPU it is the one that runs.
         device: Where it runs.
         half: In FP16.
         band_rows: Rows of the feature map in a band of an RRDBNet's last stage; None uses the device's own.
@@ -60,7 +75,7 @@ class TileNetwork:
 
     def __init__(
         self,
-        module: nn.Module,
+        module: Any,
         device: devices.Device,
         *,
         half: bool = False,
@@ -70,10 +85,13 @@ class TileNetwork:
         shapes: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> None:
         self.runtime = Runtime(device, structure.of(module, 1), half, compiled, band_rows, shapes or {})
+        if not isinstance(module, nn.Module):
+            module = Called(module)
+        # The processor runs the network that was given; whether its parameters are trained is its owner's affair.
         own = module if devices.is_host(device) else copy.deepcopy(module)
         self.module = own.to(device=device.torch_device, dtype=self.runtime.dtype).eval()
-        for parameter in self.module.parameters():
-            parameter.requires_grad_(False)
+        if not device.capabilities.multi_prelu:
+            ChannelPReLU.put_into(self.module)
         if device.capabilities.channels_last:
             self.module.to(memory_format=torch.channels_last)
         self.refusal: Optional[Phrase] = None
@@ -82,7 +100,7 @@ class TileNetwork:
         self.own_kernels = cuda_conv.family(device.torch_device) if self._stages is not None else ""
         if apart and self._stages is None:
             self._stages = self._fitting(_WAYS)
-        self._whole: Any = None if self._stages else self.runtime.compile(self.module)
+        self._whole: Any = self.runtime.compile(self.module)
 
     @property
     def device(self) -> devices.Device:
@@ -134,7 +152,7 @@ class TileNetwork:
         self._refuse_too_large(x, scale)
         if self.device.capabilities.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        if self._stages is not None:
+        if self._stages is not None and is_apart(self.module):
             # no_grad does not last between the steps of a generator: each step opens its own.
             return self._stages.bands(x, keep, scale)
         rows, columns = keep.scaled(scale).slices
@@ -147,7 +165,7 @@ class TileNetwork:
         if self._stages is not None:
             values = self._stages.largest(x.shape[2], x.shape[3])
         else:  # any convolution of an unknown network may come after the enlargement
-            values = self.runtime.structure.largest(x.shape[2], x.shape[3], self.runtime.band_rows) * scale**2
+            values = self.runtime.structure.largest(x.shape[2], x.shape[3], 1) * scale**2
         size = values * x.element_size()
         if size > limit:
             raise MemoryError(f"a tensor of {size} bytes is more than {self.device.label} counts right ({limit})")

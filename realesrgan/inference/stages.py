@@ -9,8 +9,9 @@ looking at neighbours.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,14 @@ from torch.nn import functional as F
 
 from .. import devices
 from ..archs.structure import HALO, Structure
+from . import memory
 from .tiling import Box
 
 __all__ = [
     "RESIDUAL",
     "SLOPE",
     "Band",
+    "ChannelPReLU",
     "RRDBStages",
     "Runtime",
     "SequenceStages",
@@ -77,9 +80,13 @@ class Runtime:
     def dtype(self) -> torch.dtype:
         return torch.float16 if self.half else torch.float32
 
-    @property
-    def band_rows(self) -> int:
-        return self.rows or self.device.capabilities.band_rows
+    def band_rows(self, height: int, width: int) -> int:
+        """Rows of the feature map in a band, for a tile of ``height`` x ``width`` pixels."""
+        return self.rows or memory.band_rows(self.structure, height, width, half=self.half, device=self.device)
+
+    def overlong(self, flops: int) -> bool:
+        """Whether the device must not be given that many operations in one submission."""
+        return 0 < self.device.capabilities.submission_flops < flops
 
     def compile(self, function: Any) -> Any:
         """A part of the network as it is run."""
@@ -92,10 +99,11 @@ class Runtime:
     def slice_rows(self, height: int, scale: int) -> int:
         """Rows of a finished result of ``height`` rows that are quantised at once: few, since rounding copies them.
 
-        Where copies to the host overlap with work, a quarter is small enough, and there is less to launch.
+        Where copies to the host overlap with work, or operators cost time, a quarter is small enough.
         """
-        rows = self.band_rows * scale
-        return max(rows, -(-height // 4)) if self.device.capabilities.asynchronous else rows
+        capabilities = self.device.capabilities
+        rows = (self.rows or capabilities.band_rows) * scale
+        return max(rows, -(-height // 4)) if capabilities.asynchronous or capabilities.tall_bands else rows
 
     def contiguous(self, x: Tensor) -> Tensor:
         """A copy of a part of a tensor, in the layout in which the device computes."""
@@ -114,12 +122,10 @@ class Stages:
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         self.module: Any = module
         self.runtime = runtime
-        self._queued = 0
 
-    @property
-    def band_rows(self) -> int:
-        """Rows of the feature map in a band of the last stage."""
-        return self.runtime.band_rows
+    def band_rows(self, height: int, width: int) -> int:
+        """Rows of the feature map in a band of the last stage, for a tile of ``height`` x ``width`` pixels."""
+        return self.runtime.band_rows(height, width)
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         """See :meth:`realesrgan.inference.network.TileNetwork.bands`."""
@@ -127,17 +133,11 @@ class Stages:
 
     def largest(self, height: int, width: int) -> int:
         """Values of the largest tensor of a tile of ``height`` x ``width`` pixels."""
-        return self.runtime.structure.largest(height, width, self.band_rows)
+        return self.runtime.structure.largest(height, width, self.band_rows(height, width))
 
-    def pause(self, flops: int) -> None:
-        """Count work that was queued, and wait for it where the backend must not be kept busy for long."""
-        limit = self.runtime.device.capabilities.drain_flops
-        if not limit:
-            return
-        self._queued += flops
-        if self._queued >= limit:
-            devices.synchronize(self.runtime.device)
-            self._queued = 0
+    def wait(self) -> None:
+        """Let the device finish what was queued."""
+        devices.synchronize(self.runtime.device)
 
 
 def is_unchanged(module: nn.Module) -> bool:
@@ -166,8 +166,44 @@ def convs(module: nn.Module) -> Iterator[nn.Conv2d]:
 
 
 def is_apart(module: nn.Module) -> bool:
-    """Whether a network may be taken apart: all of its parts are unchanged but for convolutions, which are called."""
-    return all(is_unchanged(part) for part in module.modules() if not isinstance(part, nn.Conv2d))
+    """Whether a network may be taken apart: nothing of it is changed, but for the classes of its convolutions.
+
+    Those are called, or asked for with :func:`is_plain`.
+    """
+    for part in module.modules():
+        if isinstance(part, (nn.Conv2d, ChannelPReLU)):
+            if "forward" in vars(part) or any(getattr(part, hooks, None) for hooks in _HOOKS):
+                return False
+        elif not is_unchanged(part):
+            return False
+    return True
+
+
+class ChannelPReLU(nn.PReLU):
+    """PReLU with a weight for each channel, by operations that every backend has; exact."""
+
+    @classmethod
+    def put_into(cls, module: nn.Module) -> None:
+        """Let the activations of a network be computed so, where they are PReLU."""
+        for part in module.modules():
+            if type(part) is nn.PReLU:
+                part.__class__ = cls
+                part._prepare()  # type: ignore[operator]
+
+    def _prepare(self) -> None:
+        host = self.weight.detach().cpu()
+        self.within = bool(((host >= 0) & (host <= 1)).all())
+        self.slopes = self.weight.detach().view(1, -1, 1, 1)
+        self.state = self._version_now()
+
+    def _version_now(self) -> int:
+        return 0 if self.weight.is_inference() else self.weight._version
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.state != self._version_now():
+            self._prepare()
+        # For slopes within 0 and 1, the larger of both is the right one.
+        return torch.maximum(x, x * self.slopes) if self.within else torch.where(x >= 0, x, x * self.slopes)
 
 
 def sliced(result: Tensor, rows: int) -> Iterator[Band]:
@@ -180,7 +216,13 @@ class RRDBStages(Stages):
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)
+        self._scaled: Dict[nn.Conv2d, Tuple[int, nn.Conv2d]] = {}
         self.block: Callable[[Any, Tensor], Tensor] = runtime.compile(_rrdb)
+        if runtime.device.capabilities.few_operators:
+            self.block = self._scaled_rrdb
+            for name, conv in module.named_modules():
+                if name.endswith(".conv5") and is_plain(conv):
+                    self._with_residual(conv)
         self.last: Callable[[Tensor], Tensor] = runtime.compile(self._last)
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
@@ -190,7 +232,7 @@ class RRDBStages(Stages):
         # Only what is kept, rounded outwards to whole pixels of the feature map, goes through the last stage.
         top, bottom = keep.y0 // shrink, -(-keep.y1 // shrink)
         left, right = max(keep.x0 // shrink - HALO, 0), min(-(-keep.x1 // shrink) + HALO, width)
-        rows = self.band_rows
+        rows = self.band_rows(x.shape[2], x.shape[3])
         for start in range(top, bottom, rows):
             stop = min(start + rows, bottom)
             first, last = max(start - HALO, 0), min(stop + HALO, height)
@@ -219,8 +261,35 @@ class RRDBStages(Stages):
         out = first
         for block in self.module.body:
             out = self.block(block, out)
-            self.pause(_block_flops(block, out))
         return out
+
+    def _scaled_rrdb(self, block: Any, x: Tensor) -> Tensor:
+        """A block with one operator less in each of its dense blocks."""
+        structure = self.runtime.structure
+        # A dense block has about as many operators as a submission. Where that is too much, each convolution is one.
+        work = 2 * structure.trunk // (3 * structure.depth) * x.shape[2] * x.shape[3]
+        overlong = self.runtime.overlong(work)
+        out = x
+        for dense in (block.rdb1, block.rdb2, block.rdb3):
+            seen = _grown(dense, out, self.wait if overlong else None)
+            out = self._scaled_last(dense.conv5, seen).add_(out)
+            if overlong:
+                self.wait()
+        return _added(x, out)
+
+    def _scaled_last(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
+        """A convolution's result times the residual's factor, which its weights hold already."""
+        return self._with_residual(conv)(x) if is_plain(conv) else conv(x).mul_(RESIDUAL)
+
+    @torch.no_grad()
+    def _with_residual(self, conv: Any) -> nn.Conv2d:
+        state = sum(0 if one.is_inference() else one._version for one in conv.parameters())
+        if conv not in self._scaled or self._scaled[conv][0] != state:
+            made = copy.deepcopy(conv)
+            for parameter in made.parameters():
+                parameter.mul_(RESIDUAL)
+            self._scaled[conv] = state, made
+        return self._scaled[conv][1]
 
     def _last(self, features: Tensor) -> Tensor:
         out = features
@@ -243,7 +312,7 @@ class SequenceStages(Stages):
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         with torch.no_grad():
             features = self.body(x)
-        rows = self.band_rows
+        rows = self.band_rows(x.shape[2], x.shape[3])
         for start in range(keep.y0, keep.y1, rows):
             stop = min(start + rows, keep.y1)
             with torch.no_grad():
@@ -254,13 +323,13 @@ class SequenceStages(Stages):
             yield Band((start - keep.y0) * scale, out)
 
     def _body(self, x: Tensor) -> Tensor:
+        capabilities = self.runtime.device.capabilities
+        # Three operators for a convolution and its activation.
+        together = max(_flops(conv, x) for conv in convs(self.module)) * capabilities.submission_operators // 3
         for layer in self.module.body:
-            if isinstance(layer, nn.PReLU) and not self.runtime.device.capabilities.multi_prelu:
-                x = _prelu(x, layer.weight)
-            else:
-                x = layer(x)
-            if isinstance(layer, nn.Conv2d):
-                self.pause(_conv_flops(layer, x))
+            x = layer(x)
+            if isinstance(layer, nn.Conv2d) and self.runtime.overlong(together):
+                self.wait()
         return x
 
 
@@ -269,12 +338,19 @@ def _rrdb(block: Any, x: Tensor) -> Tensor:
 
 
 def _dense(block: Any, x: Tensor) -> Tensor:
+    return _added(x, block.conv5(_grown(block, x)))
+
+
+def _grown(block: Any, x: Tensor, wait: Optional[Callable[[], None]] = None) -> Tensor:
+    """A dense block's input and what its first four convolutions add to it; ``wait`` is called after each of them."""
     # Concatenated again each time: in channels-last tensors a slice of one buffer is no cheaper (convolutions copy it),
     # and on DirectML slices are copies.
     seen = x
     for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
         seen = torch.cat((seen, _activated(conv(seen))), 1)
-    return _added(x, block.conv5(seen))
+        if wait is not None:
+            wait()
+    return seen
 
 
 def _activated(x: Tensor) -> Tensor:
@@ -286,15 +362,6 @@ def _added(x: Tensor, out: Tensor) -> Tensor:
     return out.mul_(RESIDUAL).add_(x)
 
 
-def _prelu(x: Tensor, weight: Tensor) -> Tensor:
-    """PReLU with a weight for each channel, by operations that every backend has; exact."""
-    return torch.where(x >= 0, x, x * weight.view(1, -1, 1, 1))
-
-
-def _conv_flops(conv: nn.Conv2d, out: Tensor) -> int:
-    return 2 * conv.weight.numel() * out.shape[2] * out.shape[3]
-
-
-def _block_flops(block: nn.Module, x: Tensor) -> int:
-    weights = sum(conv.weight.numel() for conv in convs(block))
-    return 2 * weights * x.shape[2] * x.shape[3]
+def _flops(part: nn.Module, x: Tensor) -> int:
+    """Floating-point operations of the convolutions in a part, at the size of ``x``."""
+    return 2 * sum(conv.weight.numel() for conv in convs(part)) * x.shape[2] * x.shape[3]

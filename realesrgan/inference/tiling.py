@@ -142,14 +142,19 @@ def _cut(canvas: Canvas, region: Box, tile: int, pad: int, fixed_shape: bool) ->
     tiles = []
     for y0 in range(region.y0, region.y1, tile):
         for x0 in range(region.x0, region.x1, tile):
-            write = Box(y0, x0, min(y0 + tile, region.y1), min(x0 + tile, region.x1))
-            tiles.append(Tile(_read_box(canvas, write, tile, pad, fixed_shape), write))
+            y1, x1 = min(y0 + tile, region.y1), min(x0 + tile, region.x1)
+            # At the picture's end a tile reads as if what is reflected there were to be written, too.
+            bottom = min(y0 + tile, canvas.padded_height) if y1 == canvas.height else y1
+            right = min(x0 + tile, canvas.padded_width) if x1 == canvas.width else x1
+            tiles.append(
+                Tile(_read_box(canvas, Box(y0, x0, bottom, right), tile, pad, fixed_shape), Box(y0, x0, y1, x1))
+            )
     return tiles
 
 
-def _read_box(canvas: Canvas, write: Box, tile: int, pad: int, fixed_shape: bool) -> Box:
-    y0, y1 = _read_span(write.y0, write.y1, canvas.padded_height, canvas.multiple, pad, tile if fixed_shape else 0)
-    x0, x1 = _read_span(write.x0, write.x1, canvas.padded_width, canvas.multiple, pad, tile if fixed_shape else 0)
+def _read_box(canvas: Canvas, box: Box, tile: int, pad: int, fixed_shape: bool) -> Box:
+    y0, y1 = _read_span(box.y0, box.y1, canvas.padded_height, canvas.multiple, pad, tile if fixed_shape else 0)
+    x0, x1 = _read_span(box.x0, box.x1, canvas.padded_width, canvas.multiple, pad, tile if fixed_shape else 0)
     return Box(y0, x0, y1, x1)
 
 

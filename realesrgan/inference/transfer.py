@@ -43,8 +43,8 @@ def to_device(plane: Plane, pixels: np.ndarray, network: TileNetwork) -> Tensor:
 
 def health(values: Tensor) -> Tensor:
     """1 if there is NaN or infinity, else 0, and the brightest value: two numbers on the device."""
-    broken = (1 - torch.isfinite(values).to(torch.float32)).amax().reshape(1)
-    return torch.cat((broken, values.amax().to(torch.float32).reshape(1)))
+    broken = (1 - torch.isfinite(values).to(torch.float32)).amax((0, 1, 2, 3), keepdim=True)
+    return torch.cat((broken, values.amax((0, 1, 2, 3), keepdim=True).to(torch.float32)))
 
 
 def quantise(values: Tensor, plane: Plane, dtype: Any) -> Tensor:

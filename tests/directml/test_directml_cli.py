@@ -276,7 +276,7 @@ def test_a_child_that_ends_is_replaced_and_at_last_given_up(directml_env, tmp_pa
         "import dataclasses\n"
         "from realesrgan.backends import BACKENDS\n"
         "card = BACKENDS['directml']\n"
-        "card.capabilities = dataclasses.replace(card.capabilities, multi_prelu=True, drain_flops=0)\n",
+        "card.capabilities = dataclasses.replace(card.capabilities, multi_prelu=True, submission_flops=0)\n",
         encoding="utf-8",
     )
     record = tmp_path / "record.jsonl"

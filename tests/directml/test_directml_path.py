@@ -133,7 +133,7 @@ def test_work_is_made_to_finish_before_the_watchdog_bites(directml_with, random_
     pixels = picture(96, 96)
     weights = str(random_weights / "x4plus-1-block.pth")
     backend = BACKENDS["directml"]
-    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, drain_flops=1e9))
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, submission_flops=1e6))
     with directml_with(watchdog_flops=3e10) as simulation:
         run(tmp_path, pixels, "--model_path", weights, "--trust-weights")
         assert simulation.largest_submission < 3e10

@@ -73,7 +73,8 @@ def test_weights_that_change_later_count(how) -> None:
         if how == "data":
             conv.weight.data = conv.weight.data * 1.5
         elif how == "in place":
-            conv.weight.mul_(1.5)
+            with torch.no_grad():
+                conv.weight.mul_(1.5)
     after = result_of(network, x, 4)
     assert not torch.allclose(before, after)
     with torch.no_grad():

@@ -244,7 +244,7 @@ def test_prelu_with_many_weights_is_never_asked_of_directml(directml, monkeypatc
     assert directml.ended == []
     # The guard taken out, the trap bites.
     backend = BACKENDS["directml"]
-    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, multi_prelu=True, drain_flops=0))
+    monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, multi_prelu=True, submission_flops=0))
     from directml_standin import ProcessEnded
 
     with pytest.raises(ProcessEnded):
