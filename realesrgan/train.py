@@ -203,7 +203,7 @@ def train(options: Dict[str, Any], root: Path, launcher: str = "none", **setting
         **settings: ``auto_resume``, ``debug`` (bool), ``device`` (str).
 
     Returns:
-        The path of the trained network, which the upscaling program takes as ``--model_path``.
+        The path of the trained network, which the upscaling program accepts as ``--model_path``.
 
     Raises:
         RealESRGANError: Something in the options, the data or the device does not fit.

@@ -1,6 +1,6 @@
 """Names that older scripts import: RealESRGANer, PrefetchReader and IOConsumer from here, and modules by old paths.
 
-New code takes :class:`realesrgan.RealESRGANer` and :func:`realesrgan.batch.run.run`.
+New code uses :class:`realesrgan.RealESRGANer` and :func:`realesrgan.batch.run.run`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class PrefetchReader(threading.Thread):
 class IOConsumer(threading.Thread):
     """Writes pictures that come through a queue, until the message ``'quit'`` comes.
 
-    A message is a mapping with ``output`` (pixels as :func:`realesrgan.files.write` takes them) and ``save_path``.
+    A message is a mapping with ``output`` (pixels as :func:`realesrgan.files.write` accepts them) and ``save_path``.
 
     Args:
         opt: Taken for the sake of older scripts; not used.

@@ -1,4 +1,4 @@
-"""The command line: what it takes, what it says, and with which status it ends.
+"""The command line: what it accepts, what it says, and with which status it ends.
 
 Needs the standard library alone until pictures are to be enlarged, so that ``--help`` and ``doctor`` work where torch
 does not.

@@ -13,11 +13,11 @@ r"""What the program says in Korean, by code. The only door to the Korean senten
        "tile.size": "타일 크기가 {tile}입니다. 0 이상이어야 합니다.",
 
    One sentence is one line, whatever its length, so that it can be searched. There is no English table.
-3. A reason is passed as it is, ``reason=error`` or ``reason=Phrase(...)``, never as ``str(error)``, and stands in the
+3. A reason is passed as it is, ``reason=error`` or ``reason=Phrase(...)``, never as ``str(error)``, and is in the
    English text as ``{one_line(error)}``. It comes without a full stop, so the sentence sets its own. A list with one
    line for each item is ``Lines(items)``; every other value is shown in one line.
 4. ``pytest tests/cli/test_messages.py`` finds a code without Korean, a field that differs, and English words that reach
-   a Korean reader. A text of another program (of torch or a codec) is the exception: it stands in quotation marks.
+   a Korean reader. A text of another program (of torch or a codec) is the exception: it is in quotation marks.
 
 Training (:mod:`realesrgan.train`, :mod:`realesrgan.models`, :mod:`realesrgan.data`) speaks English only.
 """

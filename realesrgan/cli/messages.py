@@ -1,6 +1,6 @@
 """A sentence in the language of the reader, from its code, its English text and its fields.
 
-The English text is written where the sentence is raised or said; the Korean one stands in :mod:`realesrgan.cli.ko`.
+The English text is written where the sentence is raised or said; the Korean one is in :mod:`realesrgan.cli.ko`.
 Control characters and line feeds of a value (a file name, a key, a text of a file) are shown as escapes.
 """
 

@@ -181,7 +181,7 @@ class Parser(argparse.ArgumentParser):
             if argument.startswith("--"):
                 name, equals, value = argument.partition("=")
                 wish = name.replace("_", "-")
-                # Abbreviations are taken as argparse takes them, so they need the right spelling too.
+                # Abbreviations are accepted as argparse accepts them, so they need the right spelling too.
                 meant = [wish] if wish in spelled else [known for known in spelled if known.startswith(wish)]
                 argument = (spelled[meant[0]] if len(meant) == 1 else name) + equals + value
             out.append(argument)
@@ -321,11 +321,11 @@ def _add_format(group: Any) -> None:
 def _add_batch(group: Any) -> None:
     group.add_argument("--recursive", action="store_true", help="go into subfolders, and keep the tree")
     again = group.add_mutually_exclusive_group()
-    again.add_argument("--skip-existing", action="store_true", help="leave pictures out whose result is there")
+    again.add_argument("--skip-existing", action="store_true", help="leave pictures out whose result exists")
     again.add_argument(
         "--resume", nargs="?", const="content", choices=("content", "size"),
         help="keep a report, and do only what it does not show as done with the same options and weights; =size: "
-        "trust a result that has the size it had, whatever it holds",
+        "trust a result that has the size it had, whatever it contains",
     )  # fmt: skip
     group.add_argument(
         "--report", type=Path, metavar="FILE.jsonl",
@@ -377,7 +377,7 @@ def model_name(text: str) -> str:
 
 
 def _rate(text: str) -> Fraction:
-    """A rate; 23.976, 29.97 and 59.94 stand for what they are short for."""
+    """A rate; 23.976, 29.97 and 59.94 mean what they are short for."""
     rate = Fraction(text)
     for whole in (24, 30, 48, 60, 120):
         if abs(rate - Fraction(whole * 1000, 1001)) < Fraction(1, 500):
@@ -451,7 +451,7 @@ def _add_result(group: Any) -> None:
         "--container",
         choices=("auto", "mp4", "mkv", "mov"),
         default="auto",
-        help="auto: mp4; mkv for ffv1, and where mp4 cannot hold the sound or the subtitles",
+        help="auto: mp4; mkv for ffv1, and where mp4 cannot store the sound or the subtitles",
     )
     group.add_argument(
         "--ext", choices=("auto", "jpg", "png", "gif", "webp"),
@@ -466,7 +466,7 @@ def _add_result(group: Any) -> None:
 
 def _add_run(group: Any) -> None:
     group.add_argument("--preview", type=whole(1), default=0, metavar="N", help="first write N frames side by side")
-    group.add_argument("--skip-existing", action="store_true", help="leave videos out whose result is there")
+    group.add_argument("--skip-existing", action="store_true", help="leave videos out whose result exists")
     group.add_argument("--restart", action="store_true", help="throw away what an unfinished run left")
     group.add_argument(
         "--segment", type=whole(1), default=240, metavar="N", help="frames that are secured together (default: 240)"

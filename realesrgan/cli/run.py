@@ -39,7 +39,7 @@ _TOO_NEW = (3, 13)  # for basicsr 1.4.2
 
 
 def download_models(options: argparse.Namespace, console: Console) -> int:
-    """``--download-models``: fetch weights, say where they are; 1 if any could not be had."""
+    """``--download-models``: fetch weights, say where they are; 1 if any was not available."""
     from ..weights import fetch as fetching
 
     names = [name for word in options.download_models for name in word.split(",") if name]
@@ -79,7 +79,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     arguments = upscaler_arguments(options, os.environ)
     if options.denoise_strength not in (None, 1) and arguments["dni_weight"] is None:
         console.warn(
-            "cli.denoise", "-dn has no effect: only realesr-general-x4v3 takes it, under its official file name."
+            "cli.denoise", "-dn has no effect: only realesr-general-x4v3 accepts it, under its official file name."
         )
     report_path = _report_path(options)
     own_report = None if report_path is None else report.shard_path(report_path, *shard)
@@ -162,7 +162,7 @@ def _close(writer: report.ReportWriter) -> Optional[RealESRGANError]:
 def _digest(
     arguments: Mapping[str, Any], settings: Any, options: argparse.Namespace, described: Mapping[str, Any]
 ) -> str:
-    """What stands for everything that a result depends on: the options, and the bytes of the weights."""
+    """A number for everything that a result depends on: the options, and the bytes of the weights."""
     values = {**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance}
     if described.get("weights_sha256"):
         values.update(model_path=described["weights_sha256"], weights_from="")
@@ -175,7 +175,7 @@ def continuing_flag(options: argparse.Namespace) -> str:
 
 
 def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[Phrase]]:
-    """The pictures, and what is wrong with the inputs that are not there though others are."""
+    """The pictures, and what is wrong with the inputs that do not exist though others do."""
     exclude = [options.output]
     try:
         return listing.list_pictures(options.input, recursive=options.recursive, exclude=exclude), []

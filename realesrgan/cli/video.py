@@ -331,7 +331,7 @@ def _report(result: VideoResult, target: Path, console: Console) -> None:
         else:
             console.warn(
                 "video.concealed_damaged",
-                "frame {index} at {time} s is damaged: it is used as the decoder mended it",
+                "frame {index} at {time} s is damaged: it is used as the decoder repaired it",
                 index=index,
                 time=f"{moment:.3f}",
             )

@@ -77,7 +77,7 @@ class KernelRecipe:
         kinds, chances = need("kernel_list"), need("kernel_prob")
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown:
-            raise InputError(f"option 'kernel_list{suffix}' takes {', '.join(KINDS)}; not {unknown[0]!r}")
+            raise InputError(f"option 'kernel_list{suffix}' is one of {', '.join(KINDS)}; not {unknown[0]!r}")
         if len(kinds) != len(chances) or min(chances) < 0 or sum(chances) <= 0:
             raise InputError(f"option 'kernel_prob{suffix}' needs a chance for each of the {len(kinds)} kernels")
         return cls(
@@ -97,7 +97,7 @@ class KernelRecipe:
         """
         size = _random_size(self.size)
         if random.random() < self.sinc_chance:
-            # A small sinc kernel cannot hold a low frequency: its cutoff starts higher.
+            # A small sinc kernel cannot represent a low frequency: its cutoff starts higher.
             return sinc(size, math.pi / 3 if size < 13 else math.pi / 5, self.size)
         kernel = random_mixed_kernels(
             self.kinds,

@@ -65,7 +65,7 @@ class FolderSource:
 
     @staticmethod
     def key_of(line: str) -> str:
-        """The name in a line of a list, less the shape that may stand behind it."""
+        """The name in a line of a list, less the shape that may follow it."""
         return SHAPE.sub("", line.strip())
 
     def read(self, key: str) -> np.ndarray:
@@ -94,7 +94,7 @@ class LmdbSource:
 
     @staticmethod
     def key_of(line: str) -> str:
-        """The name in a line of a list, less its suffix and the shape that may stand behind it."""
+        """The name in a line of a list, less its suffix and the shape that may follow it."""
         return PurePosixPath(SHAPE.sub("", line.strip())).with_suffix("").as_posix()
 
     def read(self, key: str) -> np.ndarray:

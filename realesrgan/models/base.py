@@ -24,7 +24,7 @@ Pair = Tuple[torch.Tensor, torch.Tensor]
 
 
 class RealESRMixin:
-    """Stands before basicsr's SRModel or SRGANModel among the bases."""
+    """Comes before basicsr's SRModel or SRGANModel among the bases."""
 
     opt: Dict[str, Any]
     device: torch.device
@@ -81,7 +81,7 @@ class RealESRMixin:
         return self.pool.exchange(lq.contiguous(), gt.contiguous())
 
     def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
-        """Measure on a data set of pairs, which are taken as they are. Draws no random numbers."""
+        """Measure on a data set of pairs, which are used as they are. Draws no random numbers."""
         self.validating = True
         try:
             super().validation(dataloader, current_iter, tb_logger, save_img)  # type: ignore[misc]
@@ -114,7 +114,7 @@ class RealESRMixin:
             own = net.state_dict()
             left = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
             missing = [name for name in own if name not in weights]
-            get_root_logger().warning(f"{load_path}: {len(left)} parameters not used, {len(missing)} not there")
+            get_root_logger().warning(f"{load_path}: {len(left)} parameters not used, {len(missing)} missing")
             weights = {name: value for name, value in weights.items() if name not in left}
         try:
             net.load_state_dict(weights, strict=strict)
@@ -151,8 +151,8 @@ class RealESRMixin:
     def save_training_state(self, epoch: int, current_iter: int) -> None:
         """Save all that a resumed training needs beside the networks.
 
-        Every process saves its own generators and pool; the first one's file, which stands for the whole state, is
-        written when the others' are there.
+        Every process saves its own generators and pool; the first one's file, which represents the whole state, is
+        written when the others' exist.
         """
         if current_iter == -1:
             return

@@ -20,7 +20,7 @@ __all__ = ["MODULE_NAME", "install", "uninstall"]
 
 MODULE_NAME = "torchvision.transforms.functional_tensor"
 # Asked in this order. The first is where the functions went, but its name says that it is private; the second is public
-# and holds those that basicsr needs.
+# and contains those that basicsr needs.
 _HOMES = ("torchvision.transforms._functional_tensor", "torchvision.transforms.functional")
 
 

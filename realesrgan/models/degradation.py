@@ -49,7 +49,7 @@ def _probability(options: Dict[str, Any], key: str) -> float:
 class Stage:
     """One round of blur, resize, noise and JPEG, by its ranges.
 
-    ``resize_prob`` holds the chances of enlarging, shrinking and keeping; ``noise_range`` standard deviations in levels
+    ``resize_prob`` has the chances of enlarging, shrinking and keeping; ``noise_range`` standard deviations in levels
     of 255; ``poisson_scale_range`` factors of the shot noise; ``jpeg_range`` qualities as libjpeg counts them.
     """
 

@@ -41,7 +41,7 @@ TOP_KEYS += ["train", "val", "logger", "dist_params", "find_unused_parameters", 
 TOP_KEYS += ["l1_gt_usm", "percep_gt_usm", "gan_gt_usm", "high_order_degradation", "second_blur_prob"]
 TOP_KEYS += _twice(STAGE_KEYS)
 
-# What each section may hold. The sections that are handed to a class or function as its arguments (networks, losses,
+# What each section may contain. The sections that are handed to a class or function as its arguments (networks, losses,
 # optimisers, schedulers, measures) are checked against its signature instead: see check_components.
 SECTIONS: Dict[str, List[str]] = {
     "path": [
@@ -65,14 +65,14 @@ REQUIRED += ["logger:save_checkpoint_freq", "datasets:train:batch_size_per_gpu"]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which ``1e-4`` is a number (plain YAML 1.1 wants ``1.0e-4``) and a key may stand only once."""
+    """YAML in which ``1e-4`` is a number (plain YAML 1.1 wants ``1.0e-4``) and a key may occur only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise InputError(f"option {key!r} stands twice, the second time in line {key_node.start_mark.line + 1}")
+                raise InputError(f"option {key!r} occurs twice, the second time in line {key_node.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -88,7 +88,7 @@ def load(path: Union[str, Path]) -> Options:
     """The options in a YAML file.
 
     Raises:
-        InputError: There is no such file, it is no YAML, or it holds a key twice.
+        InputError: There is no such file, it is no YAML, or it contains a key twice.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ def load(path: Union[str, Path]) -> Options:
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(options, dict):
-        raise InputError(f"{path} holds no options: a YAML file of 'key: value' lines is needed (see options/)")
+        raise InputError(f"{path} contains no options: a YAML file of 'key: value' lines is needed (see options/)")
     return options
 
 
@@ -112,7 +112,7 @@ def override(options: Options, entries: Iterable[str]) -> None:
     for entry in entries:
         keys, separator, text = entry.partition("=")
         if not separator:
-            raise InputError(f"--force_yml takes KEY[:KEY...]=VALUE, not {entry!r}")
+            raise InputError(f"--force_yml needs KEY[:KEY...]=VALUE, not {entry!r}")
         *sections, last = (key.strip() for key in keys.split(":"))
         section: Any = options
         for depth, name in enumerate(sections):
@@ -144,7 +144,7 @@ def _refuse_unknown(section: Any, known: Iterable[str], where: str) -> None:
 
 
 def check_keys(options: Options) -> None:
-    """Refuse keys that nobody knows and say which are missing.
+    """Refuse unknown keys and say which are missing.
 
     Raises:
         InputError: With the key, and the nearest known one or where it belongs.
@@ -154,7 +154,7 @@ def check_keys(options: Options) -> None:
         section: Any = options
         for key in name.split(":"):
             if not isinstance(section, dict) or section.get(key) is None:
-                raise InputError(f"option {name!r} is missing (the files in options/ show where it stands)")
+                raise InputError(f"option {name!r} is missing (the files in options/ show where it belongs)")
             section = section[key]
     for where, known in SECTIONS.items():
         if "*" in where:
@@ -175,7 +175,7 @@ def _check_arguments(section: Any, thing: Any, where: str, given: Sequence[str] 
     """Refuse what ``thing`` does not take as an argument; ``given`` are the arguments that training passes itself."""
     parameters = inspect.signature(thing).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return  # it takes anything
+        return  # it accepts anything
     takes = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     _refuse_unknown(section, ["type", *(name for name in takes if name not in given)], where)
 
@@ -194,7 +194,7 @@ def check_components(options: Options) -> None:
     To be called after :func:`realesrgan.models.registration.register`.
 
     Raises:
-        InputError: A type or argument that nobody knows, with the nearest known one.
+        InputError: An unknown type or argument, with the nearest known one.
     """
     from basicsr.models import lr_scheduler
     from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY

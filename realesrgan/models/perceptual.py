@@ -24,8 +24,8 @@ def need_vgg_weights(options: Dict[str, Any]) -> None:
     """Make sure that ``train:perceptual_opt`` finds its weights; they are downloaded if need be.
 
     Raises:
-        WeightsError: They are not at hand and cannot be downloaded (says which file is expected where), or the file
-            that is there is not the published one.
+        WeightsError: They are not available and cannot be downloaded (says which file is expected where), or the file
+            that was found is not the published one.
     """
     from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 
@@ -49,7 +49,7 @@ def need_vgg_weights(options: Dict[str, Any]) -> None:
 
 
 def _verify(path: Path) -> None:
-    """The name holds the first digits of the SHA-256. basicsr loads whatever lies there: on old torch, code as well."""
+    """The name contains the first digits of the SHA-256. basicsr loads any file: on old torch code, too."""
     try:
         found = sha256_of(path)
     except OSError as error:

@@ -1,6 +1,6 @@
 """The training-pair pool: lets the pictures of one batch differ in how they were degraded.
 
-A batch is degraded as a whole (one resize factor for all), so without the pool every batch would hold one kind of
+A batch is degraded as a whole (one resize factor for all), so without the pool every batch would contain one kind of
 degradation. The pool keeps the last pairs; each batch leaves its own there and takes others away.
 """
 
@@ -56,7 +56,7 @@ class PairPool:
         if self.size == 0:
             return lq, gt
         if batch > self.size:
-            raise InputError(f"option 'queue_size' ({self.size}) must hold a whole batch ({batch} pairs)")
+            raise InputError(f"option 'queue_size' ({self.size}) must contain a whole batch ({batch} pairs)")
         if self._lq is None or self._gt is None:
             self._lq = lq.new_zeros((self.size, *lq.shape[1:]))
             self._gt = gt.new_zeros((self.size, *gt.shape[1:]))
@@ -73,7 +73,7 @@ class PairPool:
         return drawn
 
     def state_dict(self) -> Dict[str, Any]:
-        """What :meth:`load_state_dict` takes, on the CPU."""
+        """What :meth:`load_state_dict` accepts, on the CPU."""
         return {"size": self.size, "count": self.count, "lq": _pack(self._lq), "gt": _pack(self._gt)}
 
     def load_state_dict(self, state: Dict[str, Any], device: torch.device) -> None:

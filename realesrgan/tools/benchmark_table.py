@@ -80,7 +80,7 @@ class Result:
         first: Seconds of the first run, a compiler's work included.
         seconds: Of each timed run.
         tflop: Computed cost of the picture, without the work that padding adds.
-        device_peak: Most bytes on the device, None where nobody tells.
+        device_peak: Most bytes on the device, None where it is unknown.
         resident_peak: Most bytes of main memory of this process.
         planned: What the memory model says of one tile, in bytes.
     """
@@ -123,7 +123,7 @@ _TO_THE_RIGHT = range(5, 11)
 
 
 def environment(device: Device, command: str) -> Dict[str, Any]:
-    """What the figures were taken on."""
+    """What the figures were measured on."""
     try:
         directml: Optional[str] = metadata.version("torch-directml")
     except metadata.PackageNotFoundError:

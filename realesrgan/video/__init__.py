@@ -1,6 +1,6 @@
 """Videos: frames in, enlarged frames out, everything else as it was.
 
-``pyav`` is the only module that imports PyAV; ``tasks`` says what there is to do, ``probe`` what a file holds;
+``pyav`` is the only module that imports PyAV; ``tasks`` says what there is to do, ``probe`` what a file contains;
 ``source`` and ``animation`` give its frames, ``pixels`` turns them into arrays and back, ``encoding`` and ``journal``
 write them in segments that survive a crash, ``join`` puts the segments and the file's other streams together, and
 ``run`` leads one video through all of it.

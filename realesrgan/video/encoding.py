@@ -44,7 +44,7 @@ class Codec:
         encoders: FFmpeg's encoders for it, best first.
         crf, preset: Defaults; None where the encoder has no such thing.
         formats: Bits of a value -> pixel format, for pictures without alpha.
-        alpha: The same for pictures with alpha; empty if it cannot hold any.
+        alpha: The same for pictures with alpha; empty if it cannot store any.
         container: Suffix of the usual container.
     """
 
@@ -75,7 +75,7 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """What the user asks for; None and ``"auto"`` stand for the codec's own."""
+    """What the user asks for; None and ``"auto"`` mean the codec's own."""
 
     codec: str = "h264"
     crf: Optional[int] = None
@@ -134,7 +134,7 @@ def choose_format(
     alpha = info.alpha and not choice.drop_alpha
     if alpha and not codec.alpha and choice.pix_fmt == "auto":
         raise InputError(
-            f"{info.path} has transparency, which {choice.codec} cannot hold. Use --codec ffv1 (or --ext webp for a "
+            f"{info.path} has transparency, which {choice.codec} cannot store. Use --codec ffv1 (or --ext webp for a "
             "short one) to keep it, or --drop-alpha to leave it out.",
             code="video.alpha",
             path=str(info.path),
@@ -172,7 +172,7 @@ def _animation(
     largest = ANIMATIONS[choice.container]
     if max(size) > largest:
         raise InputError(
-            f"A {choice.container} file holds at most {largest}x{largest} pixels, the result has {size[0]}x{size[1]}. "
+            f"A {choice.container} file allows at most {largest}x{largest} pixels, the result has {size[0]}x{size[1]}. "
             "Give a smaller -s, or leave --ext out.",
             code="video.animation_size",
             container=choice.container,
@@ -202,7 +202,7 @@ def _check_container(codec: str, encoder: str, container: str) -> None:
     except ValueError:
         usual = CODECS[codec].container
         raise InputError(
-            f"{container} cannot hold {codec}. Use --container {usual}, or another --codec.",
+            f"{container} cannot store {codec}. Use --container {usual}, or another --codec.",
             code="video.container",
             container=container,
             codec=codec,
@@ -237,7 +237,7 @@ def _known_format(pix_fmt: str, encoder: str) -> Any:
     allowed = [form.name for form in av.Codec(encoder, "w").video_formats or ()]
     if pix_fmt not in allowed:
         raise InputError(
-            f"{encoder} does not take the pixel format {pix_fmt}. It takes: {', '.join(allowed)}.",
+            f"{encoder} does not accept the pixel format {pix_fmt}. It accepts: {', '.join(allowed)}.",
             code="video.pix_fmt",
             value=pix_fmt,
             encoder=encoder,
@@ -313,7 +313,7 @@ class SegmentFile:
             raise disk_error(error, self.path) or self._failed(error) from error
 
     def finish(self) -> Tuple[List[int], int]:
-        """Write what the encoder still holds, and give the file its name.
+        """Write what the encoder still keeps, and give the file its name.
 
         Returns:
             The time stamps in the order of the packets, and the file's size in bytes.

@@ -35,13 +35,13 @@ def join(
     Args:
         folder: Of the segments.
         segments: Without a gap.
-        part: The result ends with the segments: what other streams hold after that is left out.
+        part: The result ends with the segments: what other streams contain after that is left out.
 
     Returns:
         The number of frames in it, counted in the file.
 
     Raises:
-        VideoError: The disk is full, or the result does not hold all frames.
+        VideoError: The disk is full, or the result does not contain all frames.
     """
     unfinished = folder / "joined.partial"
     try:
@@ -58,7 +58,7 @@ def join(
         wanted = sum(len(segment.pts) for segment in segments)
         if count != wanted:
             raise VideoError(
-                f"{target} would hold {count} frames instead of {wanted}; it is not written. The finished segments "
+                f"{target} would contain {count} frames instead of {wanted}; it is not written. The finished segments "
                 "are kept: another --container may do.",
                 code="video.count",
                 path=str(target),
@@ -124,7 +124,7 @@ class _Packets:
         )
 
     def first(self) -> Path:
-        """The file that stands for all of them."""
+        """The file that represents all of them."""
         return self.folder / self.segments[0].name
 
     def __call__(self, lead: bool) -> Iterator[Any]:
@@ -159,7 +159,7 @@ def _ranks(values: Sequence[int]) -> List[int]:
 def _set_duration(packet: Any, ticks: int) -> None:
     try:
         packet.duration = ticks
-    except AttributeError:  # before PyAV 13; the container then takes the distance to the next packet
+    except AttributeError:  # before PyAV 13; the container then uses the distance to the next packet
         pass
 
 
@@ -248,11 +248,11 @@ def _copied(
             packet.pts = last[index] + (packet.duration or 1) - offset.get(index, 0) if index in last else 0
         ticks = (packet.pts if packet.dts is None else packet.dts) + offset.get(index, 0)
         if index in last and ticks < last[index] - 1 / packet.time_base:
-            # The clock of the recording started anew; the frames go on, and so does this stream.
+            # The clock of the recording started again; the frames go on, and so does this stream.
             offset[index] = offset.get(index, 0) + last[index] + (packet.duration or 1) - ticks
             ticks = last[index] + (packet.duration or 1)
         if index in last:
-            # Broken recorders repeat a time stamp, or step back a little: no container takes that.
+            # Broken recorders repeat a time stamp, or step back a little: no container accepts that.
             rising = strict and packet.stream.type in ("audio", "video")
             ticks = max(ticks, last[index] + (1 if rising else 0))
         if packet.pts is not None:

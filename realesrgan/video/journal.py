@@ -1,6 +1,6 @@
 """What is finished: of a video a folder of segments and one line of JSON for each, of a folder of videos a list.
 
-A segment counts once its line stands in the journal, and its line is written once its file is whole and on the disk. So
+A segment counts once its line is in the journal, and its line is written once its file is whole and on the disk. So
 a run may die at any moment: the next one finds whole segments and computes the rest.
 """
 
@@ -31,7 +31,7 @@ _LEDGER = ".realesrgan-videos.jsonl"
 #: Files that a run leaves in the folder of its segments.
 _OURS = re.compile(r"journal\.jsonl(\.new)?|\d{8,}\.nut|template\.mov|.+\.partial")
 _LARGEST = 1 << 62
-#: Which byte of a lock file is locked where bytes are: none that holds the process id, which others read.
+#: Which byte of a lock file is locked where bytes are: none that contains the process id, which others read.
 _LOCKED_BYTE = 1 << 20
 
 
@@ -72,7 +72,7 @@ class Segment:
         """A segment from a parsed line.
 
         Raises:
-            ValueError: Something is missing, or is not what this class holds.
+            ValueError: Something is missing, or is not what this class contains.
         """
         try:
             whole = [line[name] for name in ("first", "last", "size", "crc", "repeated")]
@@ -119,7 +119,7 @@ def crc_of(path: Path) -> int:
 class Lock:
     """Keeps other runs away from one result, as long as the block lasts or the process lives.
 
-    The file ``.<result>.lock`` holds the process id. The system frees the lock when the process ends, however it ends.
+    The file ``.<result>.lock`` contains the process id. The system frees the lock when the process ends.
 
     Raises:
         VideoError: Another process has it.
@@ -166,7 +166,7 @@ class Lock:
             raise
 
     def __exit__(self, *exc: object) -> None:
-        # Windows does not delete an open file, and elsewhere nobody must lock a file that is about to go.
+        # Windows does not delete an open file, and elsewhere no other run may lock a file that is about to go.
         with contextlib.suppress(OSError):
             if os.name != "nt":
                 self._path.unlink()
@@ -216,7 +216,7 @@ class Journal:
         restart: Throw away what another run left.
 
     Raises:
-        VideoError: What is there was made from another input or with other options, or cannot be read.
+        VideoError: The unfinished result was made from another input or with other options, or cannot be read.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], *, restart: bool = False) -> None:
@@ -237,7 +237,7 @@ class Journal:
             self._compare(lines[0]["identity"], identity)
             self._take(lines[1:])
         for leftover in folder.glob("*.partial"):
-            with contextlib.suppress(OSError):  # a scanner may hold it; it is written anew anyway
+            with contextlib.suppress(OSError):  # a scanner may hold it; it is written again anyway
                 leftover.unlink()
         # A torn last line, of a run that died while writing it, goes.
         self._rewrite(identity)
@@ -265,8 +265,8 @@ class Journal:
         other = sorted(key for key in {*former, *now} if former.get(key) != now.get(key))
         if other:
             raise VideoError(
-                f"{self.folder} holds the unfinished result of a run with another {', '.join(other)}. Start with the "
-                "same options to go on, or with --restart to throw it away.",
+                f"{self.folder} contains the unfinished result of a run with another {', '.join(other)}. Start with "
+                "the same options to go on, or with --restart to throw it away.",
                 code="video.other",
                 folder=str(self.folder),
                 names=tuple(other),
@@ -367,7 +367,7 @@ class Journal:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every frame of the input is there."""
+        """Whether it has every frame of the input."""
         ordered = self.ordered()
         return self.total is not None and (ordered[-1].end if ordered else 0) == self.total
 
@@ -409,7 +409,7 @@ class Ledger:
         self._path = folder / _LEDGER
 
     def has(self, target: Path, identity: Mapping[str, Any]) -> bool:
-        """Whether ``target`` is there as it was made from this input with these options."""
+        """Whether ``target`` exists as it was made from this input with these options."""
         try:
             return self._path.is_file() and _entry(target, identity) in jsonl.read(self._path)
         except OSError:

@@ -1,7 +1,7 @@
 """Decode, network and encode at the same time, with a few frames between them.
 
 Six stages: decoding, frames to pixels, the network (in the calling thread), pixels to frames, encoding, and the check
-of finished segments. Each holds its own bounded queue, so memory does not depend on the length of the video.
+of finished segments. Each contains its own bounded queue, so memory does not depend on the length of the video.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decoded frames to the arrays that the network takes, and its results to frames that an encoder takes.
+"""Decoded frames to the arrays that the network accepts, and its results to frames that an encoder accepts.
 
 Both ways go through one swscale filter with exact rounding and full chroma resolution, told the matrix and the range on
 both sides: measured against floating point, a channel of YUV is off by half a level (one in full range).
@@ -72,7 +72,7 @@ class ToPixels:
         width, height: Of the arrays; a frame of another size is brought to it.
         is_rgb: Whether the frames are RGB already.
         colour: What their values mean.
-        alpha, deep: Whether the arrays hold alpha, and 16 bits a value.
+        alpha, deep: Whether the arrays contain alpha, and 16 bits a value.
     """
 
     def __init__(self, width: int, height: int, *, is_rgb: bool, colour: Colour, alpha: bool, deep: bool) -> None:
@@ -167,7 +167,7 @@ def _visible(picture: Any) -> List[np.ndarray]:
 
 
 def same_picture(first: Any, second: Any) -> bool:
-    """Whether two frames, or two arrays, hold exactly the same picture."""
+    """Whether two frames, or two arrays, contain exactly the same picture."""
     if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
         return bool(np.array_equal(first, second))
     shapes = [(frame.format.name, frame.width, frame.height, len(frame.planes)) for frame in (first, second)]

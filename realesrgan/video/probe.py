@@ -1,4 +1,4 @@
-"""What a video file holds, before any of it is enlarged."""
+"""What a video file contains, before any of it is enlarged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SD_LINES = 576
 
 @dataclass(frozen=True)
 class Colour:
-    """What YUV values mean, in FFmpeg's (that is ITU-T H.273's) numbers; 2 stands for "not said"."""
+    """What YUV values mean, in FFmpeg's (that is ITU-T H.273's) numbers; 2 means "not said"."""
 
     matrix: int
     range: int
@@ -43,12 +43,12 @@ class VideoInfo:
     Attributes:
         index: Of the stream in its file; -1 for a folder of pictures.
         time_base: Seconds that one tick of its time stamps lasts.
-        rate: Average frames a second, None if the file does not tell.
-        frames: How many there are, as the file says or as its length makes likely; None if neither is told.
-        duration: Seconds, None if the file does not tell.
+        rate: Average frames a second, None if the file does not say.
+        frames: How many there are, as the file says or as its length makes likely; None if neither is known.
+        duration: Seconds, None if the file does not say.
         depth: Bits of a value.
         alpha: Whether its pixel format has transparency.
-        colour: With matrix and range filled in where the file does not tell; ``assumed`` says so.
+        colour: With matrix and range filled in where the file does not say; ``assumed`` says so.
         sar: Width of a pixel over its height.
         rotation: The 36 bytes of the display matrix, native byte order, None if there is none.
         interlaced: Whether its first frame is woven of two fields.
@@ -112,7 +112,7 @@ def video_stream(container: Any, path: Path) -> Any:
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a stream is a still picture that stands for the file."""
+    """Whether a stream is a still picture that represents the file."""
     disposition = getattr(stream, "disposition", None)
     if disposition is None:  # before PyAV 14.2 it is not told
         return stream.type == "video" and stream.codec_context.name in _STILLS and stream.frames <= 1
@@ -123,7 +123,7 @@ def probe(path: Path) -> VideoInfo:
     """Open a video and decode its first frame.
 
     Raises:
-        VideoError: It cannot be read, or holds no frame that can be decoded.
+        VideoError: It cannot be read, or contains no frame that can be decoded.
     """
     with open_video(path) as container:
         stream = video_stream(container, path)
@@ -169,7 +169,7 @@ def _check_times(path: Path, stream: Any, rate: Any) -> None:
     if length > _LONGEST_FRAME:
         raise VideoError(
             f"{path} says that each of its frames is shown for {int(length)} seconds, which no result can keep. Write "
-            "it anew with its real frame rate first.",
+            "it again with its real frame rate first.",
             code="video.rate",
             path=str(path),
             seconds=int(length),

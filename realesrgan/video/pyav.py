@@ -127,7 +127,7 @@ def open_input(path: Path) -> Any:
 
 
 def can_encode(encoder: str) -> bool:
-    """Whether this PyAV holds an encoder of that name."""
+    """Whether this PyAV contains an encoder of that name."""
     try:
         load().Codec(encoder, "w")
     except ValueError:  # UnknownCodecError
@@ -136,10 +136,10 @@ def can_encode(encoder: str) -> bool:
 
 
 def add_copy(container: Any, template: Any) -> Any:
-    """A stream in ``container`` that takes the packets of the stream ``template`` as they are.
+    """A stream in ``container`` that accepts the packets of the stream ``template`` as they are.
 
     Raises:
-        One of ``FILE_ERRORS``, TypeError or AttributeError: The container, or this PyAV, cannot hold it.
+        One of ``FILE_ERRORS``, TypeError or AttributeError: The container, or this PyAV, cannot store it.
     """
     if hasattr(container, "add_stream_from_template"):
         # Since PyAV 14.2; without it a codec that can be read but not written is refused.
@@ -164,7 +164,7 @@ def set_time_base(stream: Any, time_base: Fraction) -> None:
 
 
 def get_chapters(container: Any) -> List[Dict[str, Any]]:
-    """The chapters of an open file; none where this PyAV cannot tell (before 14)."""
+    """The chapters of an open file; none where this PyAV cannot know (before 14)."""
     ask = getattr(container, "chapters", None)
     return list(ask()) if ask is not None else []
 
@@ -176,7 +176,7 @@ def set_chapters(container: Any, chapters: Sequence[Dict[str, Any]]) -> None:
 
 
 def say_without_chapters(source: Any) -> None:
-    """Say it where this PyAV cannot carry the chapters of an open file, or cannot tell whether it has any."""
+    """Say it where this PyAV cannot carry the chapters of an open file, or cannot know whether it has any."""
     if hasattr(load().container.OutputContainer, "set_chapters"):
         return
     if hasattr(source, "chapters") and not source.chapters():

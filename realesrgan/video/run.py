@@ -43,7 +43,7 @@ class VideoOptions:
         encoder: Codec, quality and container.
         segment: Frames in a segment; one also ends after ``segment_seconds`` of work.
         skip_repeats: Compute consecutive frames that are exactly the same only once.
-        alpha_upsampler: As :meth:`realesrgan.RealESRGANer.enhance` takes it.
+        alpha_upsampler: As :meth:`realesrgan.RealESRGANer.enhance` accepts it.
         identity: What else the pixels depend on (model, precision, tiles), for the journal.
         restart: Throw away what an unfinished run left.
     """
@@ -165,7 +165,7 @@ def _check_target(target: Path) -> None:
 def plan(source: Any, options: VideoOptions) -> Format:
     """What the result is encoded as; see :func:`realesrgan.video.encoding.choose_format`.
 
-    Where mp4 is the usual container and cannot hold a sound or subtitle stream, it is mkv.
+    Where mp4 is the usual container and cannot store a sound or subtitle stream, it is mkv.
     """
     info = source.info
     rate = options.fps or info.rate or Fraction(25)
@@ -287,8 +287,8 @@ def _say_what_to_know(info: VideoInfo, form: Format, size: Tuple[int, int], choi
         notice(
             logger,
             "video.assumed_colour",
-            f"{path} does not say what its colours mean: taken as {matrix}, as players do for its size. The result "
-            "says so.",
+            f"{path} does not say what its colours mean: assumed to be {matrix}, as players do for its size. The "
+            "result says so.",
             level=logging.INFO,
             path=path,
             matrix=matrix,
@@ -310,7 +310,7 @@ def _say_pictures_only(info: VideoInfo, form: Format) -> None:
         notice(
             logger,
             "video.pictures_only",
-            f"A {form.container} file holds pictures only: {len(others)} other streams of {info.path} (sound, "
+            f"A {form.container} file contains pictures only: {len(others)} other streams of {info.path} (sound, "
             "subtitles) are left out.",
             container=form.container,
             count=len(others),
@@ -324,7 +324,7 @@ def _say_of_result(info: VideoInfo, form: Format, size: Tuple[int, int], path: s
         notice(
             logger,
             "video.even",
-            f"{form.pix_fmt} takes even sizes only: the result of {width}x{height} is continued by its edge to "
+            f"{form.pix_fmt} accepts even sizes only: the result of {width}x{height} is continued by its edge to "
             f"{form.width}x{form.height}.",
             size=f"{width}x{height}",
             even=f"{form.width}x{form.height}",

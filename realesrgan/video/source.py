@@ -87,7 +87,7 @@ class _Clock:
         if self.last is not None and wish <= self.last:
             self.moved += 1
             if raw is not None and wish - self.last < self._jump:
-                # The clock of the recording started anew: go on where it was.
+                # The clock of the recording started again: go on where it was.
                 wish = self.last + self.step
                 self._offset = wish - raw
             else:
@@ -100,7 +100,7 @@ class VideoSource:
     """The frames of a video file.
 
     Rule for damage: a packet that the decoder rejects gives the frame before it once more, at the time stamp of the
-    packet (the first frames: the first readable one); a frame that the decoder mended is taken as it is. Both are
+    packet (the first frames: the first readable one); a frame that the decoder repaired is used as it is. Both are
     marked. So there are as many frames as the file has.
 
     Attributes:
@@ -210,7 +210,7 @@ class VideoSource:
                 if not concealed:
                     last = None if first is None or clock.last is None else clock.last + clock.step - first
                     raise self._changes(frame, index, float((last or 0) * self.info.time_base))
-                frame, concealed = None, REPEATED  # the decoder mended it with sizes that it made up
+                frame, concealed = None, REPEATED  # the decoder repaired it with sizes that it made up
             if frame is None and picture is None:
                 waiting.append(raw)
                 continue
@@ -275,7 +275,7 @@ class VideoSource:
 
 
 def _shows_a_frame(packet: Any, stream: Any) -> bool:
-    """Whether a packet holds a frame that is to be shown."""
+    """Whether a packet contains a frame that is to be shown."""
     if not packet.size or getattr(packet, "is_discard", False):
         return False
     # VP8 has frames that others refer to and that are never shown; a bit of the first byte says so.
@@ -289,7 +289,7 @@ class FolderSource:
     first readable one).
 
     Args:
-        folder: Stands for the input in messages.
+        folder: The name of the input in messages.
         paths: The pictures, in order.
         rate: Frames a second.
 

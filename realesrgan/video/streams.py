@@ -1,4 +1,4 @@
-"""The streams beside the one that is enlarged: which the result takes, and their chapters and titles."""
+"""The streams beside the one that is enlarged: which the result contains, and their chapters and titles."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 
 #: Written by the container's own writer.
 TECHNICAL = {"encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
-#: Kinds of streams that nobody wants to lose: where mp4 cannot hold one, the usual container is mkv.
+#: Kinds of streams that are important: where mp4 cannot store one, the usual container is mkv.
 KEPT = ("audio", "subtitle")
 #: Packets in which the first one of each stream is looked for.
 _EARLY = 500
-#: What PyAV raises where a container cannot hold something.
+#: What PyAV raises where a container cannot store something.
 REFUSALS = (*pyav.FILE_ERRORS, TypeError, AttributeError, NotImplementedError)
 
 
@@ -87,7 +87,7 @@ def _is_chapter_track(stream: Any, source: Any) -> bool:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A stream that a container cannot hold: its number, kind and codec, and the reason.
+    """A stream that a container cannot store: its number, kind and codec, and the reason.
 
     ``copied`` says that it can be written all the same, into a file that few programs play.
     """
@@ -100,7 +100,7 @@ class Refusal:
 
 
 def refusals(info: VideoInfo, container: str) -> List[Refusal]:
-    """Which streams of a video a container (suffix) cannot hold: each is tried out in memory with its first packet."""
+    """Which streams of a video a container (suffix) cannot store: each is tried out in memory with its first packet."""
     if info.index < 0:
         return []
     status = info.path.stat()
@@ -167,7 +167,7 @@ def say_what_is_left_out(info: VideoInfo, container: str, *, chosen: bool) -> No
     """Say which streams of a video its result will lack, and why.
 
     Args:
-        chosen: The container was not asked for, but taken because mp4 cannot hold some stream.
+        chosen: The container was not asked for, but chosen because mp4 cannot store some stream.
     """
     if info.index < 0:
         return
@@ -188,7 +188,7 @@ def say_what_is_left_out(info: VideoInfo, container: str, *, chosen: bool) -> No
             notice(
                 logger,
                 "video.matroska",
-                f"mp4 cannot hold stream {refusal.index} ({refusal.type}, {refusal.codec}): the result comes into a "
+                f"mp4 cannot store stream {refusal.index} ({refusal.type}, {refusal.codec}): the result comes into a "
                 f"{container} file. --container mp4 leaves the stream out instead.",
                 level=logging.INFO,
                 index=refusal.index,
@@ -196,7 +196,7 @@ def say_what_is_left_out(info: VideoInfo, container: str, *, chosen: bool) -> No
                 codec=refusal.codec,
                 container=container,
             )
-    mkv = Phrase("video.try_mkv", " --container mkv holds nearly everything.")
+    mkv = Phrase("video.try_mkv", " --container mkv accepts nearly everything.")
     advice = mkv if container != "mkv" else ""
     for refusal in refusals(info, container):
         if refusal.copied:

@@ -30,7 +30,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-#: By which a video is recognised in a folder; a file that is named itself is taken whatever its suffix.
+#: By which a video is recognised in a folder; a file that is named itself is accepted whatever its suffix.
 VIDEO_SUFFIXES = frozenset(
     "." + name
     for names in ("mp4 m4v mov mkv webm avi flv f4v wmv asf", "ts m2ts mts mpg mpeg vob ogv 3gp mxf")
@@ -134,7 +134,7 @@ def find_tasks(path: Path) -> List[Task]:
         notice(
             logger,
             "video.mixed",
-            f"{path} holds {len(videos)} videos and {len(pictures)} pictures: the videos are taken.",
+            f"{path} contains {len(videos)} videos and {len(pictures)} pictures: the videos are used.",
             path=str(path),
             videos=len(videos),
             pictures=len(pictures),

@@ -136,7 +136,7 @@ def test_how_often_a_gif_is_shown(tmp_path, command, loop, expected):
 def test_a_transparent_animation_says_how_it_is_kept(tmp_path, command):
     status, said = command("-i", animate(tmp_path / "anim.gif", transparent=True))
     assert status == 2
-    assert "has transparency, which h264 cannot hold" in said and "--ext webp" in said
+    assert "has transparency, which h264 cannot store" in said and "--ext webp" in said
     assert command("-i", tmp_path / "anim.gif", "--drop-alpha")[0] == 0
     assert len(decode(tmp_path / "out" / "anim_out.mp4")) == 5
 
@@ -154,7 +154,7 @@ def test_a_video_as_an_animated_picture(tmp_path, command):
     clip = write(tmp_path / "film.mp4", [picture(number) for number in range(10)], sound=True)
     status, said = command("-i", clip, "--ext", "gif")
     assert status == 0
-    assert "holds pictures only: 1 other streams" in said
+    assert "contains pictures only: 1 other streams" in said
     frames, lengths, loop = read(tmp_path / "out" / "film_out.gif")
     shown = times(clip)
     assert sum(lengths) == pytest.approx(1000 * (shown[-1] + shown[1] - shown[0]), abs=11)
@@ -199,7 +199,7 @@ def test_a_result_larger_than_the_format_is_refused_before_the_work(tmp_path, co
     Image.new("RGB", (9000, 2)).save(tmp_path / "wide.gif")
     status, said = command("-i", tmp_path / "wide.gif", "--ext", "webp")
     assert status == 2
-    assert "A webp file holds at most 16383x16383 pixels, the result has 18000x4" in said
+    assert "A webp file allows at most 16383x16383 pixels, the result has 18000x4" in said
     assert command.upsampler.seen == 0
 
 

@@ -215,7 +215,7 @@ def test_a_folder_of_videos(tmp_path, command):
     status, out, err = command("-i", folder, "-s", "2")
     assert status == 1
     assert "2 videos done, 1 failed" in out
-    assert "b.mp4 cannot be read" in err and "the videos are taken" in err
+    assert "b.mp4 cannot be read" in err and "the videos are used" in err
     assert sorted(path.name for path in command.output.glob("*.mp4")) == ["a_out.mp4", "c_out.mp4"]
     seen = command.upsampler.seen
     assert command("-i", folder, "-s", "2")[0] == 1

@@ -228,14 +228,14 @@ class TestAlpha:
 def test_a_codec_that_the_container_cannot_hold_is_refused_at_once(tmp_path, enlarge):
     clip = write(tmp_path / "in.mp4", FRAMES[:2])
     upsampler = Nearest()
-    with pytest.raises(InputError, match="mov cannot hold ffv1. Use --container mkv"):
+    with pytest.raises(InputError, match="mov cannot store ffv1. Use --container mkv"):
         enlarge(clip, upsampler, encoder={"codec": "ffv1", "container": "mov"})
     assert upsampler.seen == 0
 
 
 def test_a_wrong_pixel_format_is_refused(tmp_path, enlarge):
     clip = write(tmp_path / "in.mp4", FRAMES[:2])
-    with pytest.raises(InputError, match="libx264 does not take the pixel format rgba"):
+    with pytest.raises(InputError, match="libx264 does not accept the pixel format rgba"):
         enlarge(clip, encoder={"pix_fmt": "rgba"})
 
 

@@ -1,4 +1,4 @@
-"""From the facts of a machine to findings: what stands in the way, and how much. Pure functions."""
+"""From the facts of a machine to findings: what prevents a run, and how much. Pure functions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def judge(facts: Mapping[str, Any]) -> List[Finding]:
 
 
 def working(facts: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """The test that went well, on the device that a run takes; None if no device works."""
+    """The test that went well, on the device that a run uses; None if no device works."""
     return next((test for test in facts["tests"] if test["ok"] and not _wrong(test)), None)
 
 

@@ -34,7 +34,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     facts = gather(options.device)
     findings = checks.judge(facts)
     if options.json:
-        # ASCII, so that any console and any pipe takes it.
+        # ASCII, so that any console and any pipe accepts it.
         print(json.dumps(report(facts, findings), indent=1))
     else:
         for line in _sentences(facts, findings):
@@ -54,7 +54,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return BROKEN
     if not options.json:
         console.say(
-            "doctor.written", "The report is in {path}; it holds no names and no folders of yours.", path=options.report
+            "doctor.written",
+            "The report is in {path}; it contains no names and no folders of yours.",
+            path=options.report,
         )
     return status
 

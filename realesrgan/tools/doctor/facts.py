@@ -164,7 +164,7 @@ def _content(path: Path) -> str:
 
 
 def _weights(spec: zoo.ModelSpec) -> Dict[str, Any]:
-    """Whether a model's weights are at hand, from where, and whether they are whole."""
+    """Whether a model's weights are available, from where, and whether they are whole."""
     entry: Dict[str, Any] = {"name": spec.name, "listed": spec.listed, "source": None, "place": None, "reason": None}
     path = places.find(spec.name, (".pth",))
     if path is not None:

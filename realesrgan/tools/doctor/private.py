@@ -1,4 +1,4 @@
-"""Take out of a report what is nobody's business: folders, the user's name, the machine's name."""
+"""Take out of a report what is private: folders, the user's name, the machine's name."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "SIDE", "SMALL", "compare", "expected", "picture", "small_network"]
 
 MODEL = "realesr-animevideov3"
-"""The official model that is tried where its weights are at hand."""
+"""The official model that is tried where its weights are available."""
 SMALL = "small"
 """The network of :func:`small_network`."""
 SIDE = 64

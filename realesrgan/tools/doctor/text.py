@@ -67,7 +67,7 @@ FINDINGS: Dict[str, Tuple[str, str]] = {
         "Prefer -n realesr-general-x4v3 or -n realesr-animevideov3.",
     ),
     "card.integrated_first": (
-        "DirectML's first adapter is the integrated {first}; this program uses {name} ({spec}) all the same.",
+        "DirectML's first adapter is the integrated {first}; this program uses {name} ({spec}) anyway.",
         "Nothing to do. --device dml:0 would use the integrated one.",
     ),
     "card.integrated_only": (
@@ -144,7 +144,7 @@ FINDINGS: Dict[str, Tuple[str, str]] = {
     ),
     "weights.damaged": (
         "The weights of {name} are damaged: {reason}",
-        "Delete the file; it is fetched anew.",
+        "Delete the file; it is fetched again.",
     ),
     "weights.none": (
         "No weights are available yet; the first run downloads them.",

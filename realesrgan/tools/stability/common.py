@@ -139,7 +139,7 @@ def _memory(
 ) -> Tuple[Check, Optional[drift.Trend]]:
     values = [getattr(sample, attribute) for sample in samples]
     if all(value is None for value in values):
-        return Check(name, True, "not told", "the system or the backend does not tell it: not checked"), None
+        return Check(name, True, "unknown", "the system or the backend does not say it: not checked"), None
     found = drift.trend([sample.pictures for sample in samples], values)
     verdict = drift.judge(found, limit)
     if found is None:
@@ -156,7 +156,7 @@ def _count(name: str, samples: Sequence[Sample], attribute: str) -> Check:
     found = drift.counts_leak(values)
     if found is None:
         told = any(value is not None for value in values)
-        return Check(name, not told, "too few samples" if told else "not told", "not checked")
+        return Check(name, not told, "too few samples" if told else "unknown", "not checked")
     before, after = found
     return Check(name, after <= before, "leak" if after > before else "no leak", f"{before} at first, {after} at last")
 

@@ -76,7 +76,7 @@ def trend(pictures: Sequence[float], values: Sequence[Optional[int]]) -> Optiona
 
     Args:
         pictures: Pictures done so far at each sample, rising.
-        values: Bytes at each sample; None (nobody told) is left out.
+        values: Bytes at each sample; None (unknown) is left out.
 
     Returns:
         None with fewer than five samples after the warm-up.

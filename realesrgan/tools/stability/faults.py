@@ -1,6 +1,6 @@
 """Faults on request, through the places where real ones come in: the network's first layer, files, the disk.
 
-What each must lead to stands in :data:`EXPECTED`; :mod:`realesrgan.tools.stability.long_run` checks it.
+What each must lead to is in :data:`EXPECTED`; :mod:`realesrgan.tools.stability.long_run` checks it.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def corrupt_files(folder: Path) -> List[Path]:
 
 
 class _Throttled:
-    """A stream that takes so many bytes a second."""
+    """A stream that accepts so many bytes a second."""
 
     def __init__(self, stream: BinaryIO, disk: SlowDisk) -> None:
         self._stream = stream

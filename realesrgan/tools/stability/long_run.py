@@ -34,9 +34,9 @@ _SUMMARY = 60.0
 class LongRun:
     """Rounds until the time is over.
 
-    A deck holds a clean round and one with each fault in turn, for every model; decks are shuffled, with a fixed seed.
+    A deck contains a clean round and one with each fault in turn, for every model; they are shuffled with a fixed seed.
     The first round of each model does all pictures: what it writes is what every later one must write. After an
-    out-of-memory error or NaN the upsampler is built anew, because it rightly keeps to smaller tiles or FP32 then.
+    out-of-memory error or NaN the upsampler is built again, because it rightly keeps to smaller tiles or FP32 then.
 
     Args:
         build: Gives an upsampler for a model, with a fault's hooks in its network.
@@ -230,7 +230,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         except KeyboardInterrupt:
             parser.exit(stability.INTERRUPTED, "Stopped before the first picture.\n")
         if not sources:
-            parser.error(f"--input-dir {options.input_dir} holds no pictures")
+            parser.error(f"--input-dir {options.input_dir} contains no pictures")
         run = LongRun(
             lambda name, fault: stability.build(name, options, fault),
             options.model_name,

@@ -153,7 +153,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         try:
             sources = listing.list_pictures([options.input_dir], recursive=options.recursive)
             if not sources:
-                parser.error(f"--input-dir {options.input_dir} holds no pictures")
+                parser.error(f"--input-dir {options.input_dir} contains no pictures")
             upscaler = stability.build(options.model_name, options)
         except RealESRGANError as error:
             parser.exit(stability.USAGE, f"{error}\n")

@@ -1,4 +1,4 @@
-"""What this process holds between two runs: memory, device memory, open handles, threads."""
+"""What this process uses between two runs: memory, device memory, open handles, threads."""
 
 from __future__ import annotations
 

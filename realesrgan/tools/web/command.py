@@ -84,12 +84,12 @@ class Server:
 
     Args:
         host: An address of this machine.
-        port: 0 takes a free one.
+        port: 0 means a free one.
         password: Asked for where it is given.
 
     Raises:
         InputError: The packages of the extra ``web`` are missing.
-        RealESRGANError: The port cannot be had.
+        RealESRGANError: The port is not available.
     """
 
     def __init__(self, host: str, port: int, password: Optional[str], weights_from: str) -> None:

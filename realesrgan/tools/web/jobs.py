@@ -438,10 +438,10 @@ def zipped(results: Sequence[Result], target: Path) -> Path:
 
 
 def copied(results: Sequence[Result], folder: Path) -> int:
-    """Copy results into a folder of the user's, whole or not at all; a file that is there is never replaced.
+    """Copy results into a folder of the user's, whole or not at all; a file that exists is never replaced.
 
     Raises:
-        InputError: The folder cannot be used, or holds a file of that name.
+        InputError: The folder cannot be used, or contains a file of that name.
     """
     if not folder.is_absolute() or not folder.is_dir():
         raise InputError(
@@ -452,7 +452,7 @@ def copied(results: Sequence[Result], folder: Path) -> int:
     taken = [result.after.name for result in results if (folder / result.after.name).exists()]
     if taken:
         raise InputError(
-            f"{folder} already holds {taken[0]}: nothing was copied. Choose another folder.",
+            f"{folder} already contains {taken[0]}: nothing was copied. Choose another folder.",
             code="web.exists",
             path=str(folder),
             name=taken[0],
