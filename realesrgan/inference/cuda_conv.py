@@ -145,10 +145,11 @@ class Packed:
 
     Args:
         module: The network.
-        make: Makes it.
+        make: Makes it of the network.
     """
 
-    def __init__(self, module: nn.Module, make: Callable[[], Any]) -> None:
+    def __init__(self, module: nn.Module, make: Callable[[Any], Any]) -> None:
+        self._module = module
         self._make = make
         self._parts = [part._parameters for part in module.modules() if part._parameters]
         self._state: List[Tuple[int, int]] = []
@@ -157,7 +158,7 @@ class Packed:
     def current(self) -> Any:
         state = [(p.data_ptr(), _version(p)) for part in self._parts for p in part.values() if p is not None]
         if state != self._state:
-            self._made, self._state = self._make(), state
+            self._made, self._state = self._make(self._module), state
         return self._made
 
 

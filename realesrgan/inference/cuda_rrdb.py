@@ -9,6 +9,7 @@ result of a layer. The residual connections are part of the last product.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
@@ -115,7 +116,7 @@ class CudaRRDBStages(RRDBStages):
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)
-        self._packed = Packed(self.module, self._pack)
+        self._packed = Packed(module, functools.partial(_Weights, tuned=runtime.shapes))
         self._weights: Any = None
         self._free = 0
         self._rows = _LARGEST_BAND
@@ -123,20 +124,16 @@ class CudaRRDBStages(RRDBStages):
     def band_rows(self, height: int, width: int) -> int:
         return self._rows
 
-    def _pack(self) -> _Weights:
-        first = self._weights is None
-        weights = _Weights(self.module, self.runtime.shapes)
-        if first:
-            weights.compile()
-        return weights
-
     @torch.no_grad()
     def trunk(self, x: Tensor) -> Tensor:
         with on(x.device):
             return self._trunk(x)
 
     def _trunk(self, x: Tensor) -> Tensor:
+        fresh = self._weights is None
         self._weights = weights = self._packed.current()
+        if fresh:
+            weights.compile()
         shrink = self.runtime.structure.unshuffle
         if shrink > 1:
             x = F.pixel_unshuffle(x, shrink)

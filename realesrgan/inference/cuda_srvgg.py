@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +30,25 @@ def suits(module: Any, structure: Structure) -> bool:
     return all(map(takes, convs(module))) and all(isinstance(layer, nn.PReLU) for layer in list(module.body)[1::2])
 
 
+def _layers(module: Any, tuned: Mapping[str, Sequence[int]]) -> List[Convolution]:
+    """The convolutions with their activations, packed."""
+    layers = list(module.body)
+    cards = family(layers[0].weight.device)
+    shapes = shapes_of(cards, tuned)
+    slopes = [*(layer.weight for layer in layers[1::2]), 1.0]
+    roles = ["first", *["wide"] * (len(slopes) - 1)]
+    return [
+        Convolution(conv.weight, conv.bias, slope, shapes[role], hopper=cards == "hopper", width=_FEATURES)
+        for conv, slope, role in zip(layers[::2], slopes, roles)
+    ]
+
+
 class CudaSequenceStages(Stages):
     """The layers of an SRVGGNet that :func:`suits` accepts."""
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)
-        self._packed = Packed(self.module, self._pack)
+        self._packed = Packed(module, functools.partial(_layers, tuned=runtime.shapes))
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         with torch.no_grad(), on(x.device):
@@ -48,17 +62,6 @@ class CudaSequenceStages(Stages):
 
     def largest(self, height: int, width: int) -> int:
         return 2 * _FEATURES * height * width
-
-    def _pack(self) -> List[Convolution]:
-        layers = list(self.module.body)
-        cards = family(layers[0].weight.device)
-        shapes = shapes_of(cards, self.runtime.shapes)
-        slopes = [*(layer.weight for layer in layers[1::2]), 1.0]
-        roles = ["first", *["wide"] * (len(slopes) - 1)]
-        return [
-            Convolution(conv.weight, conv.bias, slope, shapes[role], hopper=cards == "hopper", width=_FEATURES)
-            for conv, slope, role in zip(layers[::2], slopes, roles)
-        ]
 
     def _features(self, x: Tensor) -> Tensor:
         layers = self._packed.current()

@@ -223,7 +223,8 @@ class RRDBStages(Stages):
             for name, conv in module.named_modules():
                 if name.endswith(".conv5") and is_plain(conv):
                     self._with_residual(conv)
-        self.last: Callable[[Tensor], Tensor] = runtime.compile(self._last)
+        # A method of its own kept here would keep the network from being freed with its last user.
+        self._compiled = runtime.compile(self._last) if runtime.compiled else None
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         features = self.trunk(x)
@@ -237,7 +238,7 @@ class RRDBStages(Stages):
             stop = min(start + rows, bottom)
             first, last = max(start - HALO, 0), min(stop + HALO, height)
             with torch.no_grad():
-                out = self.last(self._cropped(features, first, last, left, right))
+                out = (self._compiled or self._last)(self._cropped(features, first, last, left, right))
             y0, y1 = max(start * shrink, keep.y0), min(stop * shrink, keep.y1)
             # From pixels of the picture to pixels of this band's result.
             upper, inner = (y0 - first * shrink) * scale, (keep.x0 - left * shrink) * scale

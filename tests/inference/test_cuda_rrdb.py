@@ -7,10 +7,12 @@ interpreter, in a process of their own.
 from __future__ import annotations
 
 import copy
+import gc
 import logging
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Iterator, List, Tuple
@@ -406,3 +408,18 @@ def test_a_tile_takes_no_more_memory_than_without(pad) -> None:
         peaks.append(torch.cuda.max_memory_allocated())
         del half
     assert peaks[0] <= peaks[1]
+
+
+@pytest.mark.parametrize("module", [made(), made_sequence()], ids=["rrdb", "sequence"])
+def test_a_network_is_freed_with_its_last_user(module) -> None:
+    """Nothing in it points back at it: a card's memory is free again without the garbage collector."""
+    for suits, stages in network._KERNELS:
+        if suits(module, Runtime(CPU, structure.of(module, 1))):
+            kept = stages(module, Runtime(CPU, structure.of(module, 1), half=True))
+    dead = weakref.ref(kept)
+    gc.disable()
+    try:
+        del kept
+        assert dead() is None
+    finally:
+        gc.enable()
