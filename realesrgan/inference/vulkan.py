@@ -62,6 +62,11 @@ class VulkanNetworks(Networks):
         self._structure = structure
         self._make_module = module
 
+    @property
+    def own_kernels(self) -> bool:
+        """There are none beside ncnn's."""
+        return False
+
     def shown(self) -> Any:
         """The network for PyTorch, on the CPU in FP32."""
         devices.need_torch("RealESRGANer.model")
