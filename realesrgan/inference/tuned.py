@@ -1,7 +1,7 @@
 """What ``realesrgan tune`` found: the tile and the precision that suit a device best, kept in a file of the user's.
 
-An entry counts only for the device, its driver, the PyTorch and the version of this package that it was measured with.
-torch is never imported here; the version is read from the package's metadata.
+An entry counts only for the device, its driver, the PyTorch (or ncnn) and the version of this package that it was
+measured with. Neither is imported here; the version is read from the package's metadata.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import os
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .. import __version__
+from ..backends import BACKENDS
+from ..devices import available
 from ..errors import InputError, Phrase, notice, one_line
 from ..files import atomic
 from ..weights import folders as places
@@ -23,7 +25,18 @@ if TYPE_CHECKING:
     from ..archs.structure import Structure
     from ..devices import Device
 
-__all__ = ["VARIABLE", "Choice", "Entry", "forget", "location", "lookup", "say_used", "store", "structure_key"]
+__all__ = [
+    "VARIABLE",
+    "Choice",
+    "Entry",
+    "forget",
+    "location",
+    "lookup",
+    "quickest",
+    "say_used",
+    "store",
+    "structure_key",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +47,8 @@ _PRECISIONS = {"fp16": True, "fp32": False}
 _MEASURED_WITH = ("driver", "torch", "realesrgan")
 _SIDES = range(16, 8193)
 _BLOCKS = range(1, 513)
+_QUICKER = 1.1
+"""Another device is used if it is this many times as quick."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one network on one device. ``choices`` contains at most one for each precision."""
+    """What is known of one network on one device. ``choices`` contains at most one for each precision.
+
+    ``torch`` is what :func:`library_version` gives.
+    """
 
     device: str
     structure: str
@@ -88,6 +106,58 @@ def torch_version() -> str:
         return ""
 
 
+def library_version(device: Device) -> str:
+    """The version of what runs networks on a device: PyTorch's, or ncnn's with its name before it."""
+    if device.capabilities.through_torch:
+        return torch_version()
+    try:
+        return f"{device.kind.package} {metadata.version(device.kind.package)}"
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def quickest(device: Device, structure: Structure, half: Optional[bool], exclude: Sequence[Device] = ()) -> Device:
+    """The device on which tuning found a network quickest; ``device`` where it knows of no quicker one.
+
+    Args:
+        device: What would be used without a profile.
+        half: True or False: only what was measured in that precision; None: the quicker of both.
+        exclude: Devices that were found unfit.
+    """
+    own = lookup(device, structure, half)
+    if own is None:
+        return device
+    best, rate = device, own.rate
+    key = structure_key(structure)
+    for entry in _entries():
+        backend, _, name = entry.device.partition(" ")
+        found = [choice.rate for choice in _choices(entry) if half is None or choice.half == half]
+        if entry.structure != key or backend not in BACKENDS or backend == device.backend:
+            continue
+        if not found or max(found) <= _QUICKER * rate:
+            continue
+        for other in available(backend).devices:
+            usable = other.name == name and not other.software and other not in exclude
+            if usable and _what_changed(entry, other) is None:
+                best, rate = other, max(found)
+                break
+    if best is not device:
+        notice(
+            logger,
+            "profile.quicker",
+            f"{best.label} is used on {best.name}: 'realesrgan tune' found it {rate / own.rate:.1f} times as quick as "
+            f"{device.label}. --device {device.backend} or --no-profile overrides it.",
+            level=logging.INFO,
+            once=True,
+            quicker=best.label,
+            device=best.name,
+            times=f"{rate / own.rate:.1f}",
+            usual=device.label,
+            flag=device.backend,
+        )
+    return best
+
+
 def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Optional[Choice]:
     """What was found best for a network on a device, None if nothing valid is known.
 
@@ -96,22 +166,7 @@ def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Option
 
     A profile that cannot be read or does not fit any more is ignored, and said so once.
     """
-    path = location()
-    if path is None or not path.is_file():
-        return None
-    try:
-        entries = _read(path)
-    except (OSError, ValueError) as error:
-        notice(
-            logger,
-            "profile.corrupt",
-            f"The profile {path} cannot be read ({one_line(error)}) and is ignored. 'realesrgan tune' writes it again.",
-            once=True,
-            path=path,
-            reason=error,
-        )
-        return None
-    entry = _find(entries, device, structure_key(structure))
+    entry = _find(_entries(), device, structure_key(structure))
     if entry is None:
         return None
     changed = _what_changed(entry, device)
@@ -125,12 +180,34 @@ def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Option
             reason=changed,
         )
         return None
-    choices = [
+    fitting = [choice for choice in _choices(entry) if half is None or choice.half == half]
+    return max(fitting, key=lambda choice: choice.rate, default=None)
+
+
+def _choices(entry: Entry) -> List[Choice]:
+    return [
         Choice(int(found["tile"]), _PRECISIONS[name], float(found["rate"]), found["kernels"])
         for name, found in entry.choices.items()
     ]
-    fitting = [choice for choice in choices if half is None or choice.half == half]
-    return max(fitting, key=lambda choice: choice.rate, default=None)
+
+
+def _entries() -> List[Entry]:
+    """What the profile holds; nothing where there is none, or where it cannot be read, which is said once."""
+    path = location()
+    if path is None or not path.is_file():
+        return []
+    try:
+        return _read(path)
+    except (OSError, ValueError) as error:
+        notice(
+            logger,
+            "profile.corrupt",
+            f"The profile {path} cannot be read ({one_line(error)}) and is ignored. 'realesrgan tune' writes it again.",
+            once=True,
+            path=path,
+            reason=error,
+        )
+        return []
 
 
 def _find(entries: List[Entry], device: Device, key: str) -> Optional[Entry]:
@@ -144,7 +221,7 @@ def _device_key(device: Device) -> str:
 
 
 def _what_changed(entry: Entry, device: Device) -> Optional[Phrase]:
-    now = {"driver": device.driver, "torch": torch_version(), "realesrgan": __version__}
+    now = {"driver": device.driver, "torch": library_version(device), "realesrgan": __version__}
     then = asdict(entry)
     for name in _MEASURED_WITH:
         if then[name] != now[name]:
@@ -190,7 +267,7 @@ def store(device: Device, structure: Structure, choices: List[Choice]) -> Path:
         device=_device_key(device),
         structure=structure_key(structure),
         driver=device.driver,
-        torch=torch_version(),
+        torch=library_version(device),
         realesrgan=__version__,
         choices={
             "fp16" if choice.half else "fp32": {

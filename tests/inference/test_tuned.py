@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from realesrgan import devices
 from realesrgan.archs.structure import rrdbnet
+from realesrgan.cli import messages
 from realesrgan.devices import Device
 from realesrgan.errors import InputError
 from realesrgan.inference import tuned as profile
@@ -187,9 +189,9 @@ def test_looking_up_imports_neither_torch_nor_numpy(own_file: Path) -> None:
     profile.store(CARD, NETWORK, [SLOW])
     code = (
         "import sys\n"
-        "from types import SimpleNamespace as N\n"
+        "from realesrgan.devices import Device\n"
         "from realesrgan.inference import tuned as profile\n"
-        "device = N(backend='directml', name='Radeon RX 580 Series', driver='31.0.1')\n"
+        "device = Device('directml', 0, 'Radeon RX 580 Series', driver='31.0.1')\n"
         "from realesrgan.archs.structure import rrdbnet\n"
         "network = rrdbnet(4)\n"
         "profile.torch_version = lambda: '2.4.1'\n"
@@ -197,3 +199,49 @@ def test_looking_up_imports_neither_torch_nor_numpy(own_file: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, text=True)
     assert done.stdout.split() == ["256", "False", "False"]
+
+
+VULKAN = Device("vulkan", 1, CARD.name, driver="24.3.1")
+
+
+def available(monkeypatch: pytest.MonkeyPatch, *found: Device) -> None:
+    def listed(*names: str) -> devices.Listing:
+        return devices.Listing(tuple(device for device in found if device.backend in names), ())
+
+    monkeypatch.setattr(profile, "available", listed)
+    monkeypatch.setattr(profile, "library_version", lambda device: f"{device.backend} 1.0")
+
+
+def test_auto_uses_the_backend_that_tuning_found_quicker_and_says_so(
+    own_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    available(monkeypatch, CARD, VULKAN)
+    assert profile.quickest(CARD, NETWORK, None) == CARD, "nothing is known"
+    profile.store(CARD, NETWORK, [profile.Choice(256, False, 1000.0)])
+    profile.store(VULKAN, NETWORK, [profile.Choice(512, True, 2500.0), profile.Choice(256, False, 900.0)])
+    with caplog.at_level("INFO"):
+        assert profile.quickest(CARD, NETWORK, None) == VULKAN
+    (record,) = [record for record in caplog.records if record.notice_code == "profile.quicker"]
+    assert "2.5 times as quick as DirectML" in record.getMessage()
+    assert "2.5배" in messages.render(messages.of_record(record), "ko")
+    assert profile.quickest(CARD, NETWORK, False) == CARD, "not in FP32"
+    assert profile.quickest(VULKAN, NETWORK, None) == VULKAN
+    assert profile.quickest(CARD, NETWORK, None, [VULKAN]) == CARD, "found unfit"
+    assert profile.quickest(CARD, rrdbnet(2), None) == CARD, "another network"
+
+
+@pytest.mark.parametrize("change", ["gone", "driver", "software", "hardly quicker"])
+def test_a_quicker_backend_that_cannot_be_relied_on_is_left_out(
+    own_file: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    now = {
+        "gone": [],
+        "driver": [replace(VULKAN, driver="25.0.0")],
+        "software": [replace(VULKAN, software=True)],
+        "hardly quicker": [VULKAN],
+    }[change]
+    available(monkeypatch, CARD, *now)
+    profile.store(CARD, NETWORK, [profile.Choice(256, False, 1000.0)])
+    rate = 1050.0 if change == "hardly quicker" else 2500.0
+    profile.store(VULKAN, NETWORK, [profile.Choice(512, True, rate)])
+    assert profile.quickest(CARD, NETWORK, None) == CARD

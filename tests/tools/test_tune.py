@@ -206,3 +206,21 @@ def test_the_parent_imports_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, env=environment, check=True)
     assert "directml:9 is not available" in done.stdout
     assert done.stdout.splitlines()[-1] == "2 False"
+
+
+def test_a_card_is_measured_behind_each_backend_and_the_quickest_is_said(
+    played: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("PLAYED_OTHER", "vulkan")
+    status, asked = played([answers((256, 4.0)), answers((256, 3.0)), answers((256, 2.0)), answers((256, 1.0))])
+    assert status == 0
+    assert len({request[0] for request in asked}) == 2, "a child for each backend"
+    other = replace(CARD, backend="vulkan")
+    monkeypatch.setattr(profile, "library_version", lambda device: profile.torch_version())
+    assert profile.lookup(CARD, NETWORK, None).rate == pytest.approx(256**2 / 3, abs=0.1)
+    assert profile.lookup(CARD, NETWORK, False).rate == pytest.approx(256**2 / 4, abs=0.1)
+    entries = json.loads(Path(os.environ[profile.VARIABLE]).read_text(encoding="utf-8"))["entries"]
+    assert [entry["device"].split(" ")[0] for entry in entries] == ["directml", "vulkan"]
+    out = capsys.readouterr().out
+    assert f"{MODEL}: Vulkan is quickest on {other.name} (3.0 times as quick as DirectML)." in out
+    assert out.count("Measuring 1 networks") == 2

@@ -7,6 +7,7 @@ ended, what it has measured counts, and another one goes on.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from realesrgan.cli import messages
@@ -88,27 +89,30 @@ class Tuning:
         self.seconds = seconds
         self.console = console
         self.device: Any = None
+        self.others: Sequence[str] = ()
         self.short = False
         self.shapes: Dict[str, Tuple[int, ...]] = {}
         self._child: Optional[Child] = None
+        self._kept: Optional[Path] = None
+        # Of each model, what was reached on each device: pixels a second and the device.
+        self._rates: Dict[str, List[Tuple[float, Any]]] = {}
 
     def run(self) -> int:
         """Measure and keep; gives the exit status."""
-        kept = None
         try:
-            for number, name in enumerate(self.names):
-                share = (self.end - time.perf_counter()) / (len(self.names) - number)
-                structure, choices = self._model(name, share)
-                if choices:
-                    kept = profile.store(self.device, structure, choices)
-                    quickest = max(choices, key=lambda choice: choice.rate)
-                    self.console.say(
-                        "tune.best",
-                        "{model}: tile {tile}, {precision}",
-                        model=name,
-                        tile=quickest.tile,
-                        precision=_precision(quickest.half),
-                    )
+            self._start()
+            requests = [self.request, *self.others]
+            for number, request in enumerate(requests):
+                if number:
+                    self._discard()
+                    self.request, self.device = request, None
+                    try:
+                        self._start()
+                    except RealESRGANError as error:  # the device before it has been measured
+                        self.console.show(error)
+                        continue
+                self._engine((self.end - time.perf_counter()) / (len(requests) - number))
+            self._compare()
         except ChildGoneError as gone:
             self.console.say("tune.gone", "{reason}", reason=gone)
         except OSError as error:
@@ -116,7 +120,7 @@ class Tuning:
             return 1
         finally:
             self._discard()
-        if kept is None:
+        if self._kept is None:
             if self.short:
                 self.console.say(
                     "tune.not_kept",
@@ -128,9 +132,43 @@ class Tuning:
         self.console.say(
             "tune.kept",
             "Kept in {path}. Runs use it where neither -t nor a precision is given; --no-profile leaves it out.",
-            path=kept,
+            path=self._kept,
         )
         return 0
+
+    def _engine(self, seconds: float) -> None:
+        """Measure all networks on one device, and keep what is best."""
+        end = time.perf_counter() + seconds
+        for number, name in enumerate(self.names):
+            structure, choices = self._model(name, (end - time.perf_counter()) / (len(self.names) - number))
+            if not choices:
+                continue
+            self._kept = profile.store(self.device, structure, choices)
+            quickest = max(choices, key=lambda choice: choice.rate)
+            self._rates.setdefault(name, []).append((quickest.rate, self.device))
+            self.console.say(
+                "tune.best",
+                "{model}: tile {tile}, {precision}",
+                model=name,
+                tile=quickest.tile,
+                precision=_precision(quickest.half),
+            )
+
+    def _compare(self) -> None:
+        """Say on which device each network was quickest, where several were measured."""
+        for name, rates in self._rates.items():
+            if len(rates) < 2:
+                continue
+            (first, device), (second, other) = sorted(rates, key=lambda rate: -rate[0])[:2]
+            self.console.say(
+                "tune.engine",
+                "{model}: {quicker} is quickest on {device} ({times} times as quick as {other}).",
+                model=name,
+                quicker=device.label,
+                device=device.name,
+                times=f"{first / second:.1f}",
+                other=other.label,
+            )
 
     def _model(self, name: str, seconds: float) -> Tuple[Any, List[profile.Choice]]:
         """What is best for one network in each precision."""
@@ -214,7 +252,7 @@ class Tuning:
 
     def _start(self) -> Child:
         self._child = Child("realesrgan.tools.tune.measure:serve", self.request)
-        kind, found = self._child.receive(self.seconds + _GRACE)
+        kind, found, *others = self._child.receive(self.seconds + _GRACE)
         if kind == "refused":
             raise rebuild_error(*found)
         if self.device is None:
@@ -225,6 +263,8 @@ class Tuning:
                 device=f"{found.name} ({found.spec})",
                 seconds=f"{self.seconds:.0f}",
             )
+            if others and not self.others:
+                self.others = others[0]
         self.device = found
         return self._child
 

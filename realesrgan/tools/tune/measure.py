@@ -7,18 +7,16 @@ import time
 from typing import Iterator, List, Optional
 
 import numpy as np
-import torch
 
 from realesrgan import devices
 from realesrgan.errors import RealESRGANError, as_field
-from realesrgan.inference import memory
+from realesrgan.inference import assemble, memory
+from realesrgan.inference.arrays import Plane
 from realesrgan.inference.child import Line, pack_error
 from realesrgan.inference.precision import Networks, check_device
 from realesrgan.inference.tiling import Box
 from realesrgan.weights import loading as weights
 from realesrgan.weights import zoo
-
-from . import kernels
 
 __all__ = ["serve"]
 
@@ -33,16 +31,19 @@ _SPILLED = 0.6
 def serve(line: Line, request: Optional[str]) -> None:
     """Tell the device, then answer each ``(model, half, below, seconds)`` until the parent closes the pipe.
 
+    With the device, unless one is asked for by name, come the names of others that may be the same card, and quicker.
+
     Answers: ``("network", structure, the tile by the rule)``, ``("kernels", shapes)`` where our own kernels run, then
     ``("tile", side)`` and ``("measured", side, seconds)`` in turns, then ``("end", why)``: ``""`` (all sizes),
     ``time``, ``slower``, ``room`` (by the rule, a larger tile will not fit), ``memory``, ``lost`` or a sentence.
     """
     try:
         device = devices.resolve(request)
+        others = () if devices.is_explicit(request) else tuple(other.spec for other in devices.same_card(device))
     except RealESRGANError as error:
         line.send("refused", pack_error(error))
         return
-    line.send("device", device)
+    line.send("device", device, others)
     while True:
         model, half, below, seconds = line.receive()
         try:
@@ -57,17 +58,19 @@ def serve(line: Line, request: Optional[str]) -> None:
 def _measure(line: Line, device: devices.Device, model: str, half: bool, below: int, seconds: float) -> str:
     end = time.perf_counter() + seconds
     spec = zoo.get(model)
-    module, _ = weights.network_or_random(model)
+    source = assemble.of_weights(weights.or_random(model, arrays=not device.capabilities.through_torch))
     shape = spec.network
     pad = shape.default_pad
     line.send("network", shape, memory.device_tile(shape, pad, half=half, device=device))
-    networks = Networks(module, device, spec.scale)
+    networks = assemble.networks_of(source, device)
     check_device(networks)
     if half:
         networks.choose(True)
         if not networks.half:
             return "half"
         if networks.own_kernels:
+            from realesrgan.tools.tune import kernels
+
             shapes = kernels.search(device, (end - time.perf_counter()) / 3, kernels.once)
             networks.use_shapes(shapes)
             line.send("kernels", shapes)
@@ -96,18 +99,21 @@ def _sides(device: devices.Device, below: int) -> Iterator[int]:
 
 
 def _time(networks: Networks, side: int, pad: int, scale: int, end: float) -> float:
-    """Seconds for one tile, its result brought to the host; the first run is not counted."""
+    """Seconds for one tile of uint8 pixels, its result brought to the host; the first run is not counted."""
     network = networks.current()
     read = side + 2 * pad
-    values = np.random.default_rng(0).random((1, 3, read, read), np.float32)
-    pixels = torch.from_numpy(values).to(network.dtype).to(networks.device.torch_device)
+    pixels = np.random.default_rng(0).integers(0, 256, (read, read, 3), np.uint8)
+    plane, stored = Plane(pixels, 255.0), np.dtype(np.uint8)
     keep = Box(pad, pad, pad + side, pad + side)
+    # As many as a picture of several tiles keeps under way at the same time.
+    count = 1 if networks.device.capabilities.through_torch else 1 + network.in_flight(read, read)
 
     def run() -> float:
         begun = time.perf_counter()
-        for band in network.bands(pixels, keep, scale):
-            band.values.cpu()
-        return time.perf_counter() - begun
+        tiles = [network.rows(plane, pixels, keep, scale, stored) for _ in range(count)]
+        for rows in [rows for tile in tiles for rows in tile]:
+            rows.wait()
+        return (time.perf_counter() - begun) / count
 
     first = run()
     taken: List[float] = []
