@@ -138,7 +138,7 @@ def measure(upsampler: Any, size: str, compiled: bool, options: argparse.Namespa
     pixels = np.random.default_rng(2).integers(0, 255, (height, width, 3), np.uint8)
     few = max(3, options.frames // 3)
     row: Dict[str, Any] = {"size": size, "outscale": options.outscale, "codec": options.codec, "compiled": compiled}
-    # Another batch would be compiled anew.
+    # Another batch would be compiled again.
     for batch in (1, options.batch) if options.batch > 1 and not compiled else (1,):
         row[f"network_ms_by_{batch}"] = network_alone(upsampler, pixels, batch, few)
     row["enhance_ms"] = timed(lambda: upsampler.enhance(pixels, outscale=options.outscale), lambda: None, few)

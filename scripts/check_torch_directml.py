@@ -112,7 +112,7 @@ def main() -> int:
     elif not resolved["notes"].get("directml"):
         faults.append("the resolver does not say why DirectML is not used")
     elif "directml_error" not in resolved or resolved["auto"].startswith("directml"):
-        faults.append("the resolver takes a DirectML device that is not there")
+        faults.append("the resolver takes a DirectML device that does not exist")
     say("verdict", "; ".join(faults) or "as promised")
     return 1 if faults else 0
 

@@ -234,7 +234,7 @@ def show(candidates: List[Candidate], titles: Dict[str, str], ours: List[str]) -
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=["pictures", "tiles"])
-    parser.add_argument("--original", help="folder that holds the package realesrgan of the original")
+    parser.add_argument("--original", help="folder that contains the package realesrgan of the original")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", type=int, default=128, help="side of the tile (default: 128)")
     parser.add_argument("--candidates", help="some of them, with commas")

@@ -29,7 +29,7 @@ class Slow(StopRun):
 
 
 def say(text="", stream=None, end="\n"):
-    """Print, whatever the console's encoding can hold: what it cannot is escaped."""
+    """Print, whatever the console's encoding can show: what it cannot is escaped."""
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "ascii"
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, end=end)
@@ -132,7 +132,7 @@ def choose_python(windows, running, ask=probe):
     raise StopRun(
         f"No fitting Python found; the running one is {describe(current)}.\n"
         "Real-ESRGAN needs a 64-bit Python, 3.8 or newer; with 3.8 to 3.12 it can use both torch-directml and Vulkan.\n"
-        "Install Python 3.12 (it can stand beside the others):\n"
+        "Install Python 3.12 (it can be installed beside the others):\n"
         "    winget install Python.Python.3.12\n"
         "or from https://www.python.org/downloads/windows/ , then run the same line again."
     )
@@ -162,7 +162,7 @@ def make_venv(venv, windows, python=None, fresh=False):
     """Make the environment unless there is one that works; return its Python's version.
 
     One that was finished and no longer works is renamed, and one that does not answer in time is left as it is: only
-    ``fresh`` removes an environment. (What an interrupted attempt left holds nothing yet and is made again.)
+    ``fresh`` removes an environment. (What an interrupted attempt left contains nothing yet and is made again.)
     """
     stamp = read_stamp(venv)
     if stamp is None and venv.exists() and any(venv.iterdir()):

@@ -110,7 +110,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                 args.model, trust=args.trust_weights, progress=lambda done, _: bar.update(done - bar.n)
             )
         if loaded.spec is None:
-            raise InputError(f"{args.model} holds no network that is known here")
+            raise InputError(f"{args.model} contains no network that is known here")
         network, multiple = loaded.build(), loaded.spec.network.multiple
         export(network, args.output, multiple, args.opset)
         print(f"{args.output}: sizes in multiples of {multiple}, scale {loaded.spec.scale}")

@@ -71,7 +71,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if not 0 <= args.compression_level <= 9:
             raise InputError(f"--compression_level is a number from 0 to 9, not {args.compression_level}")
         if args.output.exists():
-            raise InputError(f"{args.output} is there already: remove it, or name another folder")
+            raise InputError(f"{args.output} exists already: remove it, or name another folder")
         paths = [args.input / key for key in FolderSource(args.input).names()]
         job = Cutter(args.input, args.output, args.crop_size, args.step, args.thresh_size, args.compression_level)
         return picture_jobs.run(job, paths, args.n_thread, "Cutting")

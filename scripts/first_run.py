@@ -52,7 +52,7 @@ def parse(argv):
     parser.add_argument("--install-only", action="store_true", help="install and stop")
     parser.add_argument("--venv", metavar="FOLDER", help="the environment (default: $REALESRGAN_VENV, else .venv)")
     parser.add_argument("--python", metavar="PATH", help="the Python to make the environment with")
-    parser.add_argument("--fresh", action="store_true", help="remove the environment and make it anew")
+    parser.add_argument("--fresh", action="store_true", help="remove the environment and make it again")
     parser.add_argument("--no-space-check", action="store_true", help="do not look at the free disk space first")
     options, rest = parser.parse_known_args(argv)
     return options, [word for word in rest if word != "--"]

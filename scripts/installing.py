@@ -98,7 +98,7 @@ def check_space(venv, on_disk):
         raise StopRun(
             f"Too little disk space: about {on_disk:g} GB are needed in {venv}, {free / GIB:.1f} GB are free.\n"
             "Free some, or name a folder on another disk: python scripts/first_run.py --venv FOLDER\n"
-            "(--no-space-check goes on all the same.)"
+            "(--no-space-check goes on anyway.)"
         )
 
 

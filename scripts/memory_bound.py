@@ -69,7 +69,7 @@ def measure(case: Case) -> Dict[str, float]:
     upsampler.enhance(textured(64, 64, mode), outscale=float(case["outscale"]))
     picture = textured(int(case["width"]), int(case["height"]), mode)
     before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark begins again
     begun = time.perf_counter()
     result, _ = upsampler.enhance(picture, outscale=float(case["outscale"]))
     seconds = time.perf_counter() - begun

@@ -79,8 +79,8 @@ def text(key, **fields):
 def dropped(line):
     """The names behind the script's own in ``cmd /c ""C:\\...\\start.cmd" NAMES"``, or None for another line.
 
-    cmd itself cuts such a line at an & and changes ^ and %, so that its arguments cannot be relied on. Names hold no
-    quotation marks, and those with a space always stand in a pair.
+    cmd itself cuts such a line at an & and changes ^ and %, so that its arguments cannot be relied on. Names contain no
+    quotation marks, and those with a space always come in a pair.
     """
     found = re.match(r'(?is)^(?:"[^"]*"|\S+)\s(?:.*?\s)?/c\s*(.*)$', line)
     if not found:

@@ -3,7 +3,7 @@
 python scripts/video_memory.py [--frames 2000] [--size 96x64] [-s 4] [--stand-in] ...
 
 The network is realesr-animevideov3 with its own weights, on the CPU unless --device says otherwise; --stand-in repeats
-pixels instead, so that the run is short. It fails if the last quarter of the run holds more than 5 % more memory than
+pixels instead, so that the run is short. It fails if the last quarter of the run uses more than 5 % more memory than
 the second, or if the result does not have all frames.
 """
 
