@@ -20,6 +20,7 @@ import logging
 from typing import Any, Dict, List, Optional, Sequence
 
 from realesrgan.errors import DeviceError, InputError, RealESRGANError
+from realesrgan.files import jsonl
 
 __all__ = ["main", "train"]
 
@@ -47,14 +48,16 @@ class _Record:
         self.path = Path(options["path"]["experiments_root"]) / "metrics.jsonl"
         self.active = options["rank"] == 0
         if self.active and self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["iter"] <= resumed_at]
-            self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            # A killed training may have left a torn last line.
+            lines = [line for line in jsonl.read(self.path) if line is not None and line["iter"] <= resumed_at]
+            with jsonl.LineWriter(self.path, append=False) as file:
+                for line in lines:
+                    file.write(line)
 
     def write(self, **values: Any) -> None:
         if self.active:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+            with jsonl.LineWriter(self.path) as file:
+                file.write(values)
 
 
 def _silence_opencv(worker: int) -> None:

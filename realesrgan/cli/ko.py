@@ -195,6 +195,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "profile.tile": "{name}의 타일이 {tile}임",
         "profile.kernels": "{name}의 커널이 {kernels}임",
         "profile.rate": "{name}의 속도가 {rate}임",
+        "profile.other_file": "{variable}가 가리키는 {path}은(는) 그림이나 가중치이므로 그대로 둡니다. 다른 파일을 지정하십시오.",
         "profile.nowhere": "조정 결과를 둘 곳이 없습니다. 환경 변수 {variable}가 'off'이거나 홈 폴더가 없습니다.",
         "compile.unsupported": "{device}에서는 torch.compile을 쓸 수 없어 --compile을 무시합니다.",
         "compile.failed": "{device}에서 torch.compile을 쓸 수 없어({reason}) 컴파일하지 않고 계속합니다.",

@@ -18,7 +18,7 @@ from .. import __version__
 from ..backends import BACKENDS
 from ..devices import available
 from ..errors import InputError, Phrase, notice, one_line
-from ..files import atomic
+from ..files import atomic, naming, protect
 from ..weights import folders as places
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 VARIABLE = "REALESRGAN_PROFILE"
+#: Suffixes of files that are no profiles, whatever they hold.
+_INPUTS = frozenset((*naming.PICTURE_SUFFIXES, ".pth", ".safetensors", ".bin", ".param"))
 """Environment variable: another file, or ``off``."""
 _FORMAT = 1
 _PRECISIONS = {"fp16": True, "fp32": False}
@@ -253,7 +255,7 @@ def store(device: Device, structure: Structure, choices: List[Choice]) -> Path:
         The file.
 
     Raises:
-        InputError: There is no file to write to.
+        InputError: There is no file to write to, or it is no profile.
         OSError: It cannot be written.
     """
     path = location()
@@ -278,6 +280,14 @@ def store(device: Device, structure: Structure, choices: List[Choice]) -> Path:
             for choice in choices
         },
     )
+    protect.check_regular(path, VARIABLE)
+    if path.suffix.lower() in _INPUTS and path.exists():
+        raise InputError(
+            f"{VARIABLE} names {path}, a picture or weights, which is left as it is. Name another file.",
+            code="profile.other_file",
+            variable=VARIABLE,
+            path=str(path),
+        )
     try:
         entries = _read(path) if path.is_file() else []
     except (OSError, ValueError):

@@ -185,7 +185,7 @@ def write(
         with quiet():
             _Frames(pictures, len(lengths)).save(
                 stream, "WEBP", save_all=True, duration=lengths, loop=abs(loop), **_WEBP
-            )  # fmt: skip
+            )
     return len(lengths)
 
 

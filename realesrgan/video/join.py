@@ -225,9 +225,7 @@ def _open(path: Path, name: str, source: Any, form: Format) -> Any:
     return pyav.load().open(str(path), "w", format=name, options=options)
 
 
-def _copied(
-    source: Any, streams: Dict[int, Any], end: Optional[float], strict: bool
-) -> Iterator[Tuple[float, Any]]:  # fmt: skip
+def _copied(source: Any, streams: Dict[int, Any], end: Optional[float], strict: bool) -> Iterator[Tuple[float, Any]]:
     """The packets of the other streams, each with its time in seconds.
 
     Args:

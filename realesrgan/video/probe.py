@@ -187,9 +187,7 @@ def _first_frame(container: Any, stream: Any, path: Path) -> Any:
                 reason = reason_of(error)
     except pyav.FILE_ERRORS as error:
         reason = reason_of(error)
-    raise VideoError(
-        f"{path}: {reason}.", code="video.unreadable", path=str(path), reason=reason
-    )  # fmt: skip
+    raise VideoError(f"{path}: {reason}.", code="video.unreadable", path=str(path), reason=reason)
 
 
 def _duration(container: Any, stream: Any) -> Optional[float]:

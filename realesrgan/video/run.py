@@ -187,9 +187,7 @@ def to_pixels(info: Any, form: Format) -> Callable[[Any], Any]:
     """What turns the pictures of a source into arrays."""
     if info.index < 0:
         return lambda pixels: pixels[:, :, :3] if pixels.shape[2] == 4 and not form.alpha else pixels
-    return ToPixels(
-        info.width, info.height, is_rgb=info.is_rgb, colour=info.colour, alpha=form.alpha, deep=form.deep
-    )  # fmt: skip
+    return ToPixels(info.width, info.height, is_rgb=info.is_rgb, colour=info.colour, alpha=form.alpha, deep=form.deep)
 
 
 def _shots(source: Any, journal: Journal, form: Format, options: VideoOptions) -> Iterator[Shot]:

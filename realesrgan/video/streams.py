@@ -80,9 +80,12 @@ def _add_video(out: Any, template: Any, form: Format, original: Any) -> Any:
 def _is_chapter_track(stream: Any, source: Any) -> bool:
     """MP4 keeps chapters a second time, as a track of texts; writing chapters writes that track, too."""
     named = getattr(stream.codec_context, "name", "") if stream.codec_context is not None else ""
-    return stream.type == "data" and named in ("", "bin_data") and bool(pyav.get_chapters(source)) and (
-        source.format.name.startswith("mov")
-    )  # fmt: skip
+    return (
+        stream.type == "data"
+        and named in ("", "bin_data")
+        and bool(pyav.get_chapters(source))
+        and (source.format.name.startswith("mov"))
+    )
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,19 @@ def test_a_corrupt_file_is_ignored_with_one_line_and_can_be_written_anew(
     assert profile.lookup(CARD, NETWORK, None) == SLOW
 
 
+@pytest.mark.parametrize("name", ["picture.png", "own.pth", "own.SAFETENSORS"])
+def test_pictures_and_weights_are_never_taken_for_a_profile(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"mine")
+    monkeypatch.setenv(profile.VARIABLE, str(path))
+    with pytest.raises(InputError, match="a picture or weights") as caught:
+        profile.store(CARD, NETWORK, [SLOW])
+    assert caught.value.code == "profile.other_file"
+    assert path.read_bytes() == b"mine"
+
+
 def test_the_kernels_of_a_choice_are_kept() -> None:
     choice = profile.Choice(512, True, 2000.0, {"wide": (8, 16, 64, 2, 4)})
     profile.store(CARD, NETWORK, [SLOW, choice])

@@ -247,6 +247,20 @@ def test_the_batch_program_with_a_real_network(tmp_path, monkeypatch, capsys):
     assert cv2.imread(str(tmp_path / "kept" / "0_out.png")).shape == (160, 160, 3)
 
 
+@pytest.mark.parametrize("flag", ["--output", "--plot"])
+@pytest.mark.parametrize("program", [repeated, long_run])
+def test_no_picture_is_overwritten(program, flag, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stability, "build", lambda *_: Nearest())
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path / "inputs")
+    before = (tmp_path / "inputs" / "0.png").read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        program.main(["--input-dir", "inputs", flag, "inputs/0.png"])
+    assert ended.value.code == 2
+    assert "is the input" in capsys.readouterr().err
+    assert (tmp_path / "inputs" / "0.png").read_bytes() == before
+
+
 def test_ctrl_c_gives_the_summary_so_far(tmp_path, monkeypatch, capsys):
     calls = iter(range(1000))
 

@@ -21,6 +21,8 @@ from realesrgan.batch.monitor import aligned
 from realesrgan.cli import options as cli_options
 from realesrgan.cli import run as cli_run
 from realesrgan.errors import RealESRGANError
+from realesrgan.files import protect
+from realesrgan.files.naming import Source
 from realesrgan.tools.stability import drift
 from realesrgan.tools.stability.vitals import Sample
 from realesrgan.weights import zoo
@@ -97,6 +99,19 @@ def build(name: str, options: argparse.Namespace, fault: Optional[NetworkFault] 
     if fault is not None:
         fault.attach(arguments["model"])
     return RealESRGANer(**arguments)
+
+
+def list_pictures(options: argparse.Namespace, *, recursive: bool = False) -> List[Source]:
+    """The pictures of ``--input-dir``; what the program writes must be none of them.
+
+    Raises:
+        InputError: There is no such folder, or ``--output`` or ``--plot`` would overwrite a picture or is no file.
+    """
+    sources = files.list_pictures([options.input_dir], recursive=recursive)
+    written = {"--output": options.output, "--plot": options.plot}
+    inputs = protect.Inputs(source.path for source in sources)
+    protect.check_written(inputs, {flag: path for flag, path in written.items() if path})
+    return sources
 
 
 def device_of(upsampler: Any) -> Any:

@@ -12,7 +12,6 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from realesrgan.errors import RealESRGANError
-from realesrgan.files import listing
 from realesrgan.files.naming import Source
 from realesrgan.tools.stability import common as stability
 from realesrgan.tools.stability import corpus, drift, faults
@@ -222,7 +221,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             del first
             side = options.max_side or (64 if described["device"] == "cpu" else 640)
             if options.input_dir:
-                sources = listing.list_pictures([options.input_dir])
+                sources = stability.list_pictures(options)
             else:
                 sources = corpus.make(Path(scratch) / "pictures", side, options.seed)
         except RealESRGANError as error:

@@ -12,7 +12,6 @@ from typing import Any, Dict, List, Optional, Sequence
 from realesrgan.batch import report
 from realesrgan.batch import run as batch
 from realesrgan.errors import RealESRGANError
-from realesrgan.files import listing
 from realesrgan.files.naming import Source
 from realesrgan.tools.stability import common as stability
 from realesrgan.tools.stability.common import Check, Screen
@@ -151,7 +150,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         parser.error(f"--results {options.results} is not empty; name a new folder, since it is emptied on every pass")
     with stability.Notices() as notices, tempfile.TemporaryDirectory() as scratch:
         try:
-            sources = listing.list_pictures([options.input_dir], recursive=options.recursive)
+            sources = stability.list_pictures(options, recursive=options.recursive)
             if not sources:
                 parser.error(f"--input-dir {options.input_dir} contains no pictures")
             upscaler = stability.build(options.model_name, options)
