@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..archs.structure import Structure
+from ..archs.structure import HALO, Structure
 from .cuda_conv import Convolution, Packed, Picture, enlarging, family, on, run_together, shapes_of, takes
 from .stages import RESIDUAL, SLOPE, RRDBStages, Runtime, convs
 
@@ -118,11 +118,11 @@ class CudaRRDBStages(RRDBStages):
         super().__init__(module, runtime)
         self._packed = Packed(module, functools.partial(_Weights, tuned=runtime.shapes))
         self._weights: Any = None
-        self._free = 0
-        self._rows = _LARGEST_BAND
 
     def band_rows(self, height: int, width: int) -> int:
-        return self._rows
+        # As many as leave what lies between the last stage's convolutions room in the trunk's memory.
+        rows = height // self.runtime.structure.unshuffle // 8 - 2 * HALO
+        return max(_SMALLEST_BAND, min(_LARGEST_BAND, rows))
 
     @torch.no_grad()
     def trunk(self, x: Tensor) -> Tensor:
@@ -152,9 +152,6 @@ class CudaRRDBStages(RRDBStages):
             _run(three, planes, _OTHER, _ENTRY, entry)
             entry = _ENTRY
         weights.body(planes, planes, plane=entry, out_plane=_FIRST, add=_FIRST, ratio=1.0)
-        # All but the last plane is free now: what lies between the last stage's convolutions goes there.
-        self._free = tensor[:_FIRST].numel()
-        self._rows = max(_SMALLEST_BAND, min(_LARGEST_BAND, height // 8 - 4))
         return tensor[_FIRST].permute(2, 0, 1)[None]
 
     def _cropped(self, features: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
@@ -164,7 +161,9 @@ class CudaRRDBStages(RRDBStages):
         with on(features.device):
             weights = self._weights
             height, width = features.shape[2:]
-            taken = _Taking(features.as_strided((self._free,), (1,), 0), features)
+            # All planes of the trunk but the last one, the feature map, are free now.
+            free = features.untyped_storage().nbytes() // features.element_size() // _PLANES * _FIRST
+            taken = _Taking(features.as_strided((free,), (1,), 0), features)
             now = Picture(features.permute(0, 2, 3, 1))
             for number, doubled in enumerate(weights.doubled, 1):
                 larger = taken.picture(height << number, width << number, _FEATURES)

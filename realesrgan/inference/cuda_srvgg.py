@@ -18,8 +18,8 @@ __all__ = ["CudaSequenceStages", "suits"]
 
 _FEATURES = 64
 _COLUMNS = 512
-_SLICES = 16
-"""Parts of a finished result, so that one is on its way to the host while the next is made."""
+_ROWS, _SLICES = 64, 16
+"""Least rows of features in a part of the result, and most parts: one is copied to the host while another is made."""
 
 
 def suits(module: Any, structure: Structure) -> bool:
@@ -53,7 +53,7 @@ class CudaSequenceStages(Stages):
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         with torch.no_grad(), on(x.device):
             features = self._features(x)
-        rows = max(self.band_rows, -(-keep.height // _SLICES))
+        rows = max(_ROWS, -(-keep.height // _SLICES))
         for start in range(keep.y0, keep.y1, rows):
             stop = min(start + rows, keep.y1)
             with torch.no_grad(), on(x.device):

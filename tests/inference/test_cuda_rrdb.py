@@ -143,6 +143,27 @@ def test_an_rrdbnet_in_planes_gives_what_the_module_gives(by_pytorch, scale, siz
     assert float((result - expected).abs().max()) < 2e-3
 
 
+@pytest.mark.parametrize(
+    ("size", "keep"), [((21, 34), Box(0, 0, 21, 34)), ((150, 18), Box(3, 2, 140, 17)), ((1, 1), Box(0, 0, 1, 1))]
+)
+def test_a_sequence_gives_what_the_module_gives(by_pytorch, monkeypatch, size, keep) -> None:
+    def enlarged(self: Any, features: Any, x: Any, start: int, stop: int, keep: Box, scale: int) -> torch.Tensor:
+        values = features[start:stop, keep.x0 : keep.x1, : 3 * scale**2].permute(2, 0, 1)[None].float()
+        base = x[:, :, start:stop, keep.x0 : keep.x1].float()
+        return F.pixel_shuffle(values, scale) + F.interpolate(base, scale_factor=scale, mode="nearest")
+
+    monkeypatch.setattr(cuda_srvgg.CudaSequenceStages, "_enlarged", enlarged)
+    module, x = made_sequence(), torch.rand(1, 3, *size)
+    runtime = Runtime(CPU, structure.of(module, 1), half=True)
+    stages = cuda_srvgg.CudaSequenceStages(copy.deepcopy(module).half(), runtime)
+    rows, columns = keep.scaled(4).slices
+    with torch.no_grad():
+        expected = module(x)[:, :, rows, columns]
+    result = result_of(stages, x.half(), keep, 4)
+    assert result.shape == expected.shape
+    assert float((result - expected).abs().max()) < 2e-3
+
+
 def test_bands_do_not_overwrite_what_was_given_before(by_pytorch) -> None:
     stages = taken_apart(made())
     keep, x = Box(0, 0, 60, 20), torch.rand(1, 3, 60, 20).half()

