@@ -217,7 +217,12 @@ def train(options: Dict[str, Any], root: Path, launcher: str = "none", **setting
 
     checks.check_keys(options)
     register()
-    checks.check_components(options)
+    try:
+        checks.check_components(options)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, RealESRGANError):
+            raise
+        raise InputError(f"the options are not of the form that training expects: {error}") from error
     setup.start_processes(options, launcher)
     setup.set_up_log(None, options["rank"])
     setup.choose_device(options, settings.get("device"))

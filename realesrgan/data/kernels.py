@@ -12,7 +12,18 @@ from basicsr.data.degradations import circular_lowpass_kernel, random_mixed_kern
 
 from realesrgan.errors import InputError
 
-__all__ = ["KernelRecipe", "pulse", "sinc"]
+__all__ = ["KERNEL_KEYS", "KernelRecipe", "pulse", "sinc"]
+
+#: Options of the kernels of a stage; those of the second stage end in 2.
+KERNEL_KEYS = (
+    "blur_kernel_size",
+    "kernel_list",
+    "kernel_prob",
+    "sinc_prob",
+    "blur_sigma",
+    "betag_range",
+    "betap_range",
+)
 
 KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 SMALLEST = 7

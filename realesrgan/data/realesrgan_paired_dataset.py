@@ -33,6 +33,11 @@ class RealESRGANPairedDataset(Dataset):
             ``meta_info`` (lines ``GT, LQ`` relative to the two roots; without it, files of the same name),
             ``filename_tmpl`` (``{}``: the name of the low one), ``gt_size``, ``use_hflip``, ``use_rot`` (training).
 
+    Attributes:
+        io_backend_opt: ``type``: ``disk`` or ``lmdb``.
+        paths: A dict for each pair: ``gt_path`` and ``lq_path``, whole paths or keys in a database.
+        mean, std: What pixels are normalised by, or None.
+
     Raises:
         InputError: An option is missing, or a picture has no partner.
     """
@@ -44,7 +49,12 @@ class RealESRGANPairedDataset(Dataset):
         self.training = opt.get("phase") == "train"
         self.gt_source = open_source(opt.get("dataroot_gt"), opt, "dataroot_gt")
         self.lq_source = open_source(opt.get("dataroot_lq"), opt, "dataroot_lq")
-        self.pairs = self._pairs()
+        self.io_backend_opt = dict(opt.get("io_backend") or {"type": "disk"})
+        self.gt_folder, self.lq_folder = opt["dataroot_gt"], opt["dataroot_lq"]
+        self.mean, self.std = opt.get("mean"), opt.get("std")
+        self.paths = [
+            {"lq_path": self.lq_source.path_of(lq), "gt_path": self.gt_source.path_of(gt)} for gt, lq in self._pairs()
+        ]
         if self.training and not opt.get("gt_size"):
             raise InputError("option 'gt_size' is missing in the data set: the side of the parts to train on")
 
@@ -72,10 +82,10 @@ class RealESRGANPairedDataset(Dataset):
         return pairs
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.paths)
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
-        gt_key, lq_key = self.pairs[index]
+        gt_key, lq_key = self.paths[index]["gt_path"], self.paths[index]["lq_path"]
         gt, lq = self.gt_source.read(gt_key), self.lq_source.read(lq_key)
         if self.training:
             with isolated_rng(seed_of(index)):
@@ -89,7 +99,7 @@ class RealESRGANPairedDataset(Dataset):
         else:
             gt = gt[: lq.shape[0] * self.scale, : lq.shape[1] * self.scale]
         item = {"lq": to_tensor(lq), "gt": to_tensor(gt), "lq_path": lq_key, "gt_path": gt_key}
-        if self.opt.get("mean") is not None or self.opt.get("std") is not None:
-            mean, std = self.opt.get("mean") or [0.0] * 3, self.opt.get("std") or [1.0] * 3
+        if self.mean is not None or self.std is not None:
+            mean, std = self.mean or [0.0] * 3, self.std or [1.0] * 3
             item["lq"], item["gt"] = normalize(item["lq"], mean, std), normalize(item["gt"], mean, std)
         return item

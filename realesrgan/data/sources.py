@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -68,14 +68,18 @@ class FolderSource:
         """The name in a line of a list, less the shape that may follow it."""
         return SHAPE.sub("", line.strip())
 
-    def read(self, key: str) -> np.ndarray:
-        """The picture as :func:`decode_bgr` gives it."""
-        path = self.root / key
+    def path_of(self, key: str) -> str:
+        """The whole path of a picture by its name."""
+        return str(self.root / key)
+
+    @staticmethod
+    def read(path: str) -> np.ndarray:
+        """The picture of a whole path, as :func:`decode_bgr` gives it."""
         try:
-            return decode_bgr(path.read_bytes(), str(path))
+            return decode_bgr(Path(path).read_bytes(), path)
         except OSError as error:
             reason = one_line(error)
-            raise PictureError(f"cannot read {path}: {reason}", path=str(path), reason=reason) from error
+            raise PictureError(f"cannot read {path}: {reason}", path=path, reason=reason) from error
 
 
 class LmdbSource:
@@ -85,8 +89,6 @@ class LmdbSource:
         self.root = Path(root).expanduser()
         if self.root.suffix != ".lmdb" or not (self.root / "data.mdb").is_file():
             raise InputError(f"{self.root} is no lmdb database: a folder NAME.lmdb with a data.mdb in it is needed")
-        self._environment: Any = None
-        self._process = -1
 
     def names(self, meta_info: Optional[str] = None) -> List[str]:
         """The keys of ``meta_info.txt`` (or of another such file): lines like ``0001.png (120,125,3) 1``."""
@@ -97,23 +99,33 @@ class LmdbSource:
         """The name in a line of a list, less its suffix and the shape that may follow it."""
         return PurePosixPath(SHAPE.sub("", line.strip())).with_suffix("").as_posix()
 
+    @staticmethod
+    def path_of(key: str) -> str:
+        """The key itself: pictures in a database have no path."""
+        return key
+
     def read(self, key: str) -> np.ndarray:
         """The picture as :func:`decode_bgr` gives it."""
-        if self._process != os.getpid():  # an lmdb environment must not cross into a worker process
-            try:
-                import lmdb
-            except ImportError as error:
-                raise InputError("io_backend lmdb needs the package lmdb: pip install lmdb") from error
-            self._environment = lmdb.open(str(self.root), readonly=True, lock=False, readahead=False, meminit=False)
-            self._process = os.getpid()
-        with self._environment.begin(write=False) as transaction:
+        with _environment(self.root).begin(write=False) as transaction:
             data = transaction.get(key.encode("utf-8"))
         if data is None:
             raise PictureError(f"there is no picture {key!r} in {self.root}", path=key, reason="not in the database")
         return decode_bgr(data, f"{self.root}:{key}")
 
-    def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_environment": None, "_process": -1}
+
+# lmdb allows one environment a database and process, which must not cross into another process.
+_environments: Dict[Tuple[int, str], Any] = {}
+
+
+def _environment(root: Path) -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise InputError("io_backend lmdb needs the package lmdb: pip install lmdb") from error
+    place = os.getpid(), str(root.resolve())
+    if place not in _environments:
+        _environments[place] = lmdb.open(place[1], readonly=True, lock=False, readahead=False, meminit=False)
+    return _environments[place]
 
 
 def open_source(root: Optional[str], options: Dict[str, Any], key: str) -> Union[FolderSource, LmdbSource]:

@@ -76,17 +76,45 @@ class RealESRMixin:
     def _pair(self, source: torch.Tensor, target: torch.Tensor, data: Dict[str, Any]) -> Pair:
         """(lq, gt): ``source`` degraded with the batch's kernels, cut like ``target``, exchanged with the pool."""
         kernels = (data[name].to(self.data_device) for name in ("kernel1", "kernel2", "sinc_kernel"))
+        self.degradation.follow(self.opt)
         lq = self.degradation(source, *kernels)
         gt, lq = paired_random_crop([target], [lq], int(self.opt["gt_size"]), int(self.opt["scale"]))
         return self.pool.exchange(lq.contiguous(), gt.contiguous())
 
-    def validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
+    def nondist_validation(self, dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
         """Measure on a data set of pairs, which are used as they are. Draws no random numbers."""
         self.validating = True
         try:
-            super().validation(dataloader, current_iter, tb_logger, save_img)  # type: ignore[misc]
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)  # type: ignore[misc]
         finally:
             self.validating = False
+
+    # Names of the original's parts, for scripts that look at them.
+
+    @property
+    def jpeger(self) -> nn.Module:
+        """What compresses pictures as JPEG does."""
+        return self.degradation.jpeger
+
+    @property
+    def queue_size(self) -> int:
+        """Pairs that the pool holds when it is full."""
+        return self.pool.size
+
+    @property
+    def queue_ptr(self) -> int:
+        """Pairs that it holds now."""
+        return self.pool.count
+
+    @property
+    def queue_lr(self) -> Any:
+        """Its low-resolution pictures, (queue_size, 3, H, W); None before the first batch."""
+        return self.pool.lq
+
+    @property
+    def queue_gt(self) -> Any:
+        """Its ground truth, likewise."""
+        return self.pool.gt
 
     # --- files ---------------------------------------------------------------------------------------------------
 

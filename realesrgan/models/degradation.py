@@ -127,9 +127,13 @@ class Degradation:
 
     def __init__(self, options: Dict[str, Any], device: torch.device) -> None:
         self.scale = int(options["scale"])
+        self.follow(options)
+        self.jpeger = DiffJPEG(differentiable=False).to(device).requires_grad_(False)
+
+    def follow(self, options: Dict[str, Any]) -> None:
+        """Take the stages' ranges from the options anew: scripts change them between two batches."""
         self.first = Stage.from_options(options)
         self.second = Stage.from_options(options, "2", _probability(options, "second_blur_prob"))
-        self._jpeg = DiffJPEG(differentiable=False).to(device).requires_grad_(False)
 
     @torch.no_grad()
     def __call__(
@@ -176,4 +180,4 @@ class Degradation:
         # The pictures must be within range, or the blocks' colours would overflow; the qualities are written into.
         # DiffJPEG's tables are transposed against the standard's: seen across, pictures are quantised as in a file.
         across = torch.clamp(pictures, 0, 1).transpose(-1, -2)
-        return self._jpeg(across, quality=quality.clone()).transpose(-1, -2)
+        return self.jpeger(across, quality=quality.clone()).transpose(-1, -2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 import re
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence, Union
@@ -20,10 +21,20 @@ __all__ = ["check_components", "check_keys", "load", "override"]
 
 Options = Dict[str, Any]
 
+LOGGER = logging.getLogger("basicsr")
+
+# Of an options file: the largest here has 100 lines.
+_MOST_BYTES = 1_000_000
+_MOST_VALUES = 100_000
+_DEEPEST = 40
+
+OWN_MODELS = ("RealESRGANModel", "RealESRNetModel")
+OWN_DATASETS = ("RealESRGANDataset", "RealESRGANPairedDataset", "PairedImageDataset")
+
 STAGE_KEYS = ("resize_prob", "resize_range", "gaussian_noise_prob", "noise_range", "poisson_scale_range")
 STAGE_KEYS += ("gray_noise_prob", "jpeg_range")
 KERNEL_KEYS = ("blur_kernel_size", "kernel_list", "kernel_prob", "sinc_prob", "blur_sigma", "betag_range")
-KERNEL_KEYS += ("betap_range",)
+KERNEL_KEYS += ("betap_range",)  # as realesrgan.data.kernels has them, which needs basicsr
 
 
 def _twice(keys: Sequence[str]) -> List[str]:
@@ -71,6 +82,10 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float, bool, type(None))):
+                raise InputError(
+                    f"line {key_node.start_mark.line + 1}: the name of an option is a word, not {key!r:.60}"
+                )
             if key in seen:
                 raise InputError(f"option {key!r} occurs twice, the second time in line {key_node.start_mark.line + 1}")
             seen.add(key)
@@ -88,19 +103,46 @@ def load(path: Union[str, Path]) -> Options:
     """The options in a YAML file.
 
     Raises:
-        InputError: There is no such file, it is no YAML, or it contains a key twice.
+        InputError: There is no such file, it is no YAML of options, or it contains a key twice.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as stream:
+            data = stream.read(_MOST_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot read the options {path}: {one_line(error)}") from error
-    try:
-        options = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if len(data) > _MOST_BYTES:
+        raise InputError(f"{path} is too large for a file of options: more than {_MOST_BYTES} bytes")
+    options = _parsed(data, str(path))
     if not isinstance(options, dict):
         raise InputError(f"{path} contains no options: a YAML file of 'key: value' lines is needed (see options/)")
     return options
+
+
+def _parsed(text: Union[str, bytes], where: str) -> Any:
+    """The value that YAML describes.
+
+    Raises:
+        InputError: It is not valid, or grows beyond any options by references to itself.
+    """
+    try:
+        value = yaml.load(text, Loader=_Loader)
+        _measure(value, [0], 0)
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        reason = one_line(error)[:300]
+        raise InputError(f"{where} is not valid YAML: {reason}") from error
+    return value
+
+
+def _measure(value: Any, count: List[int], depth: int) -> None:
+    """Raises ValueError where references make few lines endless; each mention of a value counts."""
+    count[0] += 1
+    if count[0] > _MOST_VALUES or depth > _DEEPEST:
+        raise ValueError("its references grow beyond any options")
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _measure(inner, count, depth + 1)
 
 
 def override(options: Options, entries: Iterable[str]) -> None:
@@ -123,7 +165,7 @@ def override(options: Options, entries: Iterable[str]) -> None:
         if not isinstance(section, dict):
             raise InputError(f"--force_yml: {':'.join(sections)} is a value, not a section")
         text = text.strip()
-        section[last] = None if text.lower() == "none" else yaml.load(text, Loader=_Loader)
+        section[last] = None if text.lower() == "none" else _parsed(text, f"--force_yml {entry!r:.80}")
 
 
 def _unknown(where: str, key: str, known: Iterable[str], prefix: str = "") -> str:
@@ -133,23 +175,30 @@ def _unknown(where: str, key: str, known: Iterable[str], prefix: str = "") -> st
     return f"{prefix}unknown option {where!r}{hint}"
 
 
-def _refuse_unknown(section: Any, known: Iterable[str], where: str) -> None:
+def _refuse_unknown(section: Any, known: Iterable[str], where: str, strict: bool = True) -> None:
     if section is None:
         return
     if not isinstance(section, dict):
-        raise InputError(f"option {where!r} is a section of options, not {section!r}")
+        raise InputError(f"option {where!r} is a section of options, not {section!r:.80}")
     for key in section:
         if key not in known:
-            raise InputError(_unknown(f"{where}:{key}" if where else str(key), key, known))
+            sentence = _unknown(f"{where}:{key}" if where else str(key), key, known)
+            if strict:
+                raise InputError(sentence)
+            LOGGER.warning(f"{sentence}; it is left to your own class")
 
 
 def check_keys(options: Options) -> None:
-    """Refuse unknown keys and say which are missing.
+    """Refuse keys that are unknown and say which are missing.
+
+    Where the model or a data set is a class of the user's own, its section may hold keys of its own: they cause a
+    warning only. ``path`` is always strict, because it names folders.
 
     Raises:
         InputError: With the key, and the nearest known one or where it belongs.
     """
-    _refuse_unknown(options, TOP_KEYS, "")
+    strict = options.get("model_type") in OWN_MODELS
+    _refuse_unknown(options, TOP_KEYS, "", strict)
     for name in REQUIRED:
         section: Any = options
         for key in name.split(":"):
@@ -161,14 +210,29 @@ def check_keys(options: Options) -> None:
             continue
         section = options
         for key in where.split(":"):
-            section = (section or {}).get(key)
-        _refuse_unknown(section, known, where)
+            section = section.get(key) if isinstance(section, dict) else None
+        _refuse_unknown(section, known, where, strict or where == "path")
     for phase, dataset in options["datasets"].items():
-        if phase.split("_")[0] not in ("train", "val"):
+        if str(phase).split("_")[0] not in ("train", "val"):
             raise InputError(f"option 'datasets:{phase}': a data set is 'train', or 'val', or begins with 'val_'")
-        _refuse_unknown(dataset, DATASET_KEYS, f"datasets:{phase}")
+        if not isinstance(dataset, dict):
+            raise InputError(f"option 'datasets:{phase}' is a section of options, not {dataset!r:.80}")
+        _refuse_unknown(dataset, DATASET_KEYS, f"datasets:{phase}", dataset.get("type") in OWN_DATASETS)
         for key in ("io_backend", "textures"):
             _refuse_unknown(dataset.get(key), SECTIONS[f"datasets:*:{key}"], f"datasets:{phase}:{key}")
+    _check_name(options["name"])
+    if type(options["scale"]) is not int or options["scale"] < 1:
+        raise InputError(f"option 'scale' is a whole number from 1, not {options['scale']!r:.80}")
+
+
+def _check_name(name: Any) -> None:
+    """The experiment's name becomes folders below ``experiments`` and ``tb_logger``, and nothing outside of them."""
+    parts = re.split(r"[/\\]", name) if isinstance(name, str) else []
+    odd = any(
+        part.strip(" .") == "" or part != part.strip() or re.search(r'[\x00-\x1f<>:"|?*]', part) for part in parts
+    )
+    if not parts or odd or len(name) > 200:
+        raise InputError(f"option 'name' is the name of a folder below experiments, not {name!r:.120}")
 
 
 def _check_arguments(section: Any, thing: Any, where: str, given: Sequence[str] = ()) -> None:

@@ -40,8 +40,8 @@ class PairPool:
             raise InputError(f"option 'queue_size' is a number of pairs from 0, not {size}")
         self.size = size
         self.count = 0
-        self._lq: Optional[torch.Tensor] = None
-        self._gt: Optional[torch.Tensor] = None
+        self.lq: Optional[torch.Tensor] = None
+        self.gt: Optional[torch.Tensor] = None
 
     def exchange(self, lq: torch.Tensor, gt: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         """Leave a batch and take one of the same size.
@@ -57,24 +57,24 @@ class PairPool:
             return lq, gt
         if batch > self.size:
             raise InputError(f"option 'queue_size' ({self.size}) must contain a whole batch ({batch} pairs)")
-        if self._lq is None or self._gt is None:
-            self._lq = lq.new_zeros((self.size, *lq.shape[1:]))
-            self._gt = gt.new_zeros((self.size, *gt.shape[1:]))
+        if self.lq is None or self.gt is None:
+            self.lq = lq.new_zeros((self.size, *lq.shape[1:]))
+            self.gt = gt.new_zeros((self.size, *gt.shape[1:]))
         if self.count < self.size:
             taken = min(batch, self.size - self.count)
-            self._lq[self.count : self.count + taken] = lq[:taken]
-            self._gt[self.count : self.count + taken] = gt[:taken]
+            self.lq[self.count : self.count + taken] = lq[:taken]
+            self.gt[self.count : self.count + taken] = gt[:taken]
             self.count += taken
             return lq, gt
         places = torch.randperm(self.size)[:batch].to(lq.device)
-        drawn = self._lq[places], self._gt[places]
-        self._lq[places] = lq
-        self._gt[places] = gt
+        drawn = self.lq[places], self.gt[places]
+        self.lq[places] = lq
+        self.gt[places] = gt
         return drawn
 
     def state_dict(self) -> Dict[str, Any]:
         """What :meth:`load_state_dict` accepts, on the CPU."""
-        return {"size": self.size, "count": self.count, "lq": _pack(self._lq), "gt": _pack(self._gt)}
+        return {"size": self.size, "count": self.count, "lq": _pack(self.lq), "gt": _pack(self.gt)}
 
     def load_state_dict(self, state: Dict[str, Any], device: torch.device) -> None:
         """Go on with the pairs of a saved pool.
@@ -85,5 +85,5 @@ class PairPool:
         if state["size"] != self.size:
             raise InputError(f"the saved state has a queue_size of {state['size']}, the options say {self.size}")
         self.count = state["count"]
-        self._lq = None if state["lq"] is None else _unpack(state["lq"]).to(device)
-        self._gt = None if state["gt"] is None else _unpack(state["gt"]).to(device)
+        self.lq = None if state["lq"] is None else _unpack(state["lq"]).to(device)
+        self.gt = None if state["gt"] is None else _unpack(state["gt"]).to(device)

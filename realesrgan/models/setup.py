@@ -133,7 +133,11 @@ def seed_everything(options: Options, saved: Optional[int] = None) -> None:
 
 
 def derive(options: Options, root: Path, debug: bool = False) -> None:
-    """Fill in what follows from the options: the folders under ``root``, each data set's phase and scale."""
+    """Fill in what follows from the options: the folders under ``root``, each data set's phase and scale.
+
+    Raises:
+        InputError: The experiment's folder would not be below ``experiments``.
+    """
     if debug and not options["name"].startswith("debug"):
         options["name"] = f"debug_{options['name']}"
     if debug:
@@ -147,7 +151,10 @@ def derive(options: Options, root: Path, debug: bool = False) -> None:
         dataset["scale"] = options["scale"]
         dataset.setdefault("name", phase)
     options["logger"].setdefault("use_tb_logger", False)
-    experiment = root / "experiments" / options["name"]
+    folder = root / "experiments"
+    experiment = folder / options["name"]
+    if folder.resolve() not in experiment.resolve().parents:
+        raise InputError(f"option 'name': {experiment} leads to {experiment.resolve()}, which is not below {folder}")
     paths = options["path"]
     paths["experiments_root"] = paths["log"] = str(experiment)
     for name in ("models", "training_states", "visualization"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -93,8 +95,8 @@ def test_install_is_idempotent_and_uninstall_undoes_it(monkeypatch: pytest.Monke
     compat.uninstall()
     compat.install()
     compat.install()
-    assert len(ours()) == 1
-    assert sys.meta_path[-1] is ours()[0], "asked last, so that nothing real is shadowed"
+    assert [type(finder).__name__ for finder in ours()] == ["_RegistriesFinder", "_Finder"]
+    assert sys.meta_path[-1] is ours()[1], "asked last, so that nothing real is shadowed"
     compat.uninstall()
     assert ours() == []
 
@@ -138,3 +140,70 @@ def test_basicsr_imports_and_still_needs_us() -> None:
     alone = run_python("import basicsr")
     assert alone.returncode != 0, "basicsr imports without realesrgan.models.compat: the stand-in is no longer needed"
     assert compat.MODULE_NAME in alone.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an installation puts into the folder of packages."""
+    pytest.importorskip("setuptools")
+    source = tmp_path_factory.mktemp("source")
+    for name in ("setup.py", "pyproject.toml", "README.md", "requirements.txt", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    shutil.copytree(ROOT / "realesrgan", source / "realesrgan", ignore=shutil.ignore_patterns("__pycache__"))
+    folder = source / "site"
+    command = [sys.executable, "-W", "ignore", "setup.py", "-q", "build_py", "--build-lib", str(folder)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def starts(installed: Path, folder: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code where the package is installed, beside a torchvision and a basicsr made of text files."""
+    texts = {
+        "torchvision/__init__.py": "",
+        "torchvision/transforms/__init__.py": "",
+        "torchvision/transforms/_functional_tensor.py": "def rgb_to_grayscale(image):\n    return image\n",
+        "basicsr/__init__.py": "from . import degradations\n",
+        "basicsr/degradations.py": "from torchvision.transforms.functional_tensor import rgb_to_grayscale\n",
+    }
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    start = f"import sys, site; site.addsitedir({str(installed)!r}); sys.path.insert(0, {str(folder)!r})\n"
+    return subprocess.run(
+        [sys.executable, "-c", start + code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_basicsr_imports_by_itself_where_the_package_is_installed(installed: Path, tmp_path: Path) -> None:
+    done = starts(installed, tmp_path, "import basicsr; print(basicsr.degradations.rgb_to_grayscale(5))")
+    assert (done.returncode, done.stdout.strip()) == (0, "5"), done.stderr
+
+
+def test_the_start_imports_nothing(installed: Path, tmp_path: Path) -> None:
+    code = "print([name for name in sys.modules if name.split('.')[0] in ('realesrgan', 'torchvision', 'torch')])"
+    assert starts(installed, tmp_path, code).stdout.strip() == "[]"
+
+
+def test_the_start_can_be_left_out(installed: Path, tmp_path: Path) -> None:
+    done = starts(installed, tmp_path, "import basicsr", REALESRGAN_STARTUP="0")
+    assert done.returncode == 1 and "functional_tensor" in done.stderr
+
+
+def test_registries_are_filled_when_basicsr_comes() -> None:
+    """The same with a registry like basicsr's: its own names win, ours are imported when they are asked for."""
+    entries = compat._Entries({"Own": 1}, {"calculate": "models.measures", "Own": "models.measures"})
+    assert "calculate" in entries and "Other" not in entries
+    assert entries.get("Own") == 1 and entries.get("Other") is None
+    from realesrgan.archs import structure
+
+    entries = compat._Entries({}, {"rrdbnet": "archs.structure"})
+    assert entries.get("rrdbnet") is structure.rrdbnet
+    assert dict(entries.items()) == {"rrdbnet": structure.rrdbnet} and list(entries) == ["rrdbnet"]
+    with pytest.raises(KeyError):
+        _ = entries["missing"]
