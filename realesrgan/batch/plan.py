@@ -185,7 +185,7 @@ def result_at(path: Path, sources: Sequence[naming.Source], options: BatchOption
         probe = naming.output_path(source, options.output, options.suffix, ".png")
         if linked or os.path.normcase(probe.stem) in ends:
             wishes = sorted(naming.possible_extensions(options.extension, source.path))
-            if any(protect.same_file(path, probe.with_suffix(wish)) for wish in wishes):
+            if any(protect.same_file(path, probe.with_suffix(wish)) for wish in (probe.suffix, *wishes)):
                 return source
     return None
 

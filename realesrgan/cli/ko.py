@@ -51,6 +51,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "cli.failed_again": "  실패: {reason}.",
         "cli.not_done": "그림 {count}개는 처리하지 못했습니다. 같은 명령에 {flag}을(를) 붙여 다시 실행하면 이어서 처리합니다.",
         "cli.nothing": "그림이 없습니다: {inputs}. -i에 그림, 폴더 또는 패턴을 지정하십시오. --recursive는 하위 폴더까지 찾습니다.",
+        "cli.others": "폴더에서 제외한 파일(이름이 그림이 아님): {kinds}",
         "cli.interrupted": "중단했습니다. 쓰다 만 파일은 없습니다. 같은 명령에 {flag}을(를) 붙이면 이어서 할 수 있습니다.",
         "cli.new_report": "이전 실행의 기록이 없습니다. 이번 실행을 {path}에 기록합니다",
         "cli.downloaded": "{name}: {path}",
@@ -316,6 +317,9 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         # Pictures, inputs and outputs.
         "input.missing": "'{path}'이(가) 존재하지 않습니다. 그림, 폴더 또는 'photos/*.jpg' 같은 패턴을 지정하십시오.",
         "input.reserved": "{path}: {name}은(는) Windows가 장치에 쓰는 이름입니다. 이름이 다른 파일이나 폴더를 지정하십시오.",
+        "input.address": "{path}은(는) 주소입니다. 파일을 먼저 내려받은 뒤 그 이름을 지정하십시오. 그림은 -i, 비디오는 realesrgan video -i에 지정합니다.",
+        "input.video": "{path}은(는) 비디오입니다. 다음 명령으로 확대하십시오: realesrgan video -i {path}",
+        "input.listing": "{path}에서 그림을 찾는 중입니다. 지금까지 그림 {count}개, 폴더 {folders}개.",
         "input.no_match": "'{path}'에 맞는 그림이 없습니다. 그림, 폴더 또는 'photos/*.jpg' 같은 패턴을 지정하십시오.",
         "input.path": "'{path}'은(는) 쓸 수 있는 경로가 아닙니다.",
         "input.unreadable": "{path}을(를) 열 수 없습니다: {reason}.",

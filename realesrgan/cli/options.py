@@ -247,7 +247,12 @@ def _add_pictures(group: Any) -> None:
         "-i", "--input", nargs="+", default=["inputs"], metavar="PATH",
         help="pictures, folders or patterns such as 'photos/*.jpg' (default: inputs)",
     )  # fmt: skip
-    group.add_argument("-o", "--output", default="results", help="folder of the results (default: results)")
+    group.add_argument(
+        "-o",
+        "--output",
+        default="results",
+        help="folder of the results, or the file for a single one (results)",
+    )
     group.add_argument("--suffix", default="out", help="results are named <name>_<suffix> (default: out)")
     group.add_argument("-s", "--outscale", type=_SCALE, default=4.0, help="how many times larger (default: 4)")
     group.add_argument("--face_enhance", action="store_true", help="restore faces with GFPGAN")

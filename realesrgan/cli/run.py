@@ -17,7 +17,8 @@ from ..batch import report
 from ..batch import torchrun as launcher
 from ..errors import DeviceError, InputError, Phrase, RealESRGANError, as_field, one_line
 from ..files import listing, protect
-from ..files.naming import Source
+from ..files.naming import PICTURE_SUFFIXES, WRITABLE, Source
+from ..video.tasks import VIDEO_SUFFIXES
 from ..weights import zoo
 from . import messages
 from .console import Console, as_sentence
@@ -65,7 +66,8 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     from ..batch import pool
     from ..batch import run as batch
 
-    sources, missing = _sources(options, console)
+    others: Dict[str, int] = {}
+    sources, missing = _sources(options, console, others)
     if not sources:
         console.warn(
             "cli.nothing",
@@ -73,6 +75,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
             "subfolders.",
             inputs=options.input,
         )
+        show_others(others, console)
         return 1 if missing else 2
     shard = options.shard or _torchrun_shard(os.environ)
     settings = batch_settings(options, shard)
@@ -112,6 +115,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
         if hasattr(upscaler, "close"):
             upscaler.close()
     status = summary(result, show.failed + missing, continuing_flag(options), console)
+    show_others(others, console)
     if unclosed is not None:
         console.error(unclosed)
         status = status or 1
@@ -174,23 +178,48 @@ def continuing_flag(options: argparse.Namespace) -> str:
     return "--resume" if options.resume or options.report is not None else "--skip-existing"
 
 
-def _sources(options: argparse.Namespace, console: Console) -> Tuple[List[Source], List[Phrase]]:
-    """The pictures, and what is wrong with the inputs that do not exist though others do."""
-    exclude = [options.output]
+def _sources(
+    options: argparse.Namespace, console: Console, others: Dict[str, int]
+) -> Tuple[List[Source], List[Phrase]]:
+    """The pictures, and what is wrong with the inputs that do not exist though others do.
+
+    Where ``-o`` names the file of a single result, ``options.output`` becomes its folder.
+    """
+    named = Path(options.output)
+    if _is_file_name(named) and len(options.input) == 1 and Path(options.input[0]).is_file():
+        options.output = str(named.parent)
+        found = listing.list_pictures(options.input)
+        return [replace(source, target=named) for source in _no_videos(found)], []
+    given: Dict[str, Any] = {"recursive": options.recursive, "exclude": [options.output]}
     try:
-        return listing.list_pictures(options.input, recursive=options.recursive, exclude=exclude), []
+        return _no_videos(listing.list_pictures(options.input, **given, others=others)), []
     except InputError:
         if len(options.input) == 1:
             raise
     there, missing = [], []
     for item in options.input:
         try:
-            listing.list_pictures([item], recursive=options.recursive, exclude=exclude)
+            listing.list_pictures([item], **given)
             there.append(item)
         except InputError as error:
             console.error(error)
             missing.append(as_field(error))
-    return listing.list_pictures(there, recursive=options.recursive, exclude=exclude), missing
+    others.clear()
+    return _no_videos(listing.list_pictures(there, **given, others=others)), missing
+
+
+def _is_file_name(path: Path) -> bool:
+    return path.suffix.lower() in WRITABLE and not path.is_dir()
+
+
+def _no_videos(sources: List[Source]) -> List[Source]:
+    """The sources; if there are only videos, an error that names the command for them, before weights are loaded."""
+    video = VIDEO_SUFFIXES - PICTURE_SUFFIXES
+    if sources and all(source.path.suffix.lower() in video for source in sources):
+        path = sources[0].path
+        text = f"{path} is a video. Enlarge it with: realesrgan video -i {path}"
+        raise InputError(text, code="input.video", path=path)
+    return sources
 
 
 def _torchrun_shard(environment: Mapping[str, str]) -> Tuple[int, int]:
@@ -552,6 +581,13 @@ def summary(result: Any, failed: Sequence[Phrase], flag: str, console: Console) 
         say_interrupted(flag, console)
         return 130
     return 1 if failed or result.not_done else 0
+
+
+def show_others(others: Mapping[str, int], console: Console) -> None:
+    """What was left out in folders because it is no picture by its name, counted by suffix."""
+    if others:
+        kinds = ", ".join(f"{count} {suffix or '-'}" for suffix, count in sorted(others.items()))
+        console.say("cli.others", "Left out in folders, not pictures by their names: {kinds}", kinds=kinds)
 
 
 def say_interrupted(flag: str, console: Console) -> None:

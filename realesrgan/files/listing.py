@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
+import re
+import time
 from pathlib import Path, PurePath
-from typing import Dict, Iterator, List, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-from ..errors import InputError, one_line
+from ..errors import InputError, notice, one_line
 from .naming import PICTURE_SUFFIXES, Source
-from .paths import PathLike, openable, real, reserved_part, shown, unprefixed
+from .paths import PathLike, openable, reserved_part, shown, unprefixed
 
 __all__ = ["list_pictures", "refuse_device"]
 
+_log = logging.getLogger(__name__)
+_Identity = Tuple[int, int]
+#: Seconds without a word about a large folder.
+_SILENT = 2.0
+_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini"}
+
 
 def list_pictures(
-    inputs: Sequence[PathLike], *, recursive: bool = False, exclude: Sequence[PathLike] = ()
+    inputs: Sequence[PathLike],
+    *,
+    recursive: bool = False,
+    exclude: Sequence[PathLike] = (),
+    others: Optional[Dict[str, int]] = None,
 ) -> List[Source]:
     """The pictures behind ``inputs``, each once, in the order given; inside a folder or pattern sorted by code point.
 
@@ -26,15 +39,17 @@ def list_pictures(
     Args:
         recursive: Go into subfolders, through links too, each folder once.
         exclude: Folders below an input that are not read, such as the output folder.
+        others: Where the files of folders that are no pictures are counted, by suffix in lower case.
 
     Raises:
         InputError: An input does not exist, matches nothing, or is a folder that cannot be opened.
     """
-    skipped = {shown(real(folder)) for folder in exclude}
+    skipped = _identities(exclude)
+    counted: Dict[str, int] = {} if others is None else others
     found: List[Source] = []
     seen: Dict[str, List[str]] = {}
     for item in inputs:
-        for source in _expand(os.fspath(item), recursive, skipped):
+        for source in _expand(os.fspath(item), recursive, skipped, counted):
             spelled = os.path.normpath(source.path.absolute())
             others = seen.setdefault(os.path.normcase(spelled), [])
             if not any(_is_same(spelled, other) for other in others):
@@ -51,12 +66,30 @@ def _is_same(path: str, other: str) -> bool:
         return True
 
 
-def _expand(item: str, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
+def _identities(folders: Sequence[PathLike]) -> Set[_Identity]:
+    found = set()
+    for folder in folders:
+        try:
+            status = Path(openable(folder)).stat()
+        except (OSError, ValueError):  # what does not exist is below no input
+            continue
+        found.add((status.st_dev, status.st_ino))
+    return found
+
+
+def _expand(item: str, recursive: bool, skipped: Set[_Identity], others: Dict[str, int]) -> Iterator[Source]:
     refuse_device(item)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", item):
+        raise InputError(
+            f"{item} is an address. Download the file first, then give its name: a picture with -i, a video to "
+            "realesrgan video -i.",
+            code="input.address",
+            path=item,
+        )
     try:
         path = Path(openable(item))
         if item and path.is_dir():
-            yield from _walk(Path(item), recursive, skipped)
+            yield from _walk(Path(item), recursive, skipped, others)
             return
         if item and os.path.lexists(path):
             yield Source(path, PurePath(path.name))
@@ -119,40 +152,50 @@ def _is_picture_name(name: str) -> bool:
     return not name.startswith(".") and PurePath(name).suffix.lower() in PICTURE_SUFFIXES
 
 
-def _walk(root: Path, recursive: bool, skipped: Set[str]) -> Iterator[Source]:
-    visited: Set[Tuple[int, int]] = set()
-    pending = [root]
-    sources: List[Source] = []
-
-    def found(path: Path) -> None:
-        sources.append(Source(Path(openable(path)), path.relative_to(root)))
-
+def _walk(root: Path, recursive: bool, skipped: Set[_Identity], others: Dict[str, int]) -> Iterator[Source]:
+    visited: Set[_Identity] = set()
+    # Folders below the root as the names on the way to them.
+    pending: List[Tuple[str, ...]] = [()]
+    found: List[Tuple[str, ...]] = []
+    said = time.monotonic() + _SILENT
     while pending:
-        folder = pending.pop()
+        below = pending.pop()
+        folder = openable(os.path.join(root, *below))  # noqa: PTH118 - quicker than pathlib, for deep trees
+        if time.monotonic() > said:
+            said = time.monotonic() + 5 * _SILENT
+            text = f"Looking for pictures in {shown(root)}: {len(found)} so far, {len(visited)} folders."
+            fields = {"path": shown(root), "count": len(found), "folders": len(visited)}
+            notice(_log, "input.listing", text, **fields)
         try:
-            status = Path(openable(folder)).stat()
-            if (status.st_dev, status.st_ino) in visited:
+            status = os.stat(folder)  # noqa: PTH116
+            identity = (status.st_dev, status.st_ino)
+            if identity in visited or (below and identity in skipped):
                 continue
-            visited.add((status.st_dev, status.st_ino))
-            entries = sorted(os.scandir(openable(folder)), key=lambda entry: entry.name, reverse=True)
+            visited.add(identity)
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            if folder == root:
+            if not below:
                 raise InputError(
                     f"The folder {root} cannot be opened: {one_line(error)}.",
                     code="input.unreadable",
                     path=root,
                     reason=error,
                 ) from error
-            found(folder)
+            found.append(below)
             continue
         for entry in entries:
-            path = folder / entry.name
-            if recursive and _is_folder(entry):
-                if not entry.name.startswith(".") and shown(real(entry.path)) not in skipped:
-                    pending.append(path)
+            hidden = entry.name.startswith(".")
+            if _is_folder(entry) and (recursive or not _is_picture_name(entry.name)):
+                if recursive and not hidden:
+                    pending.append((*below, entry.name))
             elif _is_picture_name(entry.name):
-                found(path)
-    yield from sorted(sources, key=lambda source: source.relative.parts)
+                found.append((*below, entry.name))
+            elif not hidden and entry.name.lower() not in _OF_THE_SYSTEM:
+                kind = PurePath(entry.name).suffix.lower()
+                others[kind] = others.get(kind, 0) + 1
+    for names in sorted(found):
+        path = os.path.join(root, *names)  # noqa: PTH118
+        yield Source(Path(openable(path)), PurePath(*names))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError, PictureError
 from .paths import WINDOWS, PathLike, is_reserved, openable, real, shown
@@ -39,7 +40,8 @@ WRITABLE: Dict[str, str] = {
     ".bmp": "BMP",
 }
 #: Suffixes (lower case) by which a picture is recognised in a folder; its content decides how it is read.
-PICTURE_SUFFIXES = frozenset(WRITABLE) | {".dib", ".gif", ".avif", ".heic", ".heif"}
+PICTURE_SUFFIXES = frozenset(WRITABLE) | {".dib", ".gif", ".avif", ".heic", ".heif", ".tga", ".dds", ".hdr"}
+PICTURE_SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k"}
 
 _EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tiff"}
 _EXTENSIONS["bmp"] = ".bmp"
@@ -58,10 +60,12 @@ class Source:
     Attributes:
         path: Where it lies.
         relative: Its path under the folder that was given, or its name alone: the tree that the results keep.
+        target: Where its result goes, if the user has named that file.
     """
 
     path: Path
     relative: PurePath
+    target: Optional[Path] = None
 
     # By their spelling: paths of Windows that differ in case are equal, and in some of its folders they are two files.
     def __eq__(self, other: object) -> bool:
@@ -106,9 +110,14 @@ def choose_extension(requested: str, source_path: PathLike, mode: str, depth: in
     return suffix
 
 
-def possible_extensions(requested: str, source_path: PathLike) -> Set[str]:
+def possible_extensions(requested: str, source_path: PathLike) -> FrozenSet[str]:
     """Every suffix that :func:`choose_extension` may give a picture that is not read yet."""
-    return {choose_extension(requested, source_path, mode, depth) for mode in _MODES for depth in _DEPTHS}
+    return _possible(requested, PurePath(source_path).suffix)
+
+
+@functools.lru_cache(maxsize=256)
+def _possible(requested: str, suffix: str) -> FrozenSet[str]:
+    return frozenset(choose_extension(requested, "a" + suffix, mode, depth) for mode in _MODES for depth in _DEPTHS)
 
 
 def output_path(source: Source, output_dir: PathLike, suffix: str, extension: str, *, windows: bool = WINDOWS) -> Path:
@@ -126,11 +135,18 @@ def output_path(source: Source, output_dir: PathLike, suffix: str, extension: st
             code="input.suffix",
             value=suffix,
         )
+    if source.target is not None:
+        return Path(openable(source.target))
+    name = _result_stem(source, suffix, windows) + extension
+    return Path(openable(Path(output_dir) / source.relative.parent / name))
+
+
+def _result_stem(source: Source, suffix: str, windows: bool = WINDOWS) -> str:
     stem = source.relative.stem + (f"_{suffix}" if suffix else "")
     if windows and is_reserved(stem):
         head, dot, tail = stem.partition(".")
         stem = f"{head.rstrip(' ')}_{dot}{tail}"
-    return Path(openable(Path(output_dir) / source.relative.parent / (stem + extension)))
+    return stem
 
 
 class OutputPlan:
@@ -152,7 +168,7 @@ class OutputPlan:
         self._output_dir = Path(output_dir)
         self._suffix = suffix
         self._sensitive = _is_case_sensitive(self._output_dir) if case_sensitive is None else case_sensitive
-        self._folders: Dict[Path, str] = {}
+        self._folders: Dict[str, str] = {}
         self._owners: Dict[str, Source] = {}
         self._sources = list(sources)
         self._inputs = {self._key(source.path): source for source in sources}
@@ -206,11 +222,25 @@ class OutputPlan:
         return self._owners.setdefault(self._key(target), source)
 
     def _key(self, path: Path) -> str:
-        parent = self._folders.get(path.parent)
-        if parent is None:
-            parent = self._folders[path.parent] = shown(real(path.parent))
-        text = unicodedata.normalize("NFC", str(Path(parent, path.name)))
+        head, name = os.path.split(path)
+        text = unicodedata.normalize("NFC", os.path.join(self._folder(head), name))  # noqa: PTH118 - quicker
         return text if self._sensitive else text.casefold()
+
+    def _folder(self, path: str) -> str:
+        """A folder without links; of a deep tree each folder is looked at once."""
+        missing: List[str] = []
+        while path not in self._folders:
+            head, name = os.path.split(path)
+            if WINDOWS or not head or not name or name in (os.curdir, os.pardir):
+                self._folders[path] = shown(real(path or os.curdir))
+                break
+            missing.append(path)
+            path = head
+        for path in reversed(missing):
+            head, name = os.path.split(path)
+            found = os.path.join(self._folders[head], name)  # noqa: PTH118
+            self._folders[path] = real(found) if os.path.islink(found) else found  # noqa: PTH114
+        return self._folders[path]
 
 
 def results_among(sources: Sequence[Source], output_dir: PathLike, suffix: str, extension: str) -> Set[Source]:
@@ -225,10 +255,10 @@ def results_among(sources: Sequence[Source], output_dir: PathLike, suffix: str, 
     for source in sources:
         named.setdefault(source.path.name.casefold(), []).append(source)
     for source in sources:
+        stem = _result_stem(source, suffix)
         for wish in possible_extensions(extension, source.path):
-            target = output_path(source, output_dir, suffix, wish)
-            for other in named.get(target.name.casefold(), ()):
-                if other not in found and same_file(other.path, target):
+            for other in named.get((stem + wish).casefold(), ()):
+                if other not in found and same_file(other.path, output_path(source, output_dir, suffix, wish)):
                     found.add(other)
     return found
 
