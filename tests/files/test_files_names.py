@@ -275,7 +275,8 @@ def test_case_and_composed_letters(tmp_path: Path) -> None:
     assert blind.path(upper, ".png")
     assert refused(blind, lower, ".png").code == "picture.clash"
     exact = files.plan_outputs([upper, lower], tmp_path, case_sensitive=True)
-    assert exact.path(upper, ".png") != exact.path(lower, ".png")
+    # As text: paths of Windows that differ in case are equal.
+    assert str(exact.path(upper, ".png")) != str(exact.path(lower, ".png"))
     composed, decomposed = sources("\u00e9.png", "e\u0301.png")
     plan = files.plan_outputs([composed, decomposed], tmp_path)
     assert plan.path(composed, ".png")
