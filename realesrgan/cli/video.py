@@ -249,6 +249,7 @@ def _one(
     inputs: Inputs, options: argparse.Namespace, console: VideoConsole,
 ) -> int:  # fmt: skip
     from ..video import run
+    from ..video.encoding import ANIMATIONS
     from ..video.tasks import open_source
 
     source = open_source(task, settings.fps)
@@ -280,7 +281,7 @@ def _one(
         output=target,
         out_width=form.width,
         out_height=form.height,
-        encoder=form.encoder,
+        encoder=form.container if form.container in ANIMATIONS else form.encoder,
         pix_fmt=form.pix_fmt,
     )
     if options.preview:
