@@ -13,8 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..batch import report
-from ..batch import torchrun as launcher
+from ..batch import report, torchrun
 from ..errors import DeviceError, InputError, Phrase, RealESRGANError, as_field, one_line
 from ..files import listing, protect
 from ..files.naming import PICTURE_SUFFIXES, WRITABLE, Source
@@ -41,10 +40,10 @@ _TOO_NEW = (3, 13)  # for basicsr 1.4.2
 
 def download_models(options: argparse.Namespace, console: Console) -> int:
     """``--download-models``: fetch weights, say where they are; 1 if any was not available."""
-    from ..weights import fetch as fetching
+    from ..weights import fetch
 
     names = [name for word in options.download_models for name in word.split(",") if name]
-    results = fetching.fetch_all(names or None, weights_from=options.weights_from, progress=console.bytes_bar)
+    results = fetch.fetch_all(names or None, weights_from=options.weights_from, progress=console.bytes_bar)
     console.close_bars()
     for name, result in results.items():
         if isinstance(result, RealESRGANError):
@@ -119,7 +118,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     if unclosed is not None:
         console.error(unclosed)
         status = status or 1
-    return launcher.end_together(status, os.environ)
+    return torchrun.end_together(status, os.environ)
 
 
 def _check_written(
@@ -169,7 +168,7 @@ def _digest(
     """A number for everything that a result depends on: the options, and the bytes of the weights."""
     values = {**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance}
     if described.get("weights_sha256"):
-        values.update(model_path=described["weights_sha256"], weights_from="")
+        values.update(model_path=described["weights_sha256"], weights_from="", scale=None)  # the weights have theirs
     return report.digest(values)
 
 

