@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from ..archs.structure import Structure
+from ..archs.structure import HALO, Structure
 from ..errors import Phrase
 from . import windows
 from .base import Backend, Capabilities, Device, MissingError, software_name
@@ -83,9 +83,14 @@ class Vulkan(Backend):
         return None if device.software else _used_by_this_process()
 
     def tile_bytes(self, structure: Structure, height: int, width: int, half: bool) -> int:
-        # ncnn transforms a convolution's input and output for Winograd, and keeps freed blocks: as measured.
-        live = structure.live(height, width, self.capabilities.band_rows)
-        return self.weight_bytes(structure, half) + 2 * (2 if half else 4) * live + 64 * 2**20
+        # As measured (docs/performance.md): weights also in the forms that Winograd multiplies; what lives at once and
+        # what Winograd makes of it; what the driver takes.
+        pixels = structure.pixels(height, width)
+        band = (self.capabilities.band_rows + 2 * HALO) * (width // structure.unshuffle)
+        trunk = 2.75 * structure.row.trunk_channels(structure) * pixels
+        last = 12 * structure.row.band_values(structure, band)
+        values = int(max(trunk, last))
+        return 9 * self.weight_bytes(structure, half) + (2 if half else 4) * values + 95 * 2**20
 
 
 def _matches(pattern: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, List, Tuple
 import pytest
 
 from realesrgan import devices
+from realesrgan.archs.structure import rrdbnet, srvgg
 from realesrgan.backends import vulkan
 from realesrgan.backends.vulkan import Vulkan
 from realesrgan.devices import Device
@@ -184,3 +185,22 @@ def test_lines_of_ncnn_on_the_standard_error_are_kept_away(capfd) -> None:
         os.write(2, b"[0 llvmpipe]  queueC=0\n")
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "after\n"
+
+
+@pytest.mark.parametrize(
+    ("network", "side", "pad", "half", "measured"),
+    [
+        (rrdbnet(4), 512, 32, True, 1294),
+        (rrdbnet(4), 512, 10, True, 1221),
+        (rrdbnet(4), 512, 32, False, 2499),
+        (rrdbnet(4), 256, 32, True, 668),
+        (rrdbnet(4), 128, 32, True, 478),
+        (srvgg(4), 512, 18, True, 361),
+        (srvgg(4), 512, 18, False, 635),
+    ],
+)
+def test_the_memory_rule_beside_what_was_measured(network, side, pad, half, measured) -> None:
+    """MiB on an NVIDIA H100: never less than measured, and at most a seventh more."""
+    read = side + 2 * pad
+    rule = Vulkan().tile_bytes(network, read, read, half) / 2**20
+    assert measured <= rule <= 1.15 * measured

