@@ -17,7 +17,7 @@ _EXIF, _XMP, _ICC, _PHOTOSHOP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", 
 _LONG_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _IPTC = 0x0404
 #: Segments before the pixels, and scans times pixels: more are in no picture that was not made to hold up a decoder.
-_MOST_SEGMENTS = 4096
+_MOST_SEGMENTS = 1024
 _MOST_WORK = 1 << 32
 _MOST_SCANS = 500
 #: What can follow pixels that are whole: anything but zeros, which decoders put in themselves.
@@ -89,7 +89,8 @@ class Jpeg:
             inch = 1.0 if body[7] == 1 else 2.54
             self.dpi = (x * inch, y * inch) if x and y else None
         elif marker == 0xE1 and body.startswith(_EXIF):
-            self._exif.append(body[len(_EXIF) :])
+            if len(self._exif) <= LIMIT // SEGMENT:  # one more than is kept: that is too large, and said
+                self._exif.append(body[len(_EXIF) :])
         elif marker == 0xE1 and body.startswith(_XMP):
             self._first.setdefault("xmp", body[len(_XMP) :])
         elif marker == 0xE1 and body.startswith(_LONG_XMP) and "XMP-extension" not in self.lost:

@@ -172,7 +172,8 @@ def _walk(root: Path, recursive: bool, skipped: Set[_Identity], others: Dict[str
             if identity in visited or (below and identity in skipped):
                 continue
             visited.add(identity)
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             if not below:
                 raise InputError(
