@@ -27,6 +27,8 @@ _COMMANDS: Dict[str, str] = {
     "tune": "realesrgan.tools.tune.command",
     "video": "realesrgan.cli.video",
     "web": "realesrgan.tools.web",
+    "cluster": "realesrgan.tools.cluster",
+    "cluster-node": "realesrgan.tools.cluster.node",
 }
 # Wrong from the start, whatever the pictures: these end a run with the status of wrong usage.
 _USAGE_CODES = (

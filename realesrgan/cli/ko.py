@@ -67,6 +67,17 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "shared.none": "남은 장치가 없습니다. 모두 연결이 끊어졌습니다.",
         "shared.lost": "{device}의 연결이 끊어졌습니다: {reason}. 다른 장치가 그 타일을 계산합니다.",
         "shared.start": "작업 프로세스가 시작하는 동안 끝났습니다: {reason}.",
+        # A cluster.
+        "cluster.none": "클러스터의 어느 컴퓨터도 장치를 내놓지 않았습니다. 컴퓨터마다 'realesrgan cluster-node'(또는 --num-gpus를 붙인 Ray의 start)로 시작하고 --address를 지정하십시오.",
+        "cluster.connect": "{address} 클러스터를 쓸 수 없습니다: {reason}",
+        "cluster.missing": "클러스터에는 Ray가 필요하지만 불러올 수 없습니다({reason}). 설치: pip install ray.",
+        "cluster.mixed": "-i 뒤에 저장소 주소와 경로를 함께 쓸 수 없습니다. 두 번에 나누어 실행하십시오.",
+        "cluster.output": "출력 {output}은(는) 저장소에 있지만 입력은 그렇지 않습니다. 입력을 먼저 저장소로 복사하십시오.",
+        "cluster.report": "결과를 저장소에 둘 때 --resume의 기록은 이 컴퓨터에 남깁니다. --report로 파일을 지정하십시오.",
+        "cluster.fsspec": "{address}에는 fsspec과 저장소용 패키지가 필요합니다. 설치: pip install fsspec s3fs (s3://의 경우).",
+        "cluster.address": "{address}을(를) 읽을 수 없습니다: {reason}.",
+        "cluster.empty": "{address}에 그림이 없습니다.",
+        "cluster.node": "이 컴퓨터가 내놓는 장치: {devices}. Ctrl-C로 끝냅니다.",
         # The page.
         "web.address": "브라우저에서 {address} 주소를 여십시오. Ctrl-C로 끝냅니다.",
         "web.password": "--host {host}은(는) 다른 컴퓨터에도 페이지를 엽니다. --password도 함께 지정하거나 --host를 빼십시오.",

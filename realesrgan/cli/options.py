@@ -43,6 +43,8 @@ other commands (each has --help):
   realesrgan doctor     what this machine can do, what is missing, and the next step
   realesrgan tune       measure the best tile and precision for this machine
   realesrgan video      enlarge a video
+  realesrgan web        a page in the browser, for all of it
+  realesrgan cluster    pictures on many machines (cluster-node on each of them)
 
 models for -n:
 {models}

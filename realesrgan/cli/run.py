@@ -24,6 +24,7 @@ from .console import Console, as_sentence
 from .options import DEFAULT_DENOISE
 
 __all__ = [
+    "Team",
     "batch_settings",
     "build_upscaler",
     "continuing_flag",
@@ -31,6 +32,7 @@ __all__ = [
     "say_interrupted",
     "upscale",
     "upscaler_arguments",
+    "worker_arguments",
 ]
 
 REPORT_NAME = "report.jsonl"
@@ -53,8 +55,30 @@ def download_models(options: argparse.Namespace, console: Console) -> int:
     return 1 if any(isinstance(result, RealESRGANError) for result in results.values()) else 0
 
 
-def upscale(options: argparse.Namespace, console: Console) -> int:
+class Team:
+    """Who does the pictures of a run, where it is not one device of this machine."""
+
+    def sources(self, options: argparse.Namespace) -> Optional[List[Source]]:
+        """The pictures, where they are no files of this machine."""
+        return None
+
+    def start(self, arguments: Mapping[str, Any], count: int) -> List[Any]:
+        """Workers of a pool that are ready; none leaves the work to one device of this machine."""
+        return []
+
+    def left(self, sources: List[Source], digest: str) -> List[Source]:
+        """What is to be done of the pictures, once it is known with which options."""
+        return sources
+
+    more: Any = None
+    """See ``more_workers`` of :func:`realesrgan.batch.pool.run`."""
+
+
+def upscale(options: argparse.Namespace, console: Console, team: Optional[Team] = None) -> int:
     """Enlarge what ``-i`` names.
+
+    Args:
+        team: Who does it; None takes the devices that ``--device`` names.
 
     Returns:
         The exit status.
@@ -66,7 +90,9 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     from ..batch import run as batch
 
     others: Dict[str, int] = {}
-    sources, missing = _sources(options, console, others)
+    team = team or _Devices(options, console)
+    given = team.sources(options)
+    sources, missing = _sources(options, console, others) if given is None else (given, [])
     if not sources:
         console.warn(
             "cli.nothing",
@@ -87,10 +113,11 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
     own_report = None if report_path is None else report.shard_path(report_path, *shard)
     _check_written(sources, settings, arguments["model_path"], own_report, options)
     former = report.load_all(report_path) if options.resume and report_path else {}
-    workers = _workers(arguments, options, len(sources), console)
+    workers = team.start(arguments, len(sources))
     upscaler: Any = build_upscaler(arguments, options, console) if not workers else None
     described = workers[0].described if workers else upscaler.describe()
     settings = replace(settings, digest=_digest(arguments, settings, options, described))
+    sources = team.left(sources, settings.digest)
     for each in [worker.described for worker in workers] or [described]:
         introduce(each, console)
     show = Show(console, options)
@@ -102,7 +129,7 @@ def upscale(options: argparse.Namespace, console: Console) -> int:
             monitor.__enter__()
         more: Dict[str, Any] = {"former": former, "writer": writer, "monitor": monitor}
         if workers:
-            result = pool.run(sources, workers, settings, show, **more)
+            result = pool.run(sources, workers, settings, show, more_workers=team.more, **more)
         else:
             result = batch.run(sources, upscaler, settings, show, **more)
     finally:
@@ -270,29 +297,41 @@ def _known(arguments: Mapping[str, Any]) -> Dict[str, Any]:
     return {name: value for name, value in arguments.items() if name in known}
 
 
-def _workers(arguments: Mapping[str, Any], options: argparse.Namespace, count: int, console: Console) -> List[Any]:
-    """A process for each device where several are asked for and there are pictures for them; else none.
+def worker_arguments(arguments: Mapping[str, Any], options: argparse.Namespace) -> Dict[str, Any]:
+    """What a worker's process builds its upsampler from.
 
     Raises:
-        RealESRGANError: There is no such device, or none can be used.
+        InputError: Faces are to be restored, and GFPGAN is missing.
     """
-    from .. import devices
-    from ..batch import pool
-
-    if count < 2 or not devices.several(options.device):
-        return []
     faces = {"trust_weights": options.trust_weights} if options.face_enhance and _face_enhancer() else None
-    name = Path(str(options.model_path or options.model_name)).name
-    try:
-        return list(
-            pool.start(
-                pool.devices_for(options.device),
-                {**_known(arguments), "faces": faces},
-                lambda done, total: console.bytes_bar(name, done, total),
+    return {**_known(arguments), "faces": faces}
+
+
+class _Devices(Team):
+    """The devices of this machine: a process for each where several are asked for and there are pictures for them."""
+
+    def __init__(self, options: argparse.Namespace, console: Console) -> None:
+        self._options = options
+        self._console = console
+
+    def start(self, arguments: Mapping[str, Any], count: int) -> List[Any]:
+        from .. import devices
+        from ..batch import pool
+
+        options, console = self._options, self._console
+        if count < 2 or not devices.several(options.device):
+            return []
+        name = Path(str(options.model_path or options.model_name)).name
+        try:
+            return list(
+                pool.start(
+                    pool.devices_for(options.device),
+                    worker_arguments(arguments, options),
+                    lambda done, total: console.bytes_bar(name, done, total),
+                )
             )
-        )
-    finally:
-        console.close_bars()
+        finally:
+            console.close_bars()
 
 
 def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, console: Console) -> Any:

@@ -136,7 +136,13 @@ class _Pending:
         card = min(alive, key=lambda each: len(each.under_way))
         return card, card.give(self._header, self._pixels)
 
+    @property
+    def ready(self) -> bool:
+        """Whether :meth:`wait` would not wait."""
+        return self._future.done()
+
     def wait(self) -> Rows:
+        """The rows, once they are here."""
         while True:
             try:
                 return self._future.result()
@@ -322,10 +328,11 @@ def _compute(
     try:
         network = networks.current() if half else networks.single()
         arriving = list(network.rows(Plane(pixels, max_value), pixels, keep, scale, np.dtype(dtype)))
-        rows = [each.wait() for each in arriving]
-        with np.errstate(invalid="ignore"):
-            result = np.concatenate([each.pixels for each in rows]).astype(np.dtype(dtype), copy=False)
-        return "rows", result, rows[-1].health
+        size = keep.scaled(scale)
+        result = np.empty((size.height, size.width, *pixels.shape[2:]), np.dtype(dtype))
+        for rows in [each.wait() for each in arriving]:
+            rows.into(result[rows.row : rows.row + rows.pixels.shape[0]])
+        return "rows", result, rows.health
     except Exception as error:  # noqa: BLE001 - judged in the parent
         return "failed", devices.classify(error), pack_error(error)
 

@@ -1,0 +1,83 @@
+"""What runs on the machines of a cluster: one actor holds one network on one device and does whole pictures."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from realesrgan import devices
+from realesrgan.batch.options import BatchOptions
+from realesrgan.batch.plan import DO, Job
+from realesrgan.batch.worker import Work
+from realesrgan.files.naming import OutputPlan, Source
+from realesrgan.inference.child import pack_error
+from realesrgan.inference.isolated_child import build
+
+__all__ = ["Actor"]
+
+Answer = Tuple[Any, str, Optional[Tuple[Any, ...]], bytes]
+"""A record, the kind of its error, the packed error, and with carried files the result's bytes."""
+
+
+class _Beside:
+    """Names for results that lie beside their inputs until they are carried back."""
+
+    def path(self, source: Source, extension: str) -> Path:
+        return source.path.with_name(f"result{extension}")
+
+
+class Actor:
+    """Built by Ray on the machine that has the device; several pictures are under way at once.
+
+    Args:
+        arguments: Of :func:`realesrgan.inference.isolated_child.build`.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self._upscaler = build(**arguments)
+        self._options: Optional[BatchOptions] = None
+        self._work: Optional[Work] = None
+        self._carried: Optional[Work] = None
+
+    def describe(self) -> Dict[str, Any]:
+        """See :meth:`realesrgan.inference.upsampler.RealESRGANer.describe`."""
+        return dict(self._upscaler.describe())
+
+    def plan(self, options: BatchOptions, outputs: OutputPlan) -> None:
+        """Learn how pictures are to be done, and who may write which name in a shared folder."""
+        self._work = Work(self._upscaler, options, outputs)
+        beside: Any = _Beside()
+        self._carried = Work(self._upscaler, replace(options, skip_existing=False), beside)
+
+    def do(self, planned: None, job: Job) -> Answer:
+        """A picture in a folder that all machines share; ``planned`` is what :meth:`plan` gave, so that it is done."""
+        assert self._work is not None
+        record, error = self._work.do(job, _nothing)
+        return (record, *_packed(error), b"")
+
+    def do_carried(self, planned: None, job: Job, data: bytes) -> Answer:
+        """A picture whose bytes came with the call; its result goes back the same way."""
+        assert self._carried is not None
+        with tempfile.TemporaryDirectory(prefix="realesrgan-") as folder:
+            path = Path(folder) / job.source.path.name
+            path.write_bytes(data)
+            here = replace(job, source=Source(path, job.source.relative), action=DO)
+            record, error = self._carried.do(here, _nothing)
+            result = Path(record.output).read_bytes() if error is None and record.output else b""
+        return (record, *_packed(error), result)
+
+    def stop(self) -> None:
+        """Drop every picture that is not being written."""
+        for work in (self._work, self._carried):
+            if work is not None:
+                work.stop()
+
+
+def _packed(error: Optional[Exception]) -> Tuple[str, Optional[Tuple[Any, ...]]]:
+    return ("", None) if error is None else (devices.classify(error), pack_error(error))
+
+
+def _nothing(*_: Any) -> None:
+    """Tiles are not told across machines."""
