@@ -193,7 +193,8 @@ def _digest(
     arguments: Mapping[str, Any], settings: Any, options: argparse.Namespace, described: Mapping[str, Any]
 ) -> str:
     """A number for everything that a result depends on: the options, and the bytes of the weights."""
-    values = {**_lasting(arguments), **_lasting(asdict(settings)), "faces": options.face_enhance}
+    faces = described.get("face_weights_sha256") or options.face_enhance
+    values = {**_lasting(arguments), **_lasting(asdict(settings)), "faces": faces}
     if described.get("weights_sha256"):
         values.update(model_path=described["weights_sha256"], weights_from="", scale=None)  # the weights have theirs
     return report.digest(values)

@@ -158,7 +158,8 @@ def enlarge(options: argparse.Namespace, console: VideoConsole) -> int:
             precision=str(described.get("precision")).upper(),
             model=described.get("model"),
         )
-        identity = {"mix": arguments["dni_weight"], "faces": options.face_enhance}
+        faces = described.get("face_weights_sha256") or options.face_enhance
+        identity = {"mix": arguments["dni_weight"], "faces": faces}
         identity.update({name: described.get(name) for name in ("precision", "tile_pad", "weights_source")})
         # The bytes count, wherever they lie.
         identity["weights"] = described.get("weights_sha256") or arguments["model_path"]

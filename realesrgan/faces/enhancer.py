@@ -52,6 +52,7 @@ class FaceEnhancer:
         self.upsampler = upsampler
         weights = face_weights.load(model, trust=trust_weights, progress=progress)
         self.face_model = weights.restorer
+        self.face_weights_sha256 = weights.sha256
         device = devices.resolve(str(upsampler.describe()["device"]))
         self._restorer = Restorer(weights, device, half=bool(upsampler.half))
         self._depth_said = False
@@ -72,7 +73,7 @@ class FaceEnhancer:
     def describe(self) -> Dict[str, object]:
         """The upsampler's description, with the face model and the device that the face networks run on."""
         own = {"face_model": self.face_model, "face_device": self._restorer.placed_on.spec}
-        return {**self.upsampler.describe(), **own}
+        return {**self.upsampler.describe(), **own, "face_weights_sha256": self.face_weights_sha256}
 
     def enhance(
         self,

@@ -74,11 +74,13 @@ class FaceWeights:
         restorer: Which of :data:`RESTORERS` it is.
         states: State dicts by the name of their file.
         paths: Where they were read from, likewise.
+        sha256: Of the three files, hexadecimal, with a plus between them.
     """
 
     restorer: str
     states: Dict[str, Dict[str, Tensor]]
     paths: Dict[str, Path]
+    sha256: str = ""
 
 
 def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional[Progress] = None) -> FaceWeights:
@@ -115,13 +117,16 @@ def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional
     for file in missing:
         paths[file.name] = _fetch(file, missing, len(candidates) > 1, progress)
     states = {}
+    found = []
     for file in files:
         # trust: the SHA-256 was compared, or the user vouches for the file. No other check is lifted by it.
         path = paths[file.name]
         sha256 = file.sha256 if path.suffix.lower() == ".pth" else ""
-        states[file.name] = checkpoints.read(path, trust=True, sha256=sha256).state_dict
+        content = checkpoints.read(path, trust=True, sha256=sha256)
+        states[file.name] = content.state_dict
+        found.append(content.sha256)
     _say(restorer, paths)
-    return FaceWeights(restorer, states, paths)
+    return FaceWeights(restorer, states, paths, "+".join(found))
 
 
 def _fetch(file: FaceFile, missing: Sequence[FaceFile], any_restorer: bool, progress: Optional[Progress]) -> Path:

@@ -19,9 +19,10 @@ class Weighted(Nearest):
     """Describes the weights that it was made with."""
 
     sha256 = "11"
+    faces = ""
 
     def describe(self):
-        return {**super().describe(), "weights_sha256": self.sha256}
+        return {**super().describe(), "weights_sha256": self.sha256, "face_weights_sha256": self.faces}
 
 
 @pytest.fixture()
@@ -52,6 +53,14 @@ def test_other_weights_of_the_same_name_are_done_again(resume, monkeypatch):
     assert (done, skipped) == (2, 0)
     assert "2 pictures were done with other options or other weights: they are done again." in said
     assert resume()[:2] == (0, 2)
+
+
+def test_other_weights_for_faces_are_done_again(resume, monkeypatch):
+    monkeypatch.setattr(Weighted, "faces", "33+44+55")
+    assert resume("--face_enhance")[:2] == (2, 0)
+    assert resume("--face_enhance")[:2] == (0, 2)
+    monkeypatch.setattr(Weighted, "faces", "33+44+66")
+    assert resume("--face_enhance")[:2] == (2, 0)
 
 
 def test_the_same_weights_under_another_path_are_the_same(resume):
