@@ -82,11 +82,11 @@ class Vulkan(Backend):
     def memory_used(self, device: Device) -> Optional[int]:
         return None if device.software else _used_by_this_process()
 
-    def tile_bytes(self, structure: Structure, height: int, width: int, half: bool) -> int:
+    def tile_bytes(self, structure: Structure, height: int, width: int, half: bool, rows: Optional[int] = None) -> int:
         # As measured (docs/performance.md): weights also in the forms that Winograd multiplies; what lives at once and
         # what Winograd makes of it; what the driver takes.
         pixels = structure.pixels(height, width)
-        band = (self.capabilities.band_rows + 2 * HALO) * (width // structure.unshuffle)
+        band = ((rows or self.capabilities.band_rows) + 2 * HALO) * (width // structure.unshuffle)
         trunk = 2.75 * structure.row.trunk_channels(structure) * pixels
         last = 12 * structure.row.band_values(structure, band)
         values = int(max(trunk, last))

@@ -51,9 +51,9 @@ def list_pictures(
     for item in inputs:
         for source in _expand(os.fspath(item), recursive, skipped, counted):
             spelled = os.path.normpath(source.path.absolute())
-            others = seen.setdefault(os.path.normcase(spelled), [])
-            if not any(_is_same(spelled, other) for other in others):
-                others.append(spelled)
+            alike = seen.setdefault(os.path.normcase(spelled), [])
+            if not any(_is_same(spelled, other) for other in alike):
+                alike.append(spelled)
                 found.append(source)
     return found
 
@@ -164,8 +164,7 @@ def _walk(root: Path, recursive: bool, skipped: Set[_Identity], others: Dict[str
         if time.monotonic() > said:
             said = time.monotonic() + 5 * _SILENT
             text = f"Looking for pictures in {shown(root)}: {len(found)} so far, {len(visited)} folders."
-            fields = {"path": shown(root), "count": len(found), "folders": len(visited)}
-            notice(_log, "input.listing", text, **fields)
+            notice(_log, "input.listing", text, path=shown(root), count=len(found), folders=len(visited))
         try:
             status = os.stat(folder)  # noqa: PTH116
             identity = (status.st_dev, status.st_ino)

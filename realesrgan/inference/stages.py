@@ -280,7 +280,8 @@ class RRDBStages(Stages):
 
     def _scaled_last(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         """A convolution's result times the residual's factor, which its weights hold already."""
-        return self._with_residual(conv)(x) if is_plain(conv) else conv(x).mul_(RESIDUAL)
+        scaled: Tensor = self._with_residual(conv)(x) if is_plain(conv) else conv(x).mul_(RESIDUAL)
+        return scaled
 
     @torch.no_grad()
     def _with_residual(self, conv: Any) -> nn.Conv2d:

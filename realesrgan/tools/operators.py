@@ -39,7 +39,7 @@ class Counter(TorchDispatchMode):
     """
 
     def __init__(self, device_type: Optional[str] = None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         self._type = device_type
         self._operators = 0
         self._fetches: List[int] = []
