@@ -87,7 +87,17 @@ def known_flags() -> Set[str]:
 
 @pytest.mark.parametrize("name", ["README.md", "README_KO.md"])
 def test_flags_of_the_readme_exist(name: str) -> None:
-    other = {"--test", "--train", "--web", "--install-only", "--index-url", "--no-build-isolation", "-r", "-m"}
+    other = {
+        "--light",
+        "--test",
+        "--train",
+        "--web",
+        "--install-only",
+        "--index-url",
+        "--no-build-isolation",
+        "-r",
+        "-m",
+    }
     other |= {flag for action in web._parser()._actions for flag in action.option_strings}
     flags = flags_of(text_of(ROOT / name))
     assert len(flags) > 20
