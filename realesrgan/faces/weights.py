@@ -117,16 +117,16 @@ def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional
     for file in missing:
         paths[file.name] = _fetch(file, missing, len(candidates) > 1, progress)
     states = {}
-    found = []
+    hashes = []
     for file in files:
         # trust: the SHA-256 was compared, or the user vouches for the file. No other check is lifted by it.
         path = paths[file.name]
         sha256 = file.sha256 if path.suffix.lower() == ".pth" else ""
         content = checkpoints.read(path, trust=True, sha256=sha256)
         states[file.name] = content.state_dict
-        found.append(content.sha256)
+        hashes.append(content.sha256)
     _say(restorer, paths)
-    return FaceWeights(restorer, states, paths, "+".join(found))
+    return FaceWeights(restorer, states, paths, "+".join(hashes))
 
 
 def _fetch(file: FaceFile, missing: Sequence[FaceFile], any_restorer: bool, progress: Optional[Progress]) -> Path:
