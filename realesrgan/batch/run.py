@@ -7,6 +7,7 @@ in the order of the list (:class:`Recorder`).
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -259,9 +260,10 @@ class _Batch:
     def run(self) -> BatchResult:
         start = time.perf_counter()
         self.result.writers = self.options.writers or threads.default_writers()
+        stopped = threading.Event()
         reading: threads.ReadAhead[Job, steps.Loaded] = threads.ReadAhead(
             [job for job in self.plan.jobs if job.action != SKIP],
-            lambda job: steps.read(job, self.options),
+            lambda job: steps.read(job, self.options, stopped.is_set),
             size_of=lambda loaded: loaded.nbytes,
             workers=self.options.readers or threads.default_readers(),
         )
@@ -279,6 +281,7 @@ class _Batch:
                         self._take(job, next(outcomes), writing)
                     self._collect(writing.finished())
             except KeyboardInterrupt:
+                stopped.set()
                 self.result.interrupted = True
             except DeviceLostError as error:
                 self._give_up(pending, error)

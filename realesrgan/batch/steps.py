@@ -65,7 +65,7 @@ class Written:
     notes: Tuple[str, ...]
 
 
-def read(job: Job, options: BatchOptions) -> Loaded:
+def read(job: Job, options: BatchOptions, stopped: Optional[Callable[[], bool]] = None) -> Loaded:
     """Read a picture and choose the format of its result.
 
     Raises:
@@ -77,7 +77,7 @@ def read(job: Job, options: BatchOptions) -> Loaded:
     except OSError as error:
         raise os_failure(path, error, "read") from error
     limit = {} if options.max_pixels is None else {"max_pixels": options.max_pixels}
-    picture = files.read(path, accept_truncated=options.accept_truncated, **limit)
+    picture = files.read(path, accept_truncated=options.accept_truncated, stopped=stopped, **limit)
     depth = 8 * picture.pixels.dtype.itemsize
     extension = naming.choose_extension(options.extension, path, picture.mode, depth)
     return Loaded(picture, extension, size, changed)

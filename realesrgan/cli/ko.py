@@ -364,6 +364,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "picture.unsupported": "{path}: 지원하지 않는 픽셀 형식입니다({kind}). 8비트나 16비트로 저장하십시오.",
         "picture.too_large": "{path}: {width}x{height}은(는) 한도 {limit}픽셀보다 큽니다. 그래도 읽으려면 --max-pixels 값을 늘리십시오.",
         "picture.file_size": "{path}: 파일 크기가 {bytes}바이트로, {limit}픽셀 그림에 필요한 크기를 넘습니다.",
+        "picture.stopped": "{path}: 읽는 도중에 중단했습니다.",
         "picture.memory": "{path}: 메모리가 부족합니다.",
         "picture.clash": "{path}의 결과를 {target}에 쓰지 않습니다. {other}의 결과와 이름이 같습니다. 둘 중 하나의 이름을 바꾸십시오.",
         "picture.overwrites": "{path}의 결과를 {target}에 쓰지 않습니다. 입력 {other}을(를) 덮어쓰게 됩니다. 다른 폴더나 접미사를 지정하십시오.",

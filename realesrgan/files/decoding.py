@@ -39,7 +39,7 @@ from . import tiff as tiff_file
 from .metadata import LIMIT, Metadata
 from .picture import Decoded, Note, Refused, check_size, damaged, truncated, unsupported
 
-__all__ = ["any_size", "decode", "quiet"]
+__all__ = ["any_size", "decode", "quiet", "stoppable"]
 
 #: Pixels of a picture that are converted at a time, so that a large one is not held several times over.
 _BAND = 1 << 21
@@ -141,9 +141,35 @@ def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
     }
     factory = plugins.get(kind) or _optional_plugin(kind)
     try:
-        return factory(io.BytesIO(data))
+        return factory(_Stream(data))
     except SyntaxError as error:
         raise damaged(error) from error
+
+
+class _Stream(io.BytesIO):
+    """The bytes of a file, as long as the caller still wants the picture (:func:`stoppable`)."""
+
+    def read(self, size: Optional[int] = -1) -> bytes:
+        check = getattr(_stopped, "check", None)
+        if check is not None and check():
+            raise Refused("picture.stopped", "reading it was stopped")
+        return super().read(size)
+
+
+_stopped = threading.local()
+
+
+@contextlib.contextmanager
+def stoppable(check: Optional[Callable[[], bool]]) -> Iterator[None]:
+    """Let the decoding that this thread does inside end with an error once ``check`` says so.
+
+    It is asked whenever a decoder wants more bytes: a large picture takes seconds between its first and its last.
+    """
+    _stopped.check = check
+    try:
+        yield
+    finally:
+        _stopped.check = None
 
 
 def _optional_plugin(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:

@@ -8,14 +8,14 @@ import stat
 import struct
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 import cv2
 import numpy as np
 
 from ..errors import Phrase
 from . import metadata
-from .decoding import decode, quiet
+from .decoding import decode, quiet, stoppable
 from .paths import PathLike, openable
 from .picture import MAX_PIXELS, Decoded, Note, PictureFile, Refused, failure, os_failure
 from .profiles import icc_fits
@@ -27,7 +27,13 @@ _SLACK = 1 << 26
 _TURNS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
-def read(path: PathLike, *, max_pixels: int = MAX_PIXELS, accept_truncated: bool = False) -> PictureFile:
+def read(
+    path: PathLike,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    accept_truncated: bool = False,
+    stopped: Optional[Callable[[], bool]] = None,
+) -> PictureFile:
     """Decode one picture file by its content, whatever its suffix.
 
     Depth and channels are the file's: 16 bit stay 16, palettes become RGB or RGBA, 1-bit and 2/4-bit grey become
@@ -38,6 +44,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS, accept_truncated: bool
     Args:
         max_pixels: Larger pictures are refused from their header, before anything is decoded.
         accept_truncated: Accept a JPEG that is cut short, with a note; what is missing is grey.
+        stopped: Asked now and then; once it is true, reading ends with an error (after Ctrl-C, say).
 
     Raises:
         PictureError: Always this, with the fields ``path`` and ``reason``: the file is missing, no regular file, not
@@ -45,7 +52,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS, accept_truncated: bool
     """
     data = _load(path, max_pixels)
     try:
-        with quiet():
+        with quiet(), stoppable(stopped):
             decoded = decode(data, max_pixels, PurePath(path).suffix.lower(), accept_truncated)
             return _finish(decoded)
     except Refused as refused:

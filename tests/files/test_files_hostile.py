@@ -265,6 +265,22 @@ def test_names_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert files.read(name).pixels.shape == (40, 48, 3)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
+def test_reading_ends_when_it_is_stopped(tmp_path: Path, kind: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (500, 600, 3), dtype=np.uint8)
+    (tmp_path / "a").write_bytes(saved(Image.fromarray(noise), kind))
+    asked = []
+
+    def stopped() -> bool:
+        asked.append(1)
+        return len(asked) > 5
+
+    with pytest.raises(PictureError) as caught:
+        files.read(tmp_path / "a", stopped=stopped)
+    assert caught.value.code == "picture.stopped" and len(asked) == 6
+    assert files.read(tmp_path / "a").pixels.shape == (500, 600, 3), "only the reading that it was said of"
+
+
 def test_memory_that_does_not_suffice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def out(*_: object) -> None:
         raise MemoryError
