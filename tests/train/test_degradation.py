@@ -154,7 +154,7 @@ def test_jpeg_loses_as_much_as_pillow(quality: int) -> None:
 def test_jpeg_qualities_fill_their_range_and_are_not_shared() -> None:
     pipeline = make()
     seen: List[torch.Tensor] = []
-    pipeline._jpeg = lambda pictures, quality: seen.append(quality.clone()) or pictures  # type: ignore[assignment]
+    pipeline.jpeger = lambda pictures, quality: seen.append(quality.clone()) or pictures  # type: ignore[assignment]
     pipeline.jpeg(torch.zeros(2000, 1, 1, 1), (30.0, 95.0))
     qualities = seen[0].numpy()
     assert 30 <= qualities.min() < 31
