@@ -59,6 +59,7 @@ class Capabilities:
         planes: An RRDBNet's channels may lie in planes, where its processor suits them.
         kernels: Our own kernels may be tried in FP16.
         whole_pictures: A picture of any size may run in one piece where its memory suffices.
+        recovers_memory: After memory ran out, smaller work runs on in the same process.
         isolates: Its loss can be undone by a new process only, so that the work is done in a child process.
         through_torch: It runs a network's ``torch.nn`` module.
     """
@@ -79,6 +80,7 @@ class Capabilities:
     planes: bool = False
     kernels: bool = False
     whole_pictures: bool = True
+    recovers_memory: bool = True
     isolates: bool = False
     through_torch: bool = True
 

@@ -40,6 +40,7 @@ class DirectML(Backend):
         band_rows=16,
         tall_bands=True,
         whole_pictures=False,
+        recovers_memory=False,
         isolates=True,
     )
     out_of_memory = re.compile(r"not enough GPU video memory available|-2147024882|8007000E", re.IGNORECASE)

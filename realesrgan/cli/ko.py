@@ -146,6 +146,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "device.failed": "{device} ({name})이(가) 작은 시험 그림을 처리하지 못했습니다: {reason}. 그래픽 드라이버를 업데이트하거나 --device cpu를 사용하십시오.",
         "device.wrong": "{device} ({name})의 계산 결과가 틀립니다. 시험 타일이 255단계 중 {difference}단계 어긋납니다. 그래픽 드라이버를 업데이트하십시오.",
         "device.memory": "{device} ({name})의 메모리가 부족합니다. {tried} 픽셀 타일을 차례로 시도했습니다. 그래픽 카드를 쓰는 다른 프로그램을 닫거나 --device cpu를 사용하십시오.",
+        "device.memory_stuck": "{device} ({name})의 메모리가 {tile} 픽셀 타일에서 부족합니다. 이 프로세스에서는 더 사용할 수 없습니다. 더 작은 타일(-t {smaller})이나 --device cpu로 다시 시작하십시오.",
         "device.lost": "{device} ({name})이(가) 응답을 멈췄습니다. 이 프로세스에서는 더 사용할 수 없습니다. 더 작은 타일(-t 256)이나 --device cpu로 다시 시작하십시오.",
         "worker.restarted": "{reason}. 새 프로세스에서 계속합니다{tiles}.",
         "worker.died": "작업 프로세스가 갑자기 끝났습니다: {how}. 그래픽 드라이버를 업데이트하거나, 더 작은 타일(-t 128)이나 --device cpu를 사용하십시오.",

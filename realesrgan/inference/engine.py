@@ -292,11 +292,23 @@ class _Run:
                 name=self.device.name,
                 tried=tried,
             ) from error
+        # A tensor that we refused ourselves leaves the backend's allocator as it was.
+        if not self.device.capabilities.recovers_memory and not isinstance(error, MemoryError):
+            smaller = _halved(tile)
+            raise DeviceOutOfMemoryError(
+                f"{self.device.spec} ({self.device.name}) ran out of memory at a tile of {tile.side} pixels. This "
+                f"process cannot use it any more: start again with smaller tiles (-t {smaller}), or with --device cpu.",
+                code="device.memory_stuck",
+                device=self.device.spec,
+                name=self.device.name,
+                tile=tile.side,
+                smaller=smaller,
+            ) from error
 
     def _shrink(self, tile: Tile) -> None:
         # What has arrived of this tile does not count; tiles before it are accepted.
         self.under_way = deque(landing for landing in self.under_way if landing.flight.tile != tile)
-        limit = max(FLOOR, -(-tile.side // 2))
+        limit = _halved(tile)
         self.waiting.appendleft(tile)
         self.outcome = replace(self.outcome, splits=self.outcome.splits + 1, limit=limit)
         while self.under_way:
@@ -318,6 +330,10 @@ class _Run:
             tile=tile.side,
             smaller=limit,
         )
+
+
+def _halved(tile: Tile) -> int:
+    return max(FLOOR, -(-tile.side // 2))
 
 
 def _place(tile: Tile) -> str:

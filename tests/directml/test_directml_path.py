@@ -90,7 +90,7 @@ def test_a_512_tile_of_full_width_fits_8_gib_and_is_cut_on_2(
     with directml_with(adapters=adapters(gigabytes * GIB)) as simulation, caplog.at_level(logging.WARNING):
         result = run(tmp_path, pixels, "--model_path", weights, "--trust-weights", "-t", "512")
         assert simulation.peak[0] <= gigabytes * GIB
-    smaller = [record for record in caplog.records if getattr(record, "notice_code", "") == "tile.smaller"]
+    smaller = [record for record in caplog.records if getattr(record, "notice_code", "") == "worker.restarted"]
     assert len(smaller) == splits
     assert_close(result, on_cpu(pixels, weights, 4, 250 if splits else 512))
 

@@ -28,7 +28,7 @@ FALLBACKS = {
 }
 # The same memory under another shape of metadata: nothing is copied.
 _SAME_MEMORY = {"detach", "alias"}
-_LOST_VIEWS = {"split", "split_with_sizes", "chunk", "unbind", "unsafe_split", "unsafe_chunk"}
+_LOST_VIEWS = {"split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk"}
 _COPYING = {"cat", "stack", "repeat", "index_select", "flip", "roll"}
 _KEEPING = {"clone", "_to_copy"}
 _REFUSED = {"set_", "resize_", "resize_as_", "unsqueeze_", "squeeze_", "transpose_", "t_", "as_strided_"}
@@ -122,13 +122,19 @@ class Call:
             return self._finish_in_place(out)
         if self.info.name in _LOST_VIEWS and isinstance(out, (list, tuple)):
             return [self._orphan(o) for o in out]
+        if self.info.is_view and isinstance(out, (list, tuple)):  # unbind
+            parent, func, rest, kwargs = self.on_device[0], self.func, self.inner_args[1:], self.inner_kwargs
+            return [
+                make_view(parent, o, lambda base, n=n: func(base, *rest, **kwargs)[n], live=True)
+                for n, o in enumerate(out)
+            ]
         if self.info.is_view and isinstance(out, torch.Tensor):
             return self._finish_view(out)
         if isinstance(out, torch.Tensor):
             return self._finish_tensor(out)
         if isinstance(out, (list, tuple)):
             return tuple(self._finish_tensor(o) if isinstance(o, torch.Tensor) else o for o in out)
-        self.simulation.read_back()
+        self.simulation.read_back(0)
         return out
 
     def _finish_tensor(self, out: torch.Tensor) -> DMLTensor:
@@ -151,7 +157,7 @@ class Call:
             adopt(same, parent)
             return same
         func, rest, kwargs = self.func, self.inner_args[1:], self.inner_kwargs
-        return make_view(parent, out, lambda base: func(base, *rest, **kwargs))
+        return make_view(parent, out, lambda base: func(base, *rest, **kwargs), live=True)
 
     def _orphan(self, out: torch.Tensor) -> DMLTensor:
         piece = wrap(self.simulation, out.clone(), self.index, COPY_FACTOR)
@@ -186,6 +192,11 @@ def dispatch(func: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
     info = info_of(func)
     call = Call(func, info, args, kwargs)
     call.begin()
+    if info.name == "to":  # in inference mode it comes as it was called
+        values = (*args[1:], *kwargs.values())
+        kinds = {"device": torch.device, "dtype": torch.dtype}
+        call.kwargs = {name: next((v for v in values if isinstance(v, kind)), None) for name, kind in kinds.items()}
+        return HANDLERS["_to_copy"](call)
     handler: Optional[Any] = HANDLERS.get(info.name)
     if handler is not None:
         return handler(call)

@@ -90,6 +90,7 @@ def _register(simulation: Simulation) -> None:
     module = types.ModuleType(f"torch.{DEVICE_TYPE}")
     module._is_in_bad_fork = lambda: False  # torch.manual_seed warns without these
     module.manual_seed_all = lambda seed: None
+    module.get_amp_supported_dtype = lambda: [torch.float16]  # so that autocast may be entered
     torch._register_device_module(DEVICE_TYPE, module)
     torch.serialization.register_package(5, lambda storage: None, _restore)
     _library = torch.library.Library("aten", "IMPL")
@@ -146,9 +147,10 @@ def _empty_strided(
     device: Any = None,
     pin_memory: Any = None,
 ) -> DMLTensor:
-    """What `.to(device)` begins with. Whatever the strides asked: the device knows contiguous tensors only."""
+    """What `.to(device)` begins with. A host tensor's copy keeps its strides."""
     index = _factory("empty_strided", size, dtype, device, pin_memory)
-    return wrap(current(), _unwritten(size, dtype), index, UPLOAD_FACTOR)
+    memory = torch.empty_strided(size, stride, dtype=dtype)
+    return wrap(current(), memory.fill_(POISON) if memory.numel() < 2**20 else memory, index, UPLOAD_FACTOR)
 
 
 def _full(

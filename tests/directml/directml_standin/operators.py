@@ -8,7 +8,7 @@ import torch
 
 from .dispatch import Call, black
 from .simulation import RESULT_FACTOR, UPLOAD_FACTOR
-from .tensor import DEVICE_TYPE, POISON, DMLTensor, check_dtype, wrap
+from .tensor import DEVICE_TYPE, POISON, DMLTensor, behind, wrap
 from .views import read, written
 
 
@@ -20,12 +20,11 @@ def _prepare(call: Call) -> None:
 def copy_(call: Call) -> torch.Tensor:
     target, source = call.args[0], call.args[1]
     if not isinstance(target, DMLTensor):  # device to host
-        call.simulation.read_back()
+        call.simulation.read_back(behind(source))
         if _is_view(target):
             call.simulation.bite(1, "copy_", f"paste of {tuple(source.shape)} into a view of a CPU tensor is lost")
             return target
         return target.copy_(_converted(read(source, "copy_"), target.dtype))
-    check_dtype(call.simulation, source.dtype, call.index)
     numbers = read(source, "copy_") if isinstance(source, DMLTensor) else source
     target._dml_inner.copy_(_converted(numbers, target.dtype))
     written(target, "copy_")
@@ -56,7 +55,7 @@ def _to_copy(call: Call) -> torch.Tensor:
     if result is numbers:
         result = numbers.clone()
     if device is not None and torch.device(device).type != DEVICE_TYPE:
-        call.simulation.read_back()
+        call.simulation.read_back(behind(source))
         return result.to(device)
     index = call.index if device is None or device.index is None else device.index
     return wrap(call.simulation, result, index, UPLOAD_FACTOR)
@@ -68,11 +67,14 @@ def clone(call: Call) -> torch.Tensor:
 
 
 def _local_scalar_dense(call: Call) -> Any:
-    call.simulation.read_back()
+    call.simulation.read_back(behind(call.args[0]))
     return read(call.args[0], "item").item()
 
 
 def convolution(call: Call) -> torch.Tensor:
+    if torch.is_autocast_enabled(DEVICE_TYPE):
+        call.simulation.bite(11, "convolution", "autocast")
+        raise NotImplementedError("Could not run 'aten::convolution' with autocast on the 'PrivateUse1' backend.")
     _prepare(call)
     inputs, weight = call.inner_args[:2]
     transposed = call.inner_args[6]
@@ -132,6 +134,11 @@ def _prelu_kernel(call: Call) -> torch.Tensor:
         call.simulation.bite(7, "prelu", f"{weight.numel()} parameters on {tuple(inputs.shape)}")
         call.simulation.end("prelu", "SIGABRT: more than one parameter on 4-D input")
     _prepare(call)
+    if not inputs.is_contiguous():
+        call.simulation.bite(14, "prelu", f"a permuted tensor of shape {tuple(inputs.shape)}")
+        numbers = call.inner_args[0]
+        in_memory = torch.as_strided(numbers, (numbers.numel(),), (1,), numbers.storage_offset())
+        call.inner_args[0] = in_memory.reshape(numbers.shape)
     return call.finish(call.compute())
 
 
@@ -155,9 +162,11 @@ def reflection_pad2d(call: Call) -> torch.Tensor:
     _prepare(call)
     left, right, top, bottom = call.inner_args[1]
     if (left, right) != (top, bottom):
-        call.simulation.bite(3, "reflection_pad2d", f"amounts {[left, right, top, bottom]} swapped")
-    call.inner_args[1] = [top, bottom, left, right]
-    return call.finish(call.compute())
+        call.simulation.bite(3, "reflection_pad2d", f"shape for amounts {[left, right, top, bottom]} swapped")
+    out = call.compute()
+    height, width = call.inner_args[0].shape[-2:]
+    swapped = (*out.shape[:-2], height + left + right, width + top + bottom)
+    return call.finish(out.reshape(swapped) if out.numel() == torch.Size(swapped).numel() else out.mT.contiguous())
 
 
 def upsample_bilinear2d(call: Call) -> torch.Tensor:
@@ -180,6 +189,8 @@ def upsample_bilinear2d(call: Call) -> torch.Tensor:
 def var(call: Call) -> torch.Tensor:
     _prepare(call)
     dim = call.inner_args[1] if len(call.inner_args) > 1 else None
+    if dim:
+        return call.finish(call.compute())
     if call.inner_kwargs.get("correction", 1) != 0:
         call.simulation.bite(6, "var", "biased")
     keepdim = call.inner_kwargs.get("keepdim", False)

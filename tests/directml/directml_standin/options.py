@@ -55,9 +55,9 @@ class Options:
     import_error: a key of IMPORT_ERRORS: `import torch_directml` raises it.
     missing: names that the module lacks.
     gpu_memory: 'fractions' or 'empty'.
-    out_of_memory: a key of OUT_OF_MEMORY_TEXTS, or 'both' in turns.
+    out_of_memory: a key of OUT_OF_MEMORY_TEXTS, or 'both' in turns; 'unknown' is what the real one says for a tile.
     out_of_memory_at: the operation with this number runs out of memory, once; None for never.
-    stuck_memory: what was taken when memory ran out stays taken until the process ends.
+    stuck_memory: after memory ran out every allocation of more than a few kB is refused until the process ends.
     lost_after: the device is lost after so many operations; None for never.
     lost: a key of LOST_TEXTS.
     once: a path: the first process to lose its device makes this file, and no later one loses it by lost_after.
@@ -67,7 +67,7 @@ class Options:
     spill_sleep: real seconds that each operation takes while it is spilled.
     elsewhere: bytes of each adapter that other programs take,
     elsewhere_from: from the operation after this one on.
-    watchdog_flops: so much work without a read-back loses the device; None for no watchdog.
+    watchdog_flops: so much work in one submission loses the device; None for no watchdog.
     ends: 'raise' ProcessEnded, or 'kill' the process as the real package does (for child processes).
     cut_at: sizes from here on are cut (2**32 on the real one; a test may take less).
     record: a file to which each process appends its events as JSON lines; None for no file.
@@ -79,9 +79,9 @@ class Options:
     import_error: Optional[str] = None
     missing: Tuple[str, ...] = ()
     gpu_memory: str = "fractions"
-    out_of_memory: str = "allocate"
+    out_of_memory: str = "unknown"
     out_of_memory_at: Optional[int] = None
-    stuck_memory: bool = False
+    stuck_memory: bool = True
     lost_after: Optional[int] = None
     lost: str = "removed"
     once: Optional[str] = None

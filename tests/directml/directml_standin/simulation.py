@@ -24,6 +24,10 @@ UPLOAD_FACTOR = 1.0
 # Simulated speed, FLOP a second: an RX 580 at its best; and how many times slower it is when it has spilled.
 SPEED = 6.2e12
 SPILL_SLOWDOWN = 20
+SUBMITTED_AFTER = 13
+"""Operators after which the real one hands what is queued to the card by itself."""
+SMALL = 4096
+"""Bytes that are given even where memory is stuck: numbers, not pictures."""
 
 FORBIDDEN_DTYPES = {
     getattr(torch, name)
@@ -78,6 +82,7 @@ class Simulation:
         self.taken = [0.0] * count
         self.peak = [0.0] * count
         self.epochs = [0] * count
+        self.stuck = [False] * count
         self.operations: List[Operation] = []
         self.counts: Counter = Counter()
         self.dtypes: Counter = Counter()
@@ -88,6 +93,9 @@ class Simulation:
         self.out_of_memory = 0
         self.spills = 0
         self.read_backs = 0
+        self.fetched = 0
+        self.queued_operators = 0
+        self.submissions = 0
         self.operation_number = 0
         self.half_convolutions = 0
         self.pending_flops = 0.0
@@ -132,7 +140,10 @@ class Simulation:
             self.dtypes[dtype] += 1
             if len(self.operations) < self.options.keep_operations:
                 self.operations.append(Operation(name, shapes, dtype, index))
-        if torch.is_inference_mode_enabled():
+            if self.queued_operators == SUBMITTED_AFTER:
+                self._submit_queued()
+            self.queued_operators += 1
+        if torch.is_inference_mode_enabled() and name in ("getitem", "setitem"):
             self.bite(9, name, "inference_mode")
             raise RuntimeError(INFERENCE_TEXT)
         if self.options.lost_after is not None and number > self.options.lost_after and self._first_loss():
@@ -170,6 +181,8 @@ class Simulation:
     def require(self, index: int, size: int, factor: float) -> None:
         """RuntimeError with the real text when `size` bytes more do not fit."""
         limit = self.limit(index)
+        if self.stuck[index] and size > SMALL:
+            self.run_out(index, size)
         if limit is not None and self._in_use(index) + size * factor > limit:
             self.run_out(index, size)
 
@@ -199,6 +212,7 @@ class Simulation:
         self.out_of_memory += 1
         self._event("out of memory", bytes=size, taken=round(self.taken[index]))
         if self.options.stuck_memory:
+            self.stuck[index] = True
             self.epochs[index] += 1  # what lives now is never given back
         kind = self.options.out_of_memory
         if kind == "both":
@@ -211,14 +225,19 @@ class Simulation:
     # --- work ---
 
     def submit(self, index: int, flops: float) -> None:
-        """Counts work; without a read-back in between, too much of it loses the device."""
+        """Counts work; too much of it in one submission loses the device."""
         with self._lock:
             self.pending_flops += flops
             self.largest_submission = max(self.largest_submission, self.pending_flops)
             self.simulated_seconds += flops / SPEED * (SPILL_SLOWDOWN if self.is_spilled(index) else 1)
         limit = self.options.watchdog_flops
         if limit is not None and self.pending_flops > limit:
-            self.lose(f"watchdog: {self.pending_flops:.3g} FLOP without a read-back")
+            self.lose(f"watchdog: {self.pending_flops:.3g} FLOP in one submission")
+
+    def _submit_queued(self) -> None:
+        self.submissions += 1
+        self.queued_operators = 0
+        self.pending_flops = 0.0
 
     def half_fault(self) -> Optional[str]:
         """What is wrong with this FP16 convolution, None for nothing."""
@@ -229,9 +248,12 @@ class Simulation:
         """Whether FP16 results are 0 from now on."""
         return self.options.half == "black" and self.half_convolutions > self.options.half_from
 
-    def read_back(self) -> None:
+    def read_back(self, size: int) -> None:
+        """Brings `size` bytes to the host, and waits for all that was queued."""
         self.read_backs += 1
-        self.pending_flops = 0.0
+        self.fetched += size
+        if self.queued_operators:
+            self._submit_queued()
 
     def lose(self, reason: str) -> NoReturn:
         self.lost = LOST_TEXTS[self.options.lost]
@@ -241,7 +263,7 @@ class Simulation:
     def fall_back(self, name: str) -> None:
         """An operator that the package lacks: on the CPU, with one warning a process."""
         self.fallbacks[name] += 1
-        self.read_back()
+        self.read_back(0)
         if not self._warned:
             self._warned = True
             warnings.warn(

@@ -16,7 +16,8 @@ POISON = 123
 class DMLTensor(torch.Tensor):
     """A tensor on `privateuseone`. The numbers are in `_dml_inner`, on the CPU.
 
-    A view is a copy; writing to it writes through `_dml_replay` into `_dml_parent`, which never refreshes the view.
+    A live view shares the numbers of `_dml_parent`. A stale one is a copy; writing to it writes through `_dml_replay`
+    into `_dml_parent`, which never refreshes the view.
     """
 
     _dml_inner: torch.Tensor
@@ -25,6 +26,7 @@ class DMLTensor(torch.Tensor):
     _dml_parent: Optional[DMLTensor]
     _dml_replay: Optional[Callable[[torch.Tensor], torch.Tensor]]
     _dml_seen: int
+    _dml_live: bool
     _dml_orphan: bool
 
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -67,9 +69,9 @@ class DMLTensor(torch.Tensor):
         return dispatch(torch.ops.aten.copy_.default, (self, source, non_blocking), {})
 
     def contiguous(self, memory_format: torch.memory_format = torch.contiguous_format) -> torch.Tensor:
+        # Whatever the format asked: it is accepted, and the result is contiguous.
         self._dml_simulation.check_alive("contiguous")
-        check_format(self._dml_simulation, "contiguous", memory_format)
-        return self if self.is_contiguous() else self.clone(memory_format=memory_format)
+        return self if self.is_contiguous() else self.clone(memory_format=torch.contiguous_format)
 
     @property
     def data(self) -> torch.Tensor:
@@ -96,7 +98,7 @@ class DMLTensor(torch.Tensor):
         if not simulation.options.adapters[self.device.index].float64:
             simulation.bite(12, "repr", "printing needs float64")
             raise RuntimeError(FLOAT64_TEXT)
-        simulation.read_back()
+        simulation.read_back(behind(self))
         return f"{repr(self._dml_inner)[:-1]}, device='{self.device}')"
 
     def __format__(self, spec: str) -> str:
@@ -105,8 +107,10 @@ class DMLTensor(torch.Tensor):
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise RuntimeError("The stand-in does not pickle device tensors: bring them to the CPU first.")
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # It is saved; what loads it is a function that weights_only does not know.
+        self._dml_simulation.read_back(behind(self))
+        return _saved, (self._dml_inner.clone(),)
 
     def numpy(self, *args: Any, **kwargs: Any) -> NoReturn:
         _refuse(self, "numpy", TypeError(_TO_NUMPY.format(self.device)))
@@ -125,6 +129,17 @@ class DMLTensor(torch.Tensor):
 
     def pin_memory(self, *args: Any, **kwargs: Any) -> NoReturn:
         _refuse(self, "pin_memory", RuntimeError(f"cannot pin '{DEVICE_TYPE}' only dense CPU tensors can be pinned"))
+
+
+def _saved(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers
+
+
+def behind(tensor: DMLTensor) -> int:
+    """Bytes of the tensor that a view is a part of: so much comes to the host."""
+    while tensor._dml_parent is not None:
+        tensor = tensor._dml_parent
+    return tensor._dml_inner.numel() * tensor._dml_inner.element_size()
 
 
 _TO_NUMPY = "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
@@ -159,13 +174,14 @@ def wrap(
     tensor._dml_parent = None
     tensor._dml_replay = None
     tensor._dml_seen = 0
+    tensor._dml_live = False
     tensor._dml_orphan = False
     return tensor
 
 
 def adopt(tensor: DMLTensor, other: DMLTensor) -> None:
     """Lets `tensor` be the same memory as `other`."""
-    for name in ("_dml_inner", "_dml_block", "_dml_parent", "_dml_replay", "_dml_seen", "_dml_orphan"):
+    for name in ("_dml_inner", "_dml_block", "_dml_parent", "_dml_replay", "_dml_seen", "_dml_live", "_dml_orphan"):
         setattr(tensor, name, getattr(other, name))
 
 

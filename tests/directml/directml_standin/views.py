@@ -1,4 +1,4 @@
-"""Views as copies that are written back, and indexing by them."""
+"""Views, live ones and copies that are written back, and indexing by them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from .tensor import DMLTensor, wrap
 def read(tensor: DMLTensor, operation: str) -> torch.Tensor:
     """The numbers of `tensor`; notes a view that is older than what it is a view of."""
     parent = tensor._dml_parent
+    if tensor._dml_live:
+        read(parent, operation)
+        return tensor._dml_inner
     if parent is not None and parent._dml_block.version != tensor._dml_seen:
         tensor._dml_seen = parent._dml_block.version  # said once a change
         if not _equal(tensor._dml_replay(parent._dml_inner), tensor._dml_inner):
@@ -27,10 +30,13 @@ def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:
     )
 
 
-def make_view(parent: DMLTensor, inner: torch.Tensor, replay: Callable[[torch.Tensor], torch.Tensor]) -> DMLTensor:
-    """A copy of the CPU view `inner`, which `replay` makes of the parent's numbers."""
-    view = wrap(parent._dml_simulation, inner.clone(), parent.device.index, COPY_FACTOR)
+def make_view(
+    parent: DMLTensor, inner: torch.Tensor, replay: Callable[[torch.Tensor], torch.Tensor], live: bool
+) -> DMLTensor:
+    """A view for the CPU view `inner`, which `replay` makes of the parent's numbers: itself, or a copy of it."""
+    view = wrap(parent._dml_simulation, inner if live else inner.clone(), parent.device.index, COPY_FACTOR)
     view._dml_parent = parent
+    view._dml_live = live
     view._dml_replay = replay
     view._dml_seen = parent._dml_block.version
     return view
@@ -43,7 +49,8 @@ def written(tensor: DMLTensor, operation: str) -> None:
         tensor._dml_simulation.bite(5, operation, "in-place on a result of split or chunk is lost")
     while tensor._dml_parent is not None:
         parent = tensor._dml_parent
-        tensor._dml_replay(parent._dml_inner).copy_(tensor._dml_inner)
+        if not tensor._dml_live:
+            tensor._dml_replay(parent._dml_inner).copy_(tensor._dml_inner)
         parent._dml_block.version += 1
         tensor._dml_seen = parent._dml_block.version
         tensor = parent
@@ -56,7 +63,7 @@ def get_item(tensor: DMLTensor, key: Any) -> Any:
     inner = read(tensor, "getitem")
     result = inner[key]
     if _shares(result, inner):
-        return make_view(tensor, result, lambda base: base[key])
+        return make_view(tensor, result, lambda base: base[key], not _offset_in_a_row(key))
     return wrap(simulation, result, index, RESULT_FACTOR)
 
 
@@ -68,6 +75,12 @@ def set_item(tensor: DMLTensor, key: Any, value: Any) -> None:
         value = read(value, "setitem")
     tensor._dml_inner[_plain(key)] = value
     written(tensor, "setitem")
+
+
+def _offset_in_a_row(key: Any) -> bool:
+    """Whether a key takes a range that does not begin at the start, in an axis behind the first one: `x[:, 1:3]`."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return any(isinstance(part, slice) and (part.start or 0) != 0 for part in parts[1:])
 
 
 def _plain(key: Any) -> Any:
