@@ -518,6 +518,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "tune.begin": "{device}에서 네트워크 {count}개를 최대 {seconds}초 동안 측정합니다. 그동안 그래픽 카드를 쓰지 마십시오.",
         "tune.measured": "  {model} {precision} 타일 {tile}: 초당 {rate}천 픽셀",
         "tune.end": "  {model} {precision}: 더 큰 타일은 측정하지 않음: {why}",
+        "tune.no_time": "  {model} {precision}: 첫 타일을 측정하기 전에 시간이 다 되어 측정하지 못했습니다",
         "tune.short": "  {model} {precision}: 기본 타일 {rule}까지 측정할 시간이 모자라 저장하지 않습니다: --seconds {more}",
         "tune.gone": "{reason}",
         "tune.engine": "{model}: {device}에서 {quicker}이(가) 가장 빠릅니다(다음보다 {times}배: {other}).",

@@ -24,6 +24,7 @@ from realesrgan.inference import memory, tiling
 from realesrgan.tools import benchmark_table as table
 from realesrgan.tools.benchmark_table import LOST, OK, OUT_OF_MEMORY, Cell, Result
 from realesrgan.tools.made_pictures import textured
+from realesrgan.tools.operators import Counter
 from realesrgan.weights import loading, zoo
 from realesrgan.weights.fetch import SOURCES
 
@@ -68,6 +69,7 @@ class Options:
     yes: bool
     outputs: Tuple[Path, ...]
     plot: Optional[Path]
+    count: bool = False
 
 
 def read(argv: Optional[Sequence[str]]) -> Options:
@@ -97,6 +99,7 @@ def read(argv: Optional[Sequence[str]]) -> Options:
         yes=given.yes,
         outputs=tuple(_output(Path(word)) for word in _split(given.output)),
         plot=Path(given.plot) if given.plot else None,
+        count=given.count,
     )
 
 
@@ -126,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="four models at sizes that suit this device; under two minutes")
     add("--yes", action="store_true", help="go on even if it will take more than ten minutes")
     add("--output", nargs="+", action="append", metavar="FILE", help="results.json, results.csv, results.md")
+    add("--count", action="store_true", help="count operators on the device and waits for it, in one more run")
     add("--plot", metavar="FILE", help="draw results.png (needs matplotlib)")
     return parser
 
@@ -291,6 +295,19 @@ class Bench:
             self._forget()
             status = OUT_OF_MEMORY if _is_memory(error) else "failed"
             return replace(result, status=status, note=one_line(error))
+
+    def counted(self, cell: Cell) -> str:
+        """What one more run of a cell that was timed asks of the device; empty where it works without PyTorch."""
+        if not self.device.capabilities.through_torch:
+            return ""
+        upsampler = self._ready()
+        with Counter(self.device.torch_device.type) as counter:
+            upsampler.enhance(textured(cell.width, cell.height))
+        count = counter.count
+        return (
+            f"{count.operators} operators, {count.waits} waits and {count.fetched / 1e6:.1f} MB to the host in "
+            f"{upsampler.last_run.tiles} tiles"
+        )
 
     def _measure(self, cell: Cell, result: Result, warmup: int, repeats: int) -> Result:
         upsampler = self._ready()
@@ -459,7 +476,11 @@ class Benchmark:
     def _time(self, cells: Sequence[Cell]) -> None:
         for number, cell in enumerate(cells, 1):
             begun = time.perf_counter()
-            result = self._of((cell.model, cell.half)).run(cell, self.options.warmup, self.options.repeats)
+            bench = self._of((cell.model, cell.half))
+            result = bench.run(cell, self.options.warmup, self.options.repeats)
+            if self.options.count and result.status == OK:
+                note = "; ".join(part for part in (result.note, bench.counted(cell)) if part)
+                result = replace(result, note=note)
             self.results.append(result)
             if result.status == OK:
                 said = f"{result.median:.3f} s, {result.tflops:.3g} TFLOP/s"

@@ -54,7 +54,7 @@ class Counter(TorchDispatchMode):
         tensors = [value for value in _flat((args, kwargs)) if isinstance(value, torch.Tensor)]
         there = [tensor for tensor in tensors if self._counts(tensor)]
         target = kwargs.get("device")
-        if there and target is not None and torch.device(target).type == "cpu":
+        if there and target is not None and torch.device(target).type == "cpu" != there[0].device.type:
             source = there[0]
             self._operators += 1
             self._fetches.append(_behind(source))

@@ -267,3 +267,13 @@ def test_a_file_that_cannot_be_written_is_said_and_ends_with_1(
     status, _ = run([*WORDS, "--output", f"{good},{bad}"])
     assert status == 1 and good.is_file()
     assert "bad.json cannot be written" in capsys.readouterr().err
+
+
+def test_operators_and_waits_are_counted_in_one_more_run(directml_with: Any) -> None:
+    with directml_with():
+        bench = benchmark.Bench(devices.resolve("dml"), SMALL, False, weights_from="random")
+        assert bench.run(cell(), 0, 1).status == OK
+        note = bench.counted(cell())
+    operators, waits = [int(word) for word in note.split() if word.isdigit()][:2]
+    assert 4 * 60 < operators < 4 * 120 and waits >= 4 and note.endswith("in 4 tiles")
+    assert "MB to the host" in note

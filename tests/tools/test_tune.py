@@ -139,6 +139,14 @@ def test_small_tiles_alone_are_not_kept_when_time_was_short(played: Any, capsys:
     assert "usual tile 192" in out and "--seconds" in out.splitlines()[-1] and "doctor" not in out
 
 
+def test_no_time_at_all_is_said_as_what_it_is(played: Any, capsys: pytest.CaptureFixture) -> None:
+    status, _ = played([answers(end="time"), answers(end="time")], "--seconds", "1")
+    assert status == 1
+    out = capsys.readouterr().out
+    assert out.count("the time was up before the first tile") == 2
+    assert "the time did not suffice" in out.splitlines()[-1] and "doctor" not in out
+
+
 def test_a_device_without_fp16_is_given_all_the_time_in_fp32(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = BACKENDS["directml"]
     monkeypatch.setattr(backend, "capabilities", replace(backend.capabilities, half=False))

@@ -227,6 +227,18 @@ class Tuning:
         if why not in _HARMLESS:
             self._discard()
         fatal = why not in (*_HARMLESS, "memory") and side not in [tile for tile, _ in measured]
+        measured = self._worth_keeping(name, half, why, measured, rule)
+        return structure, measured, side if fatal else _NO_BOUND
+
+    def _worth_keeping(
+        self, name: str, half: bool, why: str, measured: List[Tuple[int, float]], rule: int
+    ) -> List[Tuple[int, float]]:
+        """What was measured, if a choice among it is good; says why there is no more of it.
+
+        Args:
+            why: What ended the measurement.
+            rule: The tile that a run uses without a measurement.
+        """
         if why == "time" and measured and measured[-1][0] < rule:
             # A choice among small tiles alone would be worse than the rule.
             more = int(2 * self.seconds)
@@ -239,7 +251,16 @@ class Tuning:
                 rule=rule,
                 more=more,
             )
-            measured, self.short = [], True
+            self.short = True
+            return []
+        if why == "time" and not measured:
+            self.short = True
+            self.console.say(
+                "tune.no_time",
+                "  {model} {precision}: not measured: the time was up before the first tile",
+                model=name,
+                precision=_precision(half),
+            )
         elif why:
             self.console.say(
                 "tune.end",
@@ -248,7 +269,7 @@ class Tuning:
                 precision=_precision(half),
                 why=_WHY.get(why, why),
             )
-        return structure, measured, side if fatal else _NO_BOUND
+        return measured
 
     def _start(self) -> Child:
         self._child = Child("realesrgan.tools.tune.measure:serve", self.request)
