@@ -75,6 +75,8 @@ def decode(data: bytes, max_pixels: int, suffix: str = "", accept_truncated: boo
             return _in_depth(_full_range(_by_opencv(data), bits), kind)
     if kind == "WEBP":
         headers.check_webp(data, max_pixels)
+    if kind == "DDS":
+        headers.check_dds(data)
     image = _open(data, kind)
     check_size(image.width, image.height, max_pixels)
     if kind in ("HEIF", "AVIF"):

@@ -13,7 +13,7 @@ from ..errors import Phrase
 from .picture import Refused, check_size, damaged, truncated, unsupported
 from .profiles import Color
 
-__all__ = ["FORMATS", "check_radiance", "check_webp", "iso_media", "jpeg2000", "netpbm", "recognise"]
+__all__ = ["FORMATS", "check_dds", "check_radiance", "check_webp", "iso_media", "jpeg2000", "netpbm", "recognise"]
 
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF, HEIC, PPM, PGM, PBM, PFM, JPEG 2000, HDR, TGA, DDS"
 _STARTS = {
@@ -112,6 +112,18 @@ def check_radiance(data: bytes, max_pixels: int) -> None:
     if found is None:
         raise damaged(Phrase("damaged.no_header", "no header"))
     check_size(int(found.group(2)), int(found.group(1)), max_pixels)
+
+
+def check_dds(data: bytes) -> None:
+    """Refuse a DDS file without compression whose pixels end too early: older versions of Pillow make black of them."""
+    if len(data) < 128:
+        raise truncated()
+    height, width = struct.unpack_from("<II", data, 12)
+    flags, _, bits = struct.unpack_from("<III", data, 80)
+    found, expected = len(data) - 128, width * height * bits // 8
+    if flags & 0x20040 and found < expected:  # RGB or luminance
+        told = f"{found} of {expected} bytes of pixels"
+        raise truncated(Phrase("truncated.pixels", told, found=found, expected=expected))
 
 
 def jpeg2000(data: bytes, max_pixels: int) -> int:

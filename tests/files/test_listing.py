@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 
@@ -31,16 +32,28 @@ def test_what_is_no_picture_is_counted_by_suffix(tmp_path: Path) -> None:
     assert others == {}, "a file that is named is no part of a folder"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="paths of 3,000 characters are made by relative names")
-def test_a_deep_tree_is_walked_once_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture()
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """1,200 folders in each other, each with a picture; removed one by one, because rmtree calls itself for each."""
     depth = 1200
+    monkeypatch.chdir(tmp_path)
     for _ in range(depth):
         Path("p.png").write_bytes(b"")
         Path("d").mkdir()
         os.chdir("d")
     os.chdir(tmp_path)
-    asked = []
+    yield depth
+    for _ in range(depth):
+        os.chdir("d")
+    for _ in range(depth):
+        os.chdir("..")
+        Path("d").rmdir()
+        Path("p.png").unlink()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths of 3,000 characters are made by relative names")
+def test_a_deep_tree_is_walked_once_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deep: int) -> None:
+    depth, asked = deep, []
     real_stat, real_link, resolve = os.stat, os.path.islink, os.path.realpath
     monkeypatch.setattr(listing.os, "stat", lambda path, **more: (asked.append(path), real_stat(path, **more))[1])
     found = files.list_pictures([tmp_path], recursive=True, exclude=[tmp_path / "out"])
