@@ -37,7 +37,7 @@ def collect(folder: Path, root: Path, check: bool) -> List[str]:
     for key in tqdm(keys, desc=str(folder), unit="picture", disable=None):
         try:
             if check:
-                source.read(key)
+                source.read(source.path_of(key))
         except RealESRGANError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue

@@ -197,7 +197,7 @@ def check_keys(options: Options) -> None:
     Raises:
         InputError: With the key, and the nearest known one or where it belongs.
     """
-    strict = options.get("model_type") in OWN_MODELS
+    strict = options.get("model_type") in (None, *OWN_MODELS)
     _refuse_unknown(options, TOP_KEYS, "", strict)
     for name in REQUIRED:
         section: Any = options
