@@ -119,7 +119,10 @@ class Child:
             ChildGoneError: It died or is hung.
         """
         while True:
-            ready = multiprocessing.connection.wait([self._connection, self._process.sentinel], silence)
+            try:
+                ready = multiprocessing.connection.wait([self._connection, self._process.sentinel], silence)
+            except (OSError, ValueError):  # closed by another thread meanwhile, as Windows says it
+                raise ChildGoneError(Phrase("child.closed", "it closed its pipe")) from None
             if not ready:
                 seconds = f"{silence:.0f}"
                 raise ChildGoneError(Phrase("child.silent", f"it said nothing for {seconds} s", seconds=seconds))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, List
 
 import numpy as np
@@ -389,3 +390,19 @@ def test_faces_are_restored_in_the_child_too(monkeypatch: pytest.MonkeyPatch) ->
     built = worker_child.build(scale=4, progress=print, faces={"trust_weights": True})
     assert built.upsampler.scale == 4 and built.options == {"trust_weights": True, "progress": print}
     assert worker_child.build(scale=2, progress=None, faces=None).scale == 2
+
+
+def test_a_pipe_that_another_thread_closes_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, waiting for a pipe that is closed meanwhile raises "the handle is invalid"."""
+    import multiprocessing.connection
+
+    from realesrgan.inference import child
+
+    def closed(objects: object, timeout: object = None) -> object:
+        raise OSError(6, "Invalid handle")
+
+    waiting = object.__new__(child.Child)
+    waiting._connection = waiting._process = SimpleNamespace(sentinel=0)  # type: ignore[assignment]
+    monkeypatch.setattr(multiprocessing.connection, "wait", closed)
+    with pytest.raises(child.ChildGoneError, match="closed its pipe"):
+        waiting.receive()
