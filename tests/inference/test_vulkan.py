@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
@@ -148,6 +149,32 @@ def test_a_tile_in_bands_is_the_tile_in_one_piece(device) -> None:
     with torch.no_grad():
         expected = module(torch.from_numpy(x[None]))[0, :, 4:44, 8:68].numpy()
     np.testing.assert_allclose(whole.sample(x, keep, 2), expected, atol=1e-5)
+
+
+def test_tiles_at_the_same_time_are_those_one_after_the_other(monkeypatch) -> None:
+    expected = enlarged("vulkan", picture(50, 70), NETWORKS["x2"], tile=16, tile_pad=4)
+    monkeypatch.setattr(VulkanNetwork, "in_flight", lambda self, height, width: 2)
+    for _ in range(3):
+        np.testing.assert_array_equal(
+            enlarged("vulkan", picture(50, 70), NETWORKS["x2"], tile=16, tile_pad=4), expected
+        )
+
+
+def test_how_many_tiles_are_under_way_follows_from_the_memory(device) -> None:
+    from realesrgan.archs import structure
+    from realesrgan.weights import ncnn
+
+    shape = structure.rrdbnet(4, num_feat=8, num_block=0, num_grow_ch=4)
+    state = {name: np.zeros(size, np.float32) for name, size in shape.shapes().items()}
+    network = VulkanNetwork(ncnn.write(shape, state), shape, device)
+    need = device.kind.tile_bytes(shape, 200, 200, False)
+    for tiles in (0.5, 1.5, 2.5, 9):
+        whole = int(tiles * need / 0.8 + 2 * 1.5e9)  # whatever is left to others
+        network.device = replace(device, software=False, memory=whole)
+        room = whole - device.kind.reserved(whole)
+        assert network.in_flight(200, 200) == min(max(room // need, 1), 3) - 1
+    network.device = replace(device, software=True)
+    assert network.in_flight(200, 200) == 0
 
 
 @pytest.mark.parametrize("value", ["nan", "black"])
