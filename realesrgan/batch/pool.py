@@ -78,13 +78,15 @@ class LocalWorker(Worker):
     Args:
         device: For example ``"cuda:1"``.
         arguments: Of :func:`realesrgan.inference.isolated_child.build`, without the device.
+        count: Such processes on this machine, which share the cores.
     """
 
-    def __init__(self, device: str, arguments: Mapping[str, Any], silence: float = 900.0) -> None:
+    def __init__(self, device: str, arguments: Mapping[str, Any], count: int = 1, silence: float = 900.0) -> None:
         super().__init__()
         self.name = device
         self.described: Dict[str, Any] = {}
         self._arguments = {**arguments, "device": device, "gpu_id": None}
+        self._count = count
         self._silence = silence
         self._restarts = 0
         self._child: Optional[Child] = None
@@ -96,7 +98,7 @@ class LocalWorker(Worker):
         Raises:
             RealESRGANError: It cannot be built.
         """
-        self._child = Child("realesrgan.batch.worker:serve", self._arguments)
+        self._child = Child("realesrgan.batch.worker:serve", self._arguments, self._count)
         try:
             while True:
                 kind, *values = self._child.receive(self._silence)
@@ -197,7 +199,7 @@ def start(
     Raises:
         RealESRGANError: Of the first, if none can begin.
     """
-    workers = [LocalWorker(name, arguments) for name in names]
+    workers = [LocalWorker(name, arguments, len(names)) for name in names]
     errors: Dict[int, Exception] = {}
 
     def begin(number: int, worker: LocalWorker) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from .. import devices
 from ..files.naming import OutputPlan
-from ..inference.child import Line, pack_error
+from ..inference.child import Line, pack_error, share_processor
 from ..inference.isolated_child import build
 from . import report, steps
 from .options import BatchOptions, Upscaler
@@ -94,12 +94,16 @@ class Work:
             raise Stopped
 
 
-def serve(line: Line, arguments: Mapping[str, Any]) -> None:
+def serve(line: Line, arguments: Mapping[str, Any], count: int = 1) -> None:
     """The child's side: build the upsampler, learn the plan, then answer until the parent closes the pipe.
 
     Messages from the parent: ``plan`` (options, outputs), ``job`` (a job), ``stop``. To the parent: ``ready`` (what the
     upsampler describes), ``start``, ``tiles``, ``end`` (number, record, kind of error, packed error), ``dropped``.
+
+    Args:
+        count: Such children on this machine.
     """
+    share_processor(count)
     try:
         built = build(**arguments, progress=lambda done, total: line.send("progress", done, total))
     except Exception as error:  # noqa: BLE001 - raised again in the parent

@@ -22,7 +22,7 @@ import numpy as np
 from .. import errors
 from ..errors import Lines, Phrase, RealESRGANError
 
-__all__ = ["Child", "ChildGoneError", "Line", "pack_error", "rebuild_error"]
+__all__ = ["Child", "ChildGoneError", "Line", "pack_error", "rebuild_error", "share_processor"]
 
 _CHUNK = 8 * 2**20
 _PATIENCE = 5.0
@@ -166,6 +166,19 @@ class Child:
             return Phrase("child.signal", f"it was ended by {name}", name=name)
         status = str(code) if code < 256 else f"0x{code:08X}"
         return Phrase("child.status", f"its exit status was {status}", status=status)
+
+
+def share_processor(count: int) -> None:
+    """Called in one of ``count`` children that compute at the same time: PyTorch takes its share of the cores.
+
+    With a thread for each core in each child, the threads of one wait for those of the other, and everything becomes
+    many times slower.
+    """
+    try:
+        torch: Any = importlib.import_module("torch")
+    except (ImportError, OSError):  # a backend that needs no PyTorch
+        return
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // max(1, count)))
 
 
 def _start_deaf(process: Any) -> None:

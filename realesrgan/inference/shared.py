@@ -20,7 +20,7 @@ from .. import devices
 from ..errors import DeviceLostError, Phrase, RealESRGANError, as_field, notice, one_line
 from . import engine
 from .arrays import Plane, Rows
-from .child import Child, ChildGoneError, Line, pack_error, rebuild_error
+from .child import Child, ChildGoneError, Line, pack_error, rebuild_error, share_processor
 from .isolated_child import build
 from .tiling import Box, Canvas
 from .upsampler import RunRecord, enlarge
@@ -38,12 +38,13 @@ Progress = Callable[[int, int], None]
 class _Card:
     """A process with one device, and the tiles that it has been given."""
 
-    def __init__(self, spec: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, spec: str, arguments: Mapping[str, Any], count: int) -> None:
         self.spec = spec
         self.alive = True
         self.under_way: Deque[Future[Rows]] = deque()
         self._lock = threading.Lock()
-        self._child = Child("realesrgan.inference.shared:serve", {**arguments, "device": spec, "gpu_id": None})
+        own = {**arguments, "device": spec, "gpu_id": None}
+        self._child = Child("realesrgan.inference.shared:serve", own, count)
         self._sending = ThreadPoolExecutor(1, thread_name_prefix=f"tiles-{spec}")
 
     def ready(self, progress: Optional[Progress]) -> Dict[str, Any]:
@@ -87,7 +88,7 @@ class _Card:
                     self._next().set_result(rows)
                 elif kind == "failed":
                     self._next().set_exception(_as_raised(*values))
-        except ChildGoneError as gone:
+        except Exception as gone:  # noqa: BLE001 - whatever ends this thread, nobody may wait for it for ever
             self.alive = False
             reason = as_field(gone)
             while self.under_way:
@@ -214,7 +215,8 @@ class SharedUpsampler:
     """
 
     def __init__(self, *, device: str, progress: Optional[Progress] = None, **arguments: Any) -> None:
-        self._cards = [_Card(spec, arguments) for spec in devices.all_of(device)]
+        specs = devices.all_of(device)
+        self._cards = [_Card(spec, arguments, len(specs)) for spec in specs]
         self.last_run: Any = RunRecord()
         found: List[Dict[str, Any]] = []
         try:
@@ -287,8 +289,13 @@ class SharedUpsampler:
 # ------------------------------------------------------------------------------------------------- the child's side
 
 
-def serve(line: Line, arguments: Dict[str, Any]) -> None:
-    """Build the upsampler, then compute tiles until the parent closes the pipe; the next one is received meanwhile."""
+def serve(line: Line, arguments: Dict[str, Any], count: int) -> None:
+    """Build the upsampler, then compute tiles until the parent closes the pipe; the next one is received meanwhile.
+
+    Args:
+        count: Such children on this machine.
+    """
+    share_processor(count)
     try:
         built = build(**arguments, progress=lambda done, total: line.send("progress", done, total))
     except Exception as error:  # noqa: BLE001 - raised again in the parent
