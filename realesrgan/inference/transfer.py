@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -19,16 +19,13 @@ from . import cuda_conv
 from .arrays import Plane, Rows
 from .tiling import Box
 
-if TYPE_CHECKING:
-    from .network import TileNetwork
-
 __all__ = ["Arriving", "finished", "health", "quantise", "rows", "to_device"]
 
 _COLUMNS = 1024
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def to_device(plane: Plane, pixels: np.ndarray, network: TileNetwork) -> Tensor:
+def to_device(plane: Plane, pixels: np.ndarray, network: Any) -> Tensor:
     """A crop as 1x3xHxW RGB on the network's device, 0..1, in its precision."""
     device = network.device
     if device.capabilities.converts_uint8 and pixels.dtype == np.uint8:
@@ -69,7 +66,7 @@ def quantise(values: Tensor, plane: Plane, dtype: Any) -> Tensor:
     return values.contiguous()
 
 
-def finished(values: Tensor, plane: Plane, dtype: Any, network: TileNetwork) -> Tuple[Tensor, Tensor]:
+def finished(values: Tensor, plane: Plane, dtype: Any, network: Any) -> Tuple[Tensor, Tensor]:
     """What :func:`quantise` and :func:`health` give; in one pass where the network runs our own kernels."""
     if not network.own_kernels:
         return quantise(values, plane, dtype), health(values)
@@ -121,9 +118,7 @@ class Arriving:
         return _Copied(self.row, pixels, (bool(broken), brightest))
 
 
-def rows(
-    network: TileNetwork, plane: Plane, pixels: np.ndarray, keep: Box, scale: int, dtype: Any
-) -> Iterator[Arriving]:
+def rows(network: Any, plane: Plane, pixels: np.ndarray, keep: Box, scale: int, dtype: Any) -> Iterator[Arriving]:
     """Run a tile, and begin to bring each band to the host when it is finished. See :meth:`TileNetwork.rows`."""
     device = network.device
     seen: List[Tensor] = []

@@ -85,9 +85,9 @@ def test_the_originals_steps_meet_no_trap(directml, like_directml, twice) -> Non
         upsampler = make(twice, 2, device, pre_pad=3, tile=16)
         upsampler.pre_process(PIXELS.astype(np.float32) / 255)
         upsampler.tile_process()
-        results.append(upsampler.post_process().numpy())
+        results.append(upsampler.post_process().cpu().numpy())
         upsampler.process()
-        results.append(upsampler.post_process().numpy())
+        results.append(upsampler.post_process().cpu().numpy())
     np.testing.assert_array_equal(results[0], results[2])
     np.testing.assert_array_equal(results[1], results[3])
     assert directml.traps == []
@@ -100,6 +100,8 @@ def test_1_pasted_into_a_view_of_the_host_a_tile_is_lost(directml, like_directml
     to_host = devices.to_host
 
     class Pasted:
+        ready = True
+
         def __init__(self, tile: Tensor) -> None:
             self.tile = tile
 
@@ -109,7 +111,7 @@ def test_1_pasted_into_a_view_of_the_host_a_tile_is_lost(directml, like_directml
             return whole[1:]
 
     def arrive(device: Any, tensor: Tensor) -> Any:
-        return Pasted(tensor) if tensor.dim() > 1 else to_host(device, tensor)
+        return Pasted(tensor) if tensor.dim() == 3 else to_host(device, tensor)
 
     upsampler = make(plain)
     monkeypatch.setattr(devices, "to_host", arrive)
