@@ -35,8 +35,10 @@ def free_port():
 
 
 def torchrun(*words):
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
-    return start(*launcher, "--master-port", free_port(), PROGRAM, *words)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    if os.name == "nt":  # with an address torchrun asks for libuv, whatever USE_LIBUV says
+        return start(*launcher, "--standalone", PROGRAM, *words)
+    return start(*launcher, "--master-addr", "127.0.0.1", "--master-port", free_port(), PROGRAM, *words)
 
 
 def start(*words):
