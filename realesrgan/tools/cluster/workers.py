@@ -225,7 +225,9 @@ class Team:
                 device = name.split(" #")[0]
                 self._failed[device] = self._failed.get(device, 0) + 1
                 cause = getattr(error, "cause", None)
-                self.last = cause if isinstance(cause, RealESRGANError) else DeviceError(one_line(error)[:300])
+                reason = Phrase("quote", one_line(error)[:300])
+                told = DeviceError(f"The worker process failed: {reason}", code="worker.failed", reason=reason)
+                self.last = cause if isinstance(cause, RealESRGANError) else told
                 notice(
                     logger,
                     "pool.left_out",
