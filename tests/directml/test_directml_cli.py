@@ -97,7 +97,7 @@ def test_without_a_flag_a_child_does_the_work_and_only_it_opens_the_card(card, w
 
 
 def test_a_card_lost_once_is_taken_again_with_half_the_tile(card, weights, like_directml) -> None:
-    run = card(*words_for(card.folder, weights, "-t", "64"), lost_after=700, once=str(card.folder / "lost"))
+    run = card(*words_for(card.folder, weights, "-t", "64"), lost_after=400, once=str(card.folder / "lost"))
     assert run.status == 0, run.said
     assert "stopped answering" in run.said and "Going on in a new process, with tiles of 32 pixels" in run.said
     assert run.said.count("Going on in a new process") == 1
@@ -117,7 +117,7 @@ def test_finished_pictures_stand_when_the_card_is_lost_later(card, weights, like
 
 
 def test_a_card_that_is_always_lost_fails_the_pictures_and_leaves_no_file(card, weights) -> None:
-    run = card(*words_for(card.folder, weights, "-t", "64"), lost_after=400)
+    run = card(*words_for(card.folder, weights, "-t", "64"), lost_after=330)
     assert run.status == 1
     assert "--device cpu" in run.said and "a.png" in run.said and "1 pictures were not tried" in run.said
     assert not card.output.exists() or not list(card.output.iterdir())
@@ -166,7 +166,7 @@ def test_fp16_that_fails_from_the_start_is_not_taken(card, weights, like_directm
 def test_what_happens_to_the_card_is_said_in_korean(card, weights) -> None:
     run = card(
         *words_for(card.folder, weights, "-t", "64", "--lang", "ko"),
-        lost_after=700, once=str(card.folder / "lost"),
+        lost_after=400, once=str(card.folder / "lost"),
     )  # fmt: skip
     assert run.status == 0, run.said
     assert "장치: DirectML" in run.said and "새 프로세스에서 계속합니다" in run.said and "완료 2개" in run.said
