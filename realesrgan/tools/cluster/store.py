@@ -98,7 +98,7 @@ class Store(Carrier):
         self.write(target, data)
         key = str(job.source.path)
         where = self.address_of(target) if is_address(self.output) else str(target)
-        known = {"input": self.addresses[key], "input_bytes": self.sizes[key], "output": where}
+        known: Dict[str, Any] = {"input": self.addresses[key], "input_bytes": self.sizes[key], "output": where}
         return replace(
             record, **known, input_mtime_ns=None, output_bytes=len(data), output_mtime_ns=None, output_hash=None
         )

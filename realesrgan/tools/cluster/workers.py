@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 from realesrgan.batch import pool, report
 from realesrgan.batch.options import BatchOptions
 from realesrgan.batch.plan import Job
+from realesrgan.batch.worker import DEPTH
 from realesrgan.errors import DeviceError, Phrase, RealESRGANError, notice, one_line
 from realesrgan.files import naming
 from realesrgan.files.atomic import write_atomically
@@ -209,7 +210,7 @@ class Team:
             needs: Dict[str, Any] = (
                 {"num_gpus": 1} if resource == "GPU" else {"num_gpus": 0, "resources": {resource: 1}}
             )
-            made = self._class.options(num_cpus=0, max_concurrency=pool.DEPTH + 2, **needs).remote(
+            made = self._class.options(num_cpus=0, max_concurrency=DEPTH + 2, **needs).remote(
                 {**self._arguments, "device": device, "gpu_id": None}
             )
             self._starting.append((made, made.describe.remote(), name))
