@@ -117,7 +117,7 @@ class ReadAhead(_Ordered[Item, Item, Value]):
     def _may_read(self) -> bool:
         if not self._open or self._size_of is None:
             return len(self._open) < self._room
-        done = [future.result().value for future in self._open if future.done()]
+        done = [future.result().value for future in self._open if future.done() and not future.cancelled()]
         sizes = [0 if value is None else self._size_of(value) for value in done]
         self._largest = max(self._largest, *sizes, 0)
         # What is being read has no size yet: count it as the largest seen so far.

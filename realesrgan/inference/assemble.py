@@ -165,7 +165,7 @@ def given(model: Any, scale: Optional[int], name: str = "", origin: str = "model
             f"The network of {name} does not show its scale: pass scale=, such as 4.", code="scale.unknown", name=name
         )
     shape = structures.of(inner, own)
-    if shape.row is structures.OTHER and shape.multiple == 1:
+    if shape.row is structures.OTHER and getattr(inner, "multiple", None) is None:
         shape = replace(shape, multiple={2: 2, 1: 4}.get(shape.scale, 1))
     if hasattr(model, "float"):
         model = model.float()
