@@ -191,7 +191,8 @@ class _Collecting(video.VideoConsole):
         self._job.say(messages.render(sentence, self.lang), problem)
 
     def once(self, sentence: Sentence, *, problem: bool) -> None:
-        self.show(sentence, problem=problem)
+        if problem or not sentence.code.startswith("weights.source"):  # a path says nothing to most
+            self.show(sentence, problem=problem)
 
     def line(self, text: str, *, problem: bool = False) -> None:
         self._job.say(text, problem)
