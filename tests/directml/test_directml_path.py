@@ -79,20 +79,35 @@ def test_a_cpu_run_in_its_own_layout_is_within_one_level(directml, tmp_path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("gigabytes", "splits"), [(8, 0), (2, 1)])
-def test_a_512_tile_of_full_width_fits_8_gib_and_is_cut_on_2(
-    directml_with, random_weights, tmp_path, caplog, gigabytes, splits
-) -> None:
+def test_a_512_tile_of_full_width_fits_8_gib(directml_with, random_weights, tmp_path) -> None:
     from directml_standin import adapters
 
     pixels = picture(500, 500)
     weights = str(random_weights / "x4plus-1-block.pth")
-    with directml_with(adapters=adapters(gigabytes * GIB)) as simulation, caplog.at_level(logging.WARNING):
+    with directml_with(adapters=adapters(8 * GIB)) as simulation:
         result = run(tmp_path, pixels, "--model_path", weights, "--trust-weights", "-t", "512")
-        assert simulation.peak[0] <= gigabytes * GIB
-    smaller = [record for record in caplog.records if getattr(record, "notice_code", "") == "worker.restarted"]
-    assert len(smaller) == splits
-    assert_close(result, on_cpu(pixels, weights, 4, 250 if splits else 512))
+        assert simulation.peak[0] <= 8 * GIB
+    assert_close(result, on_cpu(pixels, weights, 4, 512))
+
+
+@pytest.mark.slow
+def test_on_2_gib_it_is_refused_and_the_next_process_takes_half(
+    directml_with, random_weights, tmp_path, capsys
+) -> None:
+    from directml_standin import adapters
+
+    source = put(tmp_path / "in.png", picture(500, 500))
+    weights = str(random_weights / "x4plus-1-block.pth")
+    words = ["-i", str(source), "-o", str(tmp_path / "out"), *COMMON, "--model_path", weights, "--trust-weights"]
+    with directml_with(adapters=adapters(2 * GIB)) as simulation:
+        assert cli.main([*words, "-t", "512"]) == 1
+        refused = simulation.counts["convolution"]
+        assert "-t 250" in capsys.readouterr().err
+    with directml_with(adapters=adapters(2 * GIB)) as simulation:
+        assert cli.main([*words, "-t", "250"]) == 0
+        assert simulation.peak[0] <= 2 * GIB
+    assert refused < 100, "no smaller tile is tried in the process whose allocator is stuck"
+    assert_close(get(tmp_path / "out" / "in_out.png"), on_cpu(picture(500, 500), weights, 4, 250))
 
 
 def test_the_device_sees_one_tile_however_large_the_picture(directml_with) -> None:
