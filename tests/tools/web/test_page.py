@@ -196,6 +196,17 @@ def test_two_pictures_and_a_broken_one(tab: Tab, tmp_path: Path) -> None:
     assert decoded(folder / "우주인_out.png").shape == (320, 320, 3)
 
 
+def test_a_picture_can_be_pasted(tab: Tab) -> None:
+    tab.page.evaluate(
+        """() => {
+        const carrier = new DataTransfer();
+        carrier.items.add(new File([new Uint8Array([1, 2, 3])], 'pasted.png', {type: 'image/png'}));
+        document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: carrier, bubbles: true}));
+    }"""
+    )
+    tab.page.wait_for_function("document.querySelector('#pictures').innerText.includes('pasted')", timeout=20_000)
+
+
 def test_the_bar_moves_and_stop_keeps_what_is_finished(tab: Tab, tmp_path: Path) -> None:
     tab.give([put(tmp_path / f"{index:02}.png", 160, 160) for index in range(30)])
     tab.choose("Drawing, quick")
