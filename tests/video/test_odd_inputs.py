@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 from clips import Nearest, copied_stream, decode, packets, picture, times, write
-from rich import write_rich
+from rich_clip import write_rich
 
 from realesrgan.video.probe import probe
 from realesrgan.video.pyav import VideoError, reason_of

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from clips import Nearest, chapters, copied_stream, decode, needs_chapters, packets, picture, times, write
-from rich import all_packets, samples, write_rich
+from rich_clip import all_packets, samples, write_rich
 
 FRAMES = [picture(number) for number in range(24)]
 
