@@ -101,6 +101,7 @@ def _drive(options: argparse.Namespace, console: Console) -> int:
         try:
             return cli_run.upscale(options, console, crew)
         finally:
+            crew.close()
             if ray.is_initialized():
                 ray.shutdown()
 
@@ -111,6 +112,7 @@ class _Crew(cli_run.Team):
     def __init__(self, ray: Any, options: argparse.Namespace) -> None:
         self._ray = ray
         self._options = options
+        self._team: Optional[Team] = None
         self.carrier: Optional[Carrier] = None
         self.store: Optional[Store] = None
 
@@ -119,10 +121,15 @@ class _Crew(cli_run.Team):
 
     def start(self, arguments: Mapping[str, Any], count: int) -> List[pool.Worker]:
         self._connect()
-        team = Team(self._ray, cli_run.worker_arguments(arguments, self._options), self.carrier)
-        first = team.first()
-        self.more = team.more
+        self._team = Team(self._ray, cli_run.worker_arguments(arguments, self._options), self.carrier)
+        first = self._team.first()
+        self.more = self._team.more
         return first
+
+    def close(self) -> None:
+        """Let go of Ray's objects, before Ray is shut down."""
+        if self._team is not None:
+            self._team.close()
 
     def left(self, sources: List[Source], digest: str) -> List[Source]:
         if self.store is None or not self._options.resume or self._options.report is None:

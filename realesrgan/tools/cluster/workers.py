@@ -84,11 +84,13 @@ class RayWorker(pool.Worker):
         self._outputs: Optional[naming.OutputPlan] = None
         self._post: Any = None
         self._planned: Any = None
+        self._thread: Optional[threading.Thread] = None
 
     def begin(self, options: BatchOptions, outputs: naming.OutputPlan, post: pool.Post) -> None:
         self._outputs, self._post = outputs, post
         self._planned = self._actor.plan.remote(options, outputs)
-        threading.Thread(target=self._listen, name=f"listen-{self.name}", daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, name=f"listen-{self.name}", daemon=True)
+        self._thread.start()
 
     def hand(self, job: Job) -> None:
         self.under_way[job.index] = job
@@ -147,7 +149,8 @@ class RayWorker(pool.Worker):
         return ("end", job.index, record, "other", pack_error(told))
 
     def stop(self) -> None:
-        self._actor.stop.remote()
+        if self._actor is not None:
+            self._actor.stop.remote()
 
     def again(self, kind: str) -> bool:
         self.close()
@@ -155,10 +158,16 @@ class RayWorker(pool.Worker):
 
     def close(self) -> None:
         self._closed = True
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(10)
         try:
-            self._ray.kill(self._actor)
+            if self._actor is not None:
+                self._ray.kill(self._actor)
         except Exception as error:  # noqa: BLE001 - it is gone already
             logger.debug("%s was gone: %s", self.name, one_line(error))
+        # Ray ends a process that touches one of these after Ray was shut down.
+        self._asked.clear()
+        self._actor = self._planned = None
 
 
 class Team:
@@ -237,6 +246,12 @@ class Team:
                     reason=self.last,
                 )
         return ready
+
+    def close(self) -> None:
+        """Let go of what was being started."""
+        for made, _, _ in self._starting:
+            self._ray.kill(made)
+        self._starting.clear()
 
     def _free(self) -> List[Tuple[str, str]]:
         """(resource, device) for each unit that is free and not being started on."""
