@@ -9,9 +9,10 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..errors import DeviceError, DeviceLostError, DeviceOutOfMemoryError, Phrase, as_field, notice, one_line
+from ..errors import DeviceError, DeviceLostError, DeviceOutOfMemoryError, as_field, notice, one_line
 from ..files import naming
-from ..inference.child import Child, ChildGoneError, rebuild_error
+from ..inference.child import Child, ChildGoneError, died, rebuild_error
+from ..inference.isolated import FLOOR
 from . import report
 from .options import BatchOptions, BatchResult, Event
 from .plan import SKIP, Job
@@ -29,7 +30,6 @@ ATTEMPTS = 3
 """How often a picture is tried whose worker was lost with it."""
 RESTARTS = 3
 """New processes for one device."""
-FLOOR = 32
 _PATIENCE = 60.0
 """Seconds that pictures which are being written have after Ctrl-C."""
 
@@ -100,18 +100,10 @@ class LocalWorker(Worker):
         """
         self._child = Child("realesrgan.batch.worker:serve", self._arguments, self._count)
         try:
-            while True:
-                kind, *values = self._child.receive(self._silence)
-                if kind == "ready":
-                    self.described = dict(values[0])
-                    return
-                if kind == "error":
-                    raise rebuild_error(*values[1:])
-                if progress is not None:
-                    progress(*values)
+            self.described = self._child.ready(self._silence, progress)
         except ChildGoneError as gone:
             self.close()
-            raise _died(as_field(gone)) from None
+            raise died(as_field(gone)) from None
         except BaseException:
             self.close()
             raise
@@ -183,7 +175,7 @@ def devices_for(request: str) -> List[str]:
     try:
         kind, *values = child.receive(120.0)
     except ChildGoneError as gone:
-        raise _died(as_field(gone)) from None
+        raise died(as_field(gone)) from None
     finally:
         child.end(gently=False)
     if kind == "error":
@@ -339,7 +331,7 @@ class _Pool:
             return
         if kind == "gone":
             if worker in self.workers:
-                self._lost(worker, _died(values[0]), "lost")
+                self._lost(worker, died(values[0]), "lost")
             return
         job = worker.under_way.get(values[0])
         if job is None:
@@ -418,12 +410,3 @@ class _Pool:
                 self._hear(0.2)
         except KeyboardInterrupt:  # a second one: at once
             pass
-
-
-def _died(reason: Phrase) -> DeviceError:
-    return DeviceError(
-        f"The worker process ended unexpectedly: {reason}. Update the graphics driver, or use smaller tiles "
-        "(-t 128) or --device cpu.",
-        code="worker.died",
-        how=reason,
-    )

@@ -20,9 +20,9 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from .. import errors
-from ..errors import Lines, Phrase, RealESRGANError
+from ..errors import DeviceError, Lines, Phrase, RealESRGANError, as_field
 
-__all__ = ["Child", "ChildGoneError", "Line", "pack_error", "rebuild_error", "share_processor"]
+__all__ = ["Child", "ChildGoneError", "Line", "died", "pack_error", "rebuild_error", "share_processor"]
 
 _CHUNK = 8 * 2**20
 _PATIENCE = 5.0
@@ -136,6 +136,22 @@ class Child:
                 return message
             _log_again(*message[1:])
 
+    def ready(self, silence: float, progress: Optional[Callable[..., None]] = None) -> Dict[str, Any]:
+        """What the child says once it has built what it works with; ``progress`` is told what it fetches.
+
+        Raises:
+            ChildGoneError: It died or is hung.
+            RealESRGANError: It could not build it.
+        """
+        while True:
+            kind, *values = self.receive(silence)
+            if kind == "ready":
+                return dict(values[0])
+            if kind == "error":
+                raise rebuild_error(*values[1:])
+            if progress is not None:
+                progress(*values)
+
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Use the line, with an end of the child turned into :class:`ChildGoneError`."""
         try:
@@ -166,6 +182,16 @@ class Child:
             return Phrase("child.signal", f"it was ended by {name}", name=name)
         status = str(code) if code < 256 else f"0x{code:08X}"
         return Phrase("child.status", f"its exit status was {status}", status=status)
+
+
+def died(reason: Any) -> DeviceError:
+    """The error of a child that ended while it was needed."""
+    return DeviceError(
+        f"The worker process ended unexpectedly: {as_field(reason)}. Update the graphics driver, or use smaller tiles "
+        "(-t 128) or --device cpu.",
+        code="worker.died",
+        how=reason,
+    )
 
 
 def share_processor(count: int) -> None:

@@ -17,8 +17,8 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from .. import devices
-from ..errors import DeviceError, DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase, notice
-from .child import Child, ChildGoneError, rebuild_error
+from ..errors import DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase, notice
+from .child import Child, ChildGoneError, died, rebuild_error
 
 __all__ = ["FLOOR", "IsolatedUpsampler", "Settings", "isolates"]
 
@@ -255,14 +255,7 @@ class IsolatedUpsampler:
 
     def _died(self, gone: ChildGoneError) -> _LostError:
         self._discard()
-        return _LostError(
-            DeviceError(
-                f"The worker process ended unexpectedly: {gone}. Update the graphics driver, or use smaller tiles "
-                "(-t 128) or --device cpu.",
-                code="worker.died",
-                how=gone,
-            )
-        )
+        return _LostError(died(gone))
 
     def _discard(self) -> None:
         child, self._child = self._child, None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -53,15 +53,9 @@ class _Card:
         Raises:
             RealESRGANError: It could not build it.
         """
-        while True:
-            kind, *values = self._child.receive(900.0)
-            if kind == "ready":
-                threading.Thread(target=self._listen, name=f"rows-{self.spec}", daemon=True).start()
-                return dict(values[0])
-            if kind == "error":
-                raise rebuild_error(*values[1:])
-            if progress is not None:
-                progress(*values)
+        found = self._child.ready(900.0, progress)
+        threading.Thread(target=self._listen, name=f"rows-{self.spec}", daemon=True).start()
+        return found
 
     def give(self, header: Tuple[Any, ...], pixels: np.ndarray) -> Future[Rows]:
         """Compute a tile."""
@@ -266,15 +260,9 @@ class SharedUpsampler:
         progress: Optional[Progress] = None,
     ) -> Tuple[np.ndarray, str]:
         """See :meth:`realesrgan.inference.upsampler.RealESRGANer.enhance`."""
+        begun = time.perf_counter()
         pixels, mode, outcomes = enlarge(img, self.scale, outscale, alpha_upsampler, self._run, progress)
-        self.last_run = SimpleNamespace(
-            tile=(max(outcome.shape[0] for outcome in outcomes), max(outcome.shape[1] for outcome in outcomes)),
-            tile_pad=self.tile_pad,
-            tiles=sum(outcome.tiles for outcome in outcomes),
-            precision="fp16" if self._networks.half else "fp32",
-            splits=sum(outcome.splits for outcome in outcomes),
-            redone=sum(outcome.redone for outcome in outcomes),
-        )
+        self.last_run = RunRecord.of(outcomes, self.tile_pad, self._networks.half, time.perf_counter() - begun)
         return pixels, mode
 
     def _run(self, plane: Plane, out: np.ndarray, progress: Optional[Progress]) -> engine.Outcome:

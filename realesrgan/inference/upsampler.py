@@ -62,6 +62,19 @@ class RunRecord:
     redone: int = 0
     seconds: float = 0.0
 
+    @classmethod
+    def of(cls, outcomes: Sequence[engine.Outcome], tile_pad: int, half: bool, seconds: float) -> RunRecord:
+        """The record of a picture whose planes went so."""
+        return cls(
+            tile=(max(outcome.shape[0] for outcome in outcomes), max(outcome.shape[1] for outcome in outcomes)),
+            tile_pad=tile_pad,
+            tiles=sum(outcome.tiles for outcome in outcomes),
+            precision="fp16" if half else "fp32",
+            splits=sum(outcome.splits for outcome in outcomes),
+            redone=sum(outcome.redone for outcome in outcomes),
+            seconds=seconds,
+        )
+
 
 class RealESRGANer:
     """Enlarge pictures with a Real-ESRGAN network.
@@ -399,7 +412,7 @@ class RealESRGANer:
         if self._steps_replaced():
             return self._enhance_by_steps(image.decode(img), outscale, alpha_upsampler == "realesrgan")
         result, mode, outcomes = enlarge(img, self.scale, outscale, alpha_upsampler, self._run, progress)
-        self._record(outcomes, time.perf_counter() - begun)
+        self.last_run = RunRecord.of(outcomes, self.tile_pad, self.half, time.perf_counter() - begun)
         return result, mode
 
     def _steps_replaced(self) -> bool:
@@ -487,19 +500,6 @@ class RealESRGANer:
         networks = self._networks
         return memory.device_tile(
             self._structure, self.tile_pad, half=self.half, device=networks.device, kernels=networks.own_kernels
-        )
-
-    def _record(self, outcomes: List[engine.Outcome], seconds: float) -> None:
-        height = max(outcome.shape[0] for outcome in outcomes)
-        width = max(outcome.shape[1] for outcome in outcomes)
-        self.last_run = RunRecord(
-            tile=(height, width),
-            tile_pad=self.tile_pad,
-            tiles=sum(outcome.tiles for outcome in outcomes),
-            precision="fp16" if self.half else "fp32",
-            splits=sum(outcome.splits for outcome in outcomes),
-            redone=sum(outcome.redone for outcome in outcomes),
-            seconds=seconds,
         )
 
 
