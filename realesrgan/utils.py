@@ -123,7 +123,7 @@ _MOVED = {
         "naming packing=encoding picture pipeline=threads png_file=png reader=reading tiff_file=tiff writer=writing"
     ),
     "inference": (
-        "assemble child engine image=arrays memory network pace=slowdown planes=cpu_rrdb precision "
+        "assemble child engine faces image=arrays memory network pace=slowdown planes=cpu_rrdb precision "
         "profile=tuned stages steps tiling transfer upsampler winograd worker=isolated "
         "worker_child=isolated_child"
     ),
@@ -132,7 +132,7 @@ _MOVED = {
     ),
     "batch": "batch_plan=plan batch_steps=steps batch_types=options launcher=torchrun monitor report",
     "weights": "checkpoints convert download fetching=fetch ncnn_weights=ncnn places=folders transport=download zoo",
-    "faces": "face_checks=checks face_networks=networks face_weights=weights",
+    "inference.faces": "face_checks=checks face_networks=networks face_weights=weights",
     "cli": (
         "cli_console=console cli_options=options cli_run=run cli_show=run messages messages_faces=ko "
         "messages_pictures=ko messages_table=ko messages_video=ko messages_weights=ko video_cli=video "

@@ -390,7 +390,7 @@ def _face_enhancer() -> Any:
     missing = [name for name in _FACE_PACKAGES if importlib.util.find_spec(name) is None]
     try:
         if not missing:
-            return importlib.import_module("realesrgan.faces.enhancer").FaceEnhancer
+            return importlib.import_module("realesrgan.inference.faces.enhancer").FaceEnhancer
         reason = Phrase("faces.package", f"{missing[0]} is missing", name=missing[0])
     except (ImportError, OSError) as error:
         reason = Phrase("quote", f"{type(error).__name__}: {one_line(error)}")

@@ -23,7 +23,7 @@ def build(*, faces: Optional[Mapping[str, Any]] = None, **arguments: Any) -> Any
     upsampler = RealESRGANer(**arguments)
     if faces is None:
         return upsampler
-    module: Any = importlib.import_module("realesrgan.faces.enhancer")
+    module: Any = importlib.import_module("realesrgan.inference.faces.enhancer")
     return module.FaceEnhancer(upsampler, progress=arguments.get("progress"), **faces)
 
 

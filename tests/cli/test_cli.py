@@ -467,7 +467,7 @@ def test_a_command_whose_library_is_missing(monkeypatch, capsys):
 def test_faces_without_gfpgan(tmp_path, monkeypatch, capsys, broken):
     if broken:
         monkeypatch.setattr(cli_run, "_FACE_PACKAGES", ())
-        monkeypatch.setitem(sys.modules, "realesrgan.faces.enhancer", None)
+        monkeypatch.setitem(sys.modules, "realesrgan.inference.faces.enhancer", None)
     else:
         monkeypatch.setattr(cli_run, "_FACE_PACKAGES", ("no_such_package_at_all",))
     save(tmp_path / "a.png", 4, 4, 3)
@@ -500,9 +500,9 @@ def test_faces_wrap_the_upsampler(tmp_path, monkeypatch):
             wrapped.append(inner)
 
     wrapped = []
-    faces = types.ModuleType("realesrgan.faces.enhancer")
+    faces = types.ModuleType("realesrgan.inference.faces.enhancer")
     faces.FaceEnhancer = Enhancer
-    monkeypatch.setitem(sys.modules, "realesrgan.faces.enhancer", faces)
+    monkeypatch.setitem(sys.modules, "realesrgan.inference.faces.enhancer", faces)
     monkeypatch.setattr(cli_run, "_FACE_PACKAGES", ())
     monkeypatch.setattr(upsampler, "RealESRGANer", lambda **arguments: arguments)
     save(tmp_path / "a.png", 4, 4, 3)

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..errors import InputError, Lines, WeightsError, notice, one_line
-from ..weights import checkpoints, folders
-from ..weights.download import Progress, download, sha256_of
+from ...errors import InputError, Lines, WeightsError, notice, one_line
+from ...weights import checkpoints, folders
+from ...weights.download import Progress, download, sha256_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,9 +11,9 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
-from .. import devices
-from ..errors import DeviceLostError, Phrase, RealESRGANError, TileError, as_field, notice
-from ..inference import arrays as image
+from ... import devices
+from ...errors import DeviceLostError, Phrase, RealESRGANError, TileError, as_field, notice
+from .. import arrays as image
 from . import weights as face_weights
 from .networks import Restorer
 

@@ -23,7 +23,7 @@ import realesrgan  # noqa: F401 - lets gfpgan import beside a new torchvision
 from realesrgan import RealESRGANer, devices
 from realesrgan.cli import commands as cli
 from realesrgan.errors import DeviceLostError, InputError, TileError, WeightsError
-from realesrgan.faces import weights as face_weights
+from realesrgan.inference.faces import weights as face_weights
 from realesrgan.weights import folders as places
 
 if importlib.util.find_spec("gfpgan") is None:  # where it is installed, it has to import
@@ -36,9 +36,9 @@ from facexlib.detection.retinaface_utils import PriorBox
 from facexlib.parsing.parsenet import ParseNet
 from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 
-from realesrgan.faces import checks as face_checks
-from realesrgan.faces import networks as face_networks
-from realesrgan.faces.enhancer import FaceEnhancer
+from realesrgan.inference.faces import checks as face_checks
+from realesrgan.inference.faces import networks as face_networks
+from realesrgan.inference.faces.enhancer import FaceEnhancer
 
 pytestmark = pytest.mark.train
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import lazy_door
+from ... import lazy_door
 
 if TYPE_CHECKING:
     from .enhancer import FaceEnhancer

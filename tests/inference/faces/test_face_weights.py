@@ -18,7 +18,7 @@ from support import tiny_zoo
 from support.http_server import Answer, Server
 
 from realesrgan.errors import InputError, WeightsError
-from realesrgan.faces import weights as face_weights
+from realesrgan.inference.faces import weights as face_weights
 from realesrgan.weights import download
 from realesrgan.weights import folders as places
 
@@ -227,7 +227,7 @@ def test_damaged_files_are_refused(here: Path, cut: int) -> None:
 
 def test_importing_needs_neither_torch_nor_gfpgan() -> None:
     code = (
-        "import sys, realesrgan.faces.weights as f; print(f.RESTORERS); "
+        "import sys, realesrgan.inference.faces.weights as f; print(f.RESTORERS); "
         "print(sorted({'torch', 'gfpgan', 'facexlib'} & set(sys.modules)))"
     )
     root = Path(__file__).resolve().parents[2]

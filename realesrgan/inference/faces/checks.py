@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .. import devices
-from ..errors import Phrase, as_field, notice, one_line
-from ..inference.precision import SINGLE_MAX, half_fault, sample_texture
+from ... import devices
+from ...errors import Phrase, as_field, notice, one_line
+from ..precision import SINGLE_MAX, half_fault, sample_texture
 
 __all__ = ["FACE_SIZE", "FaceFailure", "Guard", "bilinear_fault", "network_fault", "probes", "restored"]
 

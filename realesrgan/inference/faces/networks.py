@@ -18,8 +18,8 @@ from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 from gfpgan.utils import GFPGANer
 from torch import Tensor, nn
 
-from .. import devices
-from ..errors import Phrase, WeightsError, notice, one_line
+from ... import devices
+from ...errors import Phrase, WeightsError, notice, one_line
 from .checks import FACE_SIZE, Guard, bilinear_fault, network_fault, probes, restored
 from .weights import DETECTION, PARSING, FaceWeights
 
