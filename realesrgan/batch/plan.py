@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError, Phrase, PictureError, notice, one_line
-from ..files import atomic, listing, naming, paths, protect
+from ..files import atomic, listing, naming, paths
 from ..files.paths import real
 from . import report
 
@@ -185,7 +185,7 @@ def result_at(path: Path, sources: Sequence[naming.Source], options: BatchOption
         probe = naming.output_path(source, options.output, options.suffix, ".png")
         if linked or os.path.normcase(probe.stem) in ends:
             wishes = sorted(naming.possible_extensions(options.extension, source.path))
-            if any(protect.same_file(path, probe.with_suffix(wish)) for wish in (probe.suffix, *wishes)):
+            if any(paths.same_file(path, probe.with_suffix(wish)) for wish in (probe.suffix, *wishes)):
                 return source
     return None
 

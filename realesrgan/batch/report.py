@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 from ..errors import InputError, notice, one_line
-from ..files import jsonl, protect
+from ..files import jsonl, paths
 from ..files.paths import openable, shown
 
 __all__ = [
@@ -173,7 +173,7 @@ class ReportWriter:
 
     def __init__(self, path: PathLike, *, append: bool = True) -> None:
         self.path = Path(openable(path))
-        protect.check_regular(path, "--report")
+        paths.check_regular(path, "--report")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lines = jsonl.LineWriter(self.path, append=append)
@@ -217,7 +217,7 @@ def load(path: PathLike) -> List[Record]:
     records: List[Record] = []
     skipped = 0
     torn = False
-    protect.check_regular(path, "--report")
+    paths.check_regular(path, "--report")
     try:
         for values in jsonl.read(Path(path)):
             torn = values is None

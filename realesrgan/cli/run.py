@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..batch import report, torchrun
 from ..errors import DeviceError, InputError, Phrase, RealESRGANError, as_field, one_line
-from ..files import listing, protect
+from ..files import listing, paths
 from ..files.naming import PICTURE_SUFFIXES, WRITABLE, Source
 from ..video.tasks import VIDEO_SUFFIXES
 from ..weights import zoo
@@ -161,7 +161,7 @@ def _check_written(
         written["--monitor-memory"] = Path(options.monitor_memory)
     read = [source.path for source in sources]
     read += [Path(str(path)) for path in (weights if isinstance(weights, list) else [weights])]
-    protect.check_written(protect.Inputs(read), written)
+    paths.check_written(paths.Inputs(read), written)
     for flag, path in written.items():
         source = result_at(path, sources, settings)
         if source is not None:

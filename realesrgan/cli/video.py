@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import InputError, RealESRGANError, visible
-from ..files.paths import unquoted
-from ..files.protect import Inputs, same_file
+from ..files.paths import Inputs, same_file, unquoted
 from . import messages
 from . import options as cli_options
 from .console import Console, prepare_streams

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .atomic import remove_leftovers, write_atomically
     from .listing import list_pictures
     from .metadata import Metadata
-    from .naming import OutputPlan, Source, choose_extension, output_path, plan_outputs, same_file
+    from .naming import OutputPlan, Source, choose_extension, output_path, plan_outputs
+    from .paths import same_file
     from .picture import MAX_PIXELS, Note, PictureFile
     from .reading import read
     from .writing import check_result, write
@@ -46,7 +47,7 @@ __getattr__, __dir__ = lazy_door(
         "choose_extension": "naming",
         "output_path": "naming",
         "plan_outputs": "naming",
-        "same_file": "naming",
+        "same_file": "paths",
         "MAX_PIXELS": "picture",
         "Note": "picture",
         "PictureFile": "picture",

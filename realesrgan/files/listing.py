@@ -12,12 +12,11 @@ from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError, notice, one_line
 from .naming import PICTURE_SUFFIXES, Source
-from .paths import PathLike, openable, reserved_part, shown, unprefixed
+from .paths import Identity, PathLike, identity, openable, reserved_part, shown, unprefixed
 
 __all__ = ["list_pictures", "refuse_device"]
 
 _log = logging.getLogger(__name__)
-_Identity = Tuple[int, int]
 #: Seconds without a word about a large folder.
 _SILENT = 2.0
 _OF_THE_SYSTEM = {"thumbs.db", "desktop.ini"}
@@ -44,7 +43,7 @@ def list_pictures(
     Raises:
         InputError: An input does not exist, matches nothing, or is a folder that cannot be opened.
     """
-    skipped = _identities(exclude)
+    skipped = set(filter(None, map(identity, exclude)))
     counted: Dict[str, int] = {} if others is None else others
     found: List[Source] = []
     seen: Dict[str, List[str]] = {}
@@ -66,18 +65,7 @@ def _is_same(path: str, other: str) -> bool:
         return True
 
 
-def _identities(folders: Sequence[PathLike]) -> Set[_Identity]:
-    found = set()
-    for folder in folders:
-        try:
-            status = Path(openable(folder)).stat()
-        except (OSError, ValueError):  # what does not exist is below no input
-            continue
-        found.add((status.st_dev, status.st_ino))
-    return found
-
-
-def _expand(item: str, recursive: bool, skipped: Set[_Identity], others: Dict[str, int]) -> Iterator[Source]:
+def _expand(item: str, recursive: bool, skipped: Set[Identity], others: Dict[str, int]) -> Iterator[Source]:
     refuse_device(item)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", item):
         raise InputError(
@@ -152,8 +140,8 @@ def _is_picture_name(name: str) -> bool:
     return not name.startswith(".") and PurePath(name).suffix.lower() in PICTURE_SUFFIXES
 
 
-def _walk(root: Path, recursive: bool, skipped: Set[_Identity], others: Dict[str, int]) -> Iterator[Source]:
-    visited: Set[_Identity] = set()
+def _walk(root: Path, recursive: bool, skipped: Set[Identity], others: Dict[str, int]) -> Iterator[Source]:
+    visited: Set[Identity] = set()
     # Folders below the root as the names on the way to them.
     pending: List[Tuple[str, ...]] = [()]
     found: List[Tuple[str, ...]] = []
@@ -167,10 +155,10 @@ def _walk(root: Path, recursive: bool, skipped: Set[_Identity], others: Dict[str
             notice(_log, "input.listing", text, path=shown(root), count=len(found), folders=len(visited))
         try:
             status = os.stat(folder)  # noqa: PTH116
-            identity = (status.st_dev, status.st_ino)
-            if identity in visited or (below and identity in skipped):
+            here = (status.st_dev, status.st_ino)
+            if here in visited or (below and here in skipped):
                 continue
-            visited.add(identity)
+            visited.add(here)
             with os.scandir(folder) as listed:
                 entries = sorted(listed, key=lambda entry: entry.name, reverse=True)
         except OSError as error:

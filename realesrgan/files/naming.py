@@ -11,8 +11,7 @@ from pathlib import Path, PurePath
 from typing import Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError, PictureError
-from .paths import WINDOWS, PathLike, is_reserved, openable, real, shown
-from .protect import Inputs, same_file
+from .paths import WINDOWS, Inputs, PathLike, is_reserved, openable, real, same_file, shown, utf16_units
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -24,7 +23,6 @@ __all__ = [
     "plan_outputs",
     "possible_extensions",
     "results_among",
-    "same_file",
 ]
 
 #: Suffix (lower case) of each format that can be written.
@@ -201,7 +199,7 @@ class OutputPlan:
         if overwritten is not None:
             reason = f"the result would overwrite the input {shown(overwritten)}; give another folder or suffix"
             raise _refusal(source, target, "picture.overwrites", reason, overwritten)
-        length = _name_length(target.name)
+        length = utf16_units(target.name) if WINDOWS else len(os.fsencode(target.name))
         if length > _LONGEST_NAME:
             reason = f"the result's name has {length} bytes, file systems take {_LONGEST_NAME}; shorten the name"
             raise _refusal(source, target, "picture.name_length", reason, target)
@@ -289,13 +287,6 @@ def _refusal(source: Source, target: Path, code: str, reason: str, other: Path) 
         target=shown(target),
         other=shown(other),
     )
-
-
-def _name_length(name: str) -> int:
-    # Windows counts UTF-16 units, the others bytes.
-    if os.name == "nt":
-        return len(name.encode("utf-16-le", "surrogatepass")) // 2
-    return len(os.fsencode(name))
 
 
 def _is_case_sensitive(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from .. import __version__
 from ..backends import BACKENDS
 from ..devices import available
 from ..errors import InputError, Phrase, notice, one_line
-from ..files import atomic, naming, protect
+from ..files import atomic, naming, paths
 from ..weights import folders
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def store(device: Device, structure: Structure, choices: List[Choice]) -> Path:
             for choice in choices
         },
     )
-    protect.check_regular(path, VARIABLE)
+    paths.check_regular(path, VARIABLE)
     if path.suffix.lower() in _INPUTS and path.exists():
         raise InputError(
             f"{VARIABLE} names {path}, a picture or weights, which is left as it is. Name another file.",

@@ -11,8 +11,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 from ..errors import InputError, notice
 from ..files import listing
 from ..files.naming import Source, output_path
-from ..files.paths import openable, real, shown
-from ..files.protect import Inputs
+from ..files.paths import Inputs, openable, real, shown
 from .animation import AnimationSource, is_animation
 from .probe import probe
 from .source import FolderSource, VideoSource

@@ -23,7 +23,7 @@ from support.picture_samples import bound_by_permissions, by_opencv, pattern, sa
 from realesrgan.batch import run as batch
 from realesrgan.cli import commands as cli
 from realesrgan.cli import run as cli_run
-from realesrgan.files import atomic, protect
+from realesrgan.files import atomic, paths
 from realesrgan.files.headers import FORMATS
 from tests.support.nearest import Nearest
 
@@ -246,7 +246,7 @@ def test_a_disk_that_is_full_for_one(folder, capsys, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, on Linux")
 def test_a_disk_that_is_full_for_the_report(folder, capsys, monkeypatch):
-    monkeypatch.setattr(protect, "check_regular", lambda *_: None)  # a device is refused otherwise
+    monkeypatch.setattr(paths, "check_regular", lambda *_: None)  # a device is refused otherwise
     assert enlarge(folder, "--report", "/dev/full") == 0
     shown = capsys.readouterr()
     assert "2 done, 0 skipped, 0 failed" in shown.out

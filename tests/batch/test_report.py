@@ -10,7 +10,7 @@ import pytest
 
 from realesrgan.batch import report
 from realesrgan.errors import InputError
-from realesrgan.files import protect
+from realesrgan.files import paths
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):
@@ -34,7 +34,7 @@ def test_a_name_that_is_not_unicode_survives(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full, on Linux")
 def test_a_full_disk_is_said_by_the_write_and_not_once_more_by_closing(monkeypatch):
-    monkeypatch.setattr(protect, "check_regular", lambda *_: None)  # a device is refused otherwise
+    monkeypatch.setattr(paths, "check_regular", lambda *_: None)  # a device is refused otherwise
     writer = report.ReportWriter("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         writer.write(report.Record("a.png", report.DONE))

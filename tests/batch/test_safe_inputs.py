@@ -12,7 +12,7 @@ from support.picture_samples import by_opencv, pattern
 
 from realesrgan.cli import commands as cli
 from realesrgan.cli import run as cli_run
-from realesrgan.files import protect
+from realesrgan.files import paths
 from tests.support.nearest import Nearest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,12 +141,12 @@ def test_the_reports_of_shards_are_files_of_their_own(folder):
 
 class TestInputs:
     def test_what_is_not_there_is_no_input(self, tmp_path):
-        inputs = protect.Inputs([tmp_path / "a", tmp_path / "nul\0"])
+        inputs = paths.Inputs([tmp_path / "a", tmp_path / "nul\0"])
         assert inputs.at(tmp_path / "a") is None
         assert inputs.at(tmp_path / "nul\0") is None
 
     def test_the_first_name_of_a_file_is_told(self, tmp_path):
         (tmp_path / "a").write_bytes(b"")
         os.link(tmp_path / "a", tmp_path / "b")
-        inputs = protect.Inputs([tmp_path / "a", tmp_path / "b"])
+        inputs = paths.Inputs([tmp_path / "a", tmp_path / "b"])
         assert inputs.at(tmp_path / "b") == tmp_path / "a"

@@ -12,7 +12,8 @@ import pytest
 
 from realesrgan.errors import InputError
 from realesrgan.files import list_pictures, paths, picture, plan_outputs
-from realesrgan.files.naming import Source, same_file
+from realesrgan.files.naming import Source
+from realesrgan.files.paths import same_file
 
 LONG = "C:\\" + "\\".join(["폴더" * 20] * 6)  # 246 characters
 

@@ -21,7 +21,7 @@ from realesrgan.batch.monitor import aligned
 from realesrgan.cli import options as cli_options
 from realesrgan.cli import run as cli_run
 from realesrgan.errors import RealESRGANError
-from realesrgan.files import protect
+from realesrgan.files import paths
 from realesrgan.files.naming import Source
 from realesrgan.tools.stability import drift
 from realesrgan.tools.stability.vitals import Sample
@@ -109,8 +109,8 @@ def list_pictures(options: argparse.Namespace, *, recursive: bool = False) -> Li
     """
     sources = files.list_pictures([options.input_dir], recursive=recursive)
     written = {"--output": options.output, "--plot": options.plot}
-    inputs = protect.Inputs(source.path for source in sources)
-    protect.check_written(inputs, {flag: path for flag, path in written.items() if path})
+    inputs = paths.Inputs(source.path for source in sources)
+    paths.check_written(inputs, {flag: path for flag, path in written.items() if path})
     return sources
 
 
