@@ -1,17 +1,23 @@
-"""From the bytes of a file to pixels: recognise the format, check the size, decode with Pillow or OpenCV.
+"""Read a picture file: everything that can be wrong with it becomes a :class:`PictureError`.
 
-Pillow decodes whatever it can represent, because it treats a truncated file as an error; what it would reduce to 8 bit
-(16-bit colour, 16-bit grey with alpha) goes through :mod:`realesrgan.files.png` and :mod:`realesrgan.files.tiff`.
+Its content decides the format, its header is checked for the size, and then it is decoded. Pillow decodes whatever it
+can represent, because it treats a truncated file as an error; what it would reduce to 8 bit (16-bit colour, 16-bit grey
+with alpha) goes through :mod:`realesrgan.files.png` and :mod:`realesrgan.files.tiff`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
+import stat
+import struct
 import sys
 import threading
 import warnings
 from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional, Tuple
 
 import cv2
@@ -32,31 +38,114 @@ from PIL import (
 )
 
 from ..errors import Phrase
-from . import headers, profiles
+from . import headers
 from . import jpeg as jpeg_file
 from . import png as png_file
 from . import tiff as tiff_file
-from .metadata import LIMIT, Metadata
-from .picture import Decoded, Note, Refused, check_size, damaged, truncated, unsupported
+from .metadata import LIMIT, Metadata, clean_exif, fit_xmp, xmp_orientation
+from .paths import PathLike, openable
+from .picture import (
+    MAX_PIXELS,
+    Decoded,
+    Note,
+    PictureFile,
+    Refused,
+    check_size,
+    damaged,
+    failure,
+    os_failure,
+    truncated,
+    unsupported,
+)
+from .profiles import icc_fits, icc_space
 
-__all__ = ["any_size", "decode", "quiet", "stoppable"]
+__all__ = ["quiet", "read"]
 
+#: Bytes that a file may have beyond eight a pixel: metadata, thumbnails, further frames.
+_SLACK = 1 << 26
 #: Pixels of a picture that are converted at a time, so that a large one is not held several times over.
 _BAND = 1 << 21
 _FIRST_FRAME = Note("note.first_frame", "animation: first frame only; use realesrgan video")
+_TURNS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+_asked = threading.local()  # its ``stopped`` is that of the picture that this thread reads
 Convert = Callable[[Image.Image], Image.Image]
 
 
-def decode(data: bytes, max_pixels: int, suffix: str = "", accept_truncated: bool = False) -> Decoded:
-    """Decode the first picture of a file.
+def read(
+    path: PathLike,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    accept_truncated: bool = False,
+    stopped: Optional[Callable[[], bool]] = None,
+) -> PictureFile:
+    """Decode one picture file by its content, whatever its suffix.
+
+    Depth and channels are the file's: 16 bit stay 16, palettes become RGB or RGBA, 1-bit and 2/4-bit grey become
+    8-bit grey, CMYK and Lab become sRGB (through the file's profile if it has one). Of several frames or pages the
+    first is read, with a note. The orientation that EXIF or XMP names is applied. Floating point and 32 bit become 16
+    bit, with a note.
 
     Args:
-        suffix: Of the file's name, in lower case.
-        accept_truncated: Accept a JPEG that is cut short; what is missing is grey.
+        max_pixels: Larger pictures are refused from their header, before anything is decoded.
+        accept_truncated: Accept a JPEG that is cut short, with a note; what is missing is grey.
+        stopped: Asked now and then; once it is true, reading ends with an error (after Ctrl-C, say).
 
     Raises:
-        Refused: With the reason. Decoders' own errors of any kind come through: they mean damage.
+        PictureError: Always this, with the fields ``path`` and ``reason``: the file is missing, no regular file, not
+            readable, empty, of no known format, damaged, truncated, too large or of a kind that is not supported.
     """
+    data = _load(path, max_pixels)
+    _asked.stopped = stopped
+    try:
+        with quiet():
+            return _finish(_decode(data, max_pixels, PurePath(path).suffix.lower(), accept_truncated))
+    except Refused as refused:
+        raise failure(path, refused.code, str(refused), **refused.fields) from refused.__cause__
+    except MemoryError as error:
+        raise failure(path, "picture.memory", "there is not enough memory to decode it") from error
+    except Exception as error:
+        # Decoders of hostile input raise whatever they like: struct.error, SyntaxError, IndexError, cv2.error ...
+        raise failure(path, "picture.damaged", "the file is damaged", detail=error) from error
+    finally:
+        _asked.stopped = None
+
+
+def _load(path: PathLike, max_pixels: int) -> bytes:
+    try:
+        # Not blocking: opening a pipe without a writer would wait for ever.
+        descriptor = os.open(openable(path), os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        try:
+            _check_kind(path, os.fstat(descriptor), max_pixels)
+            with open(descriptor, "rb", closefd=False) as stream:
+                data = stream.read()
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.EACCES and Path(openable(path)).is_dir():  # what Windows says of a folder
+            raise failure(path, "picture.directory", "it is a folder, not a picture") from error
+        raise os_failure(path, error, "read") from error
+    except ValueError as error:  # a NUL character in the name
+        reason = Phrase("picture.not_a_path", "this is not a path")
+        raise failure(path, "picture.missing", reason) from error
+    except MemoryError as error:
+        raise failure(path, "picture.memory", "there is not enough memory to read it") from error
+    if not data:
+        raise failure(path, "picture.empty", "the file is empty")
+    return data
+
+
+def _check_kind(path: PathLike, status: os.stat_result, max_pixels: int) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise failure(path, "picture.directory", "it is a folder, not a picture")
+    if not stat.S_ISREG(status.st_mode):
+        raise failure(path, "picture.not_a_file", "it is a device or a pipe, not a file")
+    if status.st_size > max_pixels * 8 + _SLACK:
+        reason = f"the file has {status.st_size} bytes, more than any picture of {max_pixels} pixels needs"
+        raise failure(path, "picture.file_size", reason, bytes=status.st_size, limit=max_pixels)
+
+
+def _decode(data: bytes, max_pixels: int, suffix: str, accept_truncated: bool) -> Decoded:
+    """Decode the first picture of a file. Decoders' own errors of any kind come through: they mean damage."""
     kind = headers.recognise(data, suffix)
     if kind == "PNG":
         return _decode_png(data, max_pixels)
@@ -149,29 +238,15 @@ def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
 
 
 class _Stream(io.BytesIO):
-    """The bytes of a file, as long as the caller still wants the picture (:func:`stoppable`)."""
+    """The bytes of a file, as long as the caller of :func:`read` still wants the picture.
+
+    Decoders ask for more again and again: a large picture takes seconds between its first byte and its last.
+    """
 
     def read(self, size: Optional[int] = -1) -> bytes:
-        check = getattr(_stopped, "check", None)
-        if check is not None and check():
+        if _asked.stopped is not None and _asked.stopped():
             raise Refused("picture.stopped", "reading it was stopped")
         return super().read(size)
-
-
-_stopped = threading.local()
-
-
-@contextlib.contextmanager
-def stoppable(check: Optional[Callable[[], bool]]) -> Iterator[None]:
-    """Let the decoding that this thread does inside end with an error once ``check`` says so.
-
-    It is asked whenever a decoder wants more bytes: a large picture takes seconds between its first and its last.
-    """
-    _stopped.check = check
-    try:
-        yield
-    finally:
-        _stopped.check = None
 
 
 def _optional_plugin(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
@@ -236,12 +311,11 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Decoded:
     if tiff.unusual is not None:
         raise unsupported(tiff.unusual)
     if tiff.deep:
-        planes = [_by_opencv(view) for view in tiff.views()]
-        notes = [note for plane in planes[:1] for note in _depth_notes(plane)]
-        decoded = tiff_file.assemble(tiff, [_to_16_bit(plane) for plane in planes])
-        decoded.notes += notes
+        planes = [_to_16_bit(_by_opencv(view)) for view in tiff.views()]
+        decoded = tiff_file.assemble(tiff, [plane for plane, _ in planes])
+        decoded.notes += planes[0][1]
     else:
-        with any_size():
+        with _any_size():
             image = _open(tiff.plain(), "TIFF")
             check_size(image.width, image.height, max_pixels)
             decoded = _decode_image(image, "TIFF", found.icc)
@@ -266,39 +340,29 @@ def _full_range(pixels: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _in_depth(pixels: np.ndarray, kind: str) -> Decoded:
-    """A picture that another decoder than Pillow gave; 32 bit and floating point become uint16, with a note."""
+    """A picture that another decoder than Pillow gave, with at most 16 bit."""
     mode = "L" if pixels.ndim == 2 else {3: "RGB", 4: "RGBA"}[pixels.shape[2]]
-    return Decoded(_to_16_bit(pixels), mode, kind, notes=_depth_notes(pixels))
+    pixels, notes = _to_16_bit(pixels)
+    return Decoded(pixels, mode, kind, notes=notes)
 
 
-def _white(pixels: np.ndarray) -> float:
-    color = pixels[..., :3] if pixels.ndim == 3 else pixels
-    return max(1.0, float(np.max(color, where=np.isfinite(color), initial=0.0)))
-
-
-def _depth_notes(pixels: np.ndarray) -> List[Note]:
+def _to_16_bit(pixels: np.ndarray) -> Tuple[np.ndarray, List[Note]]:
+    """uint16 of 32-bit and floating-point values, with a note: 1.0, or the largest value if that is more, is white."""
     if pixels.itemsize <= 2:
-        return []
+        return pixels, []
     if pixels.dtype.kind != "f":
-        return [Note("note.deep", "its 32-bit values were rounded to 16 bit")]
-    white = f"{_white(pixels):g}"
-    return [Note("note.float", f"its floating-point values were stored as 16 bit, {white} as white", white=white)]
-
-
-def _to_16_bit(pixels: np.ndarray) -> np.ndarray:
-    """uint16 of 32-bit and floating-point values: 1.0, or the largest value if that is more, is white."""
-    if pixels.itemsize <= 2:
-        return pixels
-    if pixels.dtype.kind != "f":
-        return (pixels.view(np.uint32) >> 16).astype(np.uint16)
+        note = Note("note.deep", "its 32-bit values were rounded to 16 bit")
+        return (pixels.view(np.uint32) >> 16).astype(np.uint16), [note]
     colors = 3 if pixels.ndim == 3 else 1  # the others are alpha, whose range is 0 to 1
-    white = _white(pixels)
+    color = pixels[..., :3] if pixels.ndim == 3 else pixels
+    white = max(1.0, float(np.max(color, where=np.isfinite(color), initial=0.0)))
     out = np.empty(pixels.shape, np.uint16)
     for number, row in enumerate(pixels):  # row by row: the products need more room
         scaled = np.nan_to_num(row.astype(np.float64), posinf=white, neginf=0.0).reshape(len(row), -1)
         scaled[:, :colors] /= white
         out[number] = np.rint(np.clip(scaled, 0.0, 1.0) * 65535).reshape(row.shape)
-    return out
+    told = f"{white:g}"
+    return out, [Note("note.float", f"its floating-point values were stored as 16 bit, {told} as white", white=told)]
 
 
 def _decode_image(image: Image.Image, kind: str, icc: Optional[bytes] = None) -> Decoded:
@@ -337,7 +401,7 @@ def _from_print(image: Image.Image, icc: Optional[bytes]) -> Tuple[str, Convert,
         transform = ImageCms.buildTransform(ImageCms.createProfile("LAB"), srgb, "LAB", "RGB")
         note = Note("note.lab", "Lab was converted to sRGB")
         return "RGB", lambda part: _apply(part, transform), note
-    if icc and profiles.icc_space(icc) == "CMYK":
+    if icc and icc_space(icc) == "CMYK":
         try:
             transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(io.BytesIO(icc)), srgb, "CMYK", "RGB")
             note = Note("note.cmyk_profile", "CMYK was converted to sRGB through its profile")
@@ -374,6 +438,60 @@ def _to_array(image: Image.Image, mode: str, convert: Optional[Convert]) -> np.n
     return out
 
 
+def _finish(decoded: Decoded) -> PictureFile:
+    """Turn the picture upright, and bring its metadata in order."""
+    found = decoded.metadata
+    notes, lost = list(decoded.notes), list(decoded.lost)
+    exif, orientation = _exif(found.exif, notes, lost)
+    xmp = found.xmp
+    if xmp and len(xmp) > LIMIT:
+        lost.append("XMP")
+        xmp = None
+    orientation = decoded.orientation or orientation or (xmp_orientation(xmp) if xmp else 1)
+    pixels = np.ascontiguousarray(_upright(decoded.pixels, orientation))
+    size = (pixels.shape[1], pixels.shape[0])
+    icc, color = (None, None) if decoded.converted else (found.icc, found.color)
+    if icc and not icc_fits(icc, decoded.mode):
+        notes.append(Note("note.icc_dropped", "its colour profile does not fit its pixels and is left out"))
+        icc = None
+    if lost:
+        what = ", ".join(dict.fromkeys(lost))
+        notes.append(Note("note.lost", f"damaged or too large, and left out in whole or in part: {what}", what=what))
+    xmp = fit_xmp(xmp, size, size) if xmp else None
+    kept = replace(found, icc=icc or None, exif=exif, xmp=xmp, color=color, size=size)
+    return PictureFile(pixels, decoded.mode, decoded.format, kept, tuple(notes))
+
+
+def _exif(raw: Optional[bytes], notes: List[Note], lost: List[str]) -> Tuple[Optional[bytes], int]:
+    """The block in order, and the orientation that it names, 0 where it names none."""
+    for _ in range(2):  # some programs put the prefix twice
+        raw = raw[6:] if raw and raw.startswith(b"Exif\0\0") else raw
+    if not raw:
+        return None, 0
+    try:
+        exif, orientation, whole = clean_exif(raw)
+    except (ValueError, struct.error):
+        notes.append(Note("note.exif_damaged", "its EXIF block is damaged or too large and is left out"))
+        return None, 0
+    lost += [] if whole else ["EXIF"]
+    return exif, orientation
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn and mirror as EXIF says (1 to 8)."""
+    if orientation in _TURNS:
+        return cv2.rotate(pixels, _TURNS[orientation])
+    if orientation == 2:
+        return pixels[:, ::-1]
+    if orientation == 4:
+        return pixels[::-1]
+    if orientation == 5:
+        return pixels.swapaxes(0, 1)
+    if orientation == 7:
+        return pixels[::-1, ::-1].swapaxes(0, 1)
+    return pixels
+
+
 class _Shared:
     """A change to the whole process that threads share: the first in makes it, the last out undoes it."""
 
@@ -398,17 +516,9 @@ class _Shared:
                     self._undo.close()
 
 
+@_Shared
 @contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-        # Pillow gives some warnings in its caller's name.
-        warnings.filterwarnings("ignore", module=r"realesrgan\.files\.decoding$")
-        yield
-
-
-@contextlib.contextmanager
-def _decoders() -> Iterator[None]:
+def _strict_decoders() -> Iterator[None]:
     truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     log = getattr(getattr(cv2, "utils", None), "logging", None)
     level = log.getLogLevel() if log else 0
@@ -423,8 +533,10 @@ def _decoders() -> Iterator[None]:
             log.setLogLevel(level)
 
 
+@_Shared
 @contextlib.contextmanager
-def _no_limit() -> Iterator[None]:
+def _any_size() -> Iterator[None]:
+    """Lift Pillow's own pixel limit, where ours has been checked before."""
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
@@ -433,11 +545,16 @@ def _no_limit() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-_shared_decoders = _Shared(_decoders)
-_shared_warnings = _Shared(_no_warnings)
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
+        # Pillow gives some warnings in its caller's name.
+        warnings.filterwarnings("ignore", module=r"realesrgan\.files\.decoding$")
+        yield
 
-#: Lift Pillow's own pixel limit, where ours has been checked before.
-any_size = _Shared(_no_limit)
+
+_shared_no_warnings = _Shared(_no_warnings)
 
 
 @contextlib.contextmanager
@@ -448,5 +565,5 @@ def quiet() -> Iterator[None]:
     """
     # Newer Pythons can keep the filters of warnings per thread; then each thread needs its own change.
     own = getattr(sys.flags, "context_aware_warnings", 0)
-    with _shared_decoders(), _no_warnings() if own else _shared_warnings():
+    with _strict_decoders(), _no_warnings() if own else _shared_no_warnings():
         yield

@@ -20,8 +20,8 @@ from support.picture_samples import bound_by_permissions, by_opencv, exif_block,
 
 from realesrgan import files
 from realesrgan.errors import PictureError
-from realesrgan.files import decoding, picture
-from realesrgan.files import reading as reader
+from realesrgan.files import decoding as reader
+from realesrgan.files import picture
 
 
 def refuse(path: object, **options: int) -> PictureError:
@@ -286,7 +286,7 @@ def test_memory_that_does_not_suffice(tmp_path: Path, monkeypatch: pytest.Monkey
         raise MemoryError
 
     (tmp_path / "a.png").write_bytes(samples()["png"])
-    monkeypatch.setattr(reader, "decode", out)
+    monkeypatch.setattr(reader, "_decode", out)
     assert refuse(tmp_path / "a.png").code == "picture.memory"
 
 
@@ -309,7 +309,7 @@ def test_settings_of_the_process_are_left_alone_by_many_threads(tmp_path: Path) 
         thread.join()
     assert warnings.filters == before
     assert getattr(cv2, "getLogLevel", int)() == level
-    assert decoding.any_size.users == 0
+    assert reader._any_size.users == 0
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
