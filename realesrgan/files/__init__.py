@@ -8,12 +8,12 @@ from .. import lazy_door
 
 if TYPE_CHECKING:
     from .atomic import remove_leftovers, write_atomically
-    from .decoding import read
     from .listing import list_pictures
     from .metadata import Metadata
     from .naming import OutputPlan, Source, choose_extension, output_path, plan_outputs
     from .paths import same_file
     from .picture import MAX_PIXELS, Note, PictureFile
+    from .reading import read
     from .writing import check_result, write
 
 __all__ = [
@@ -51,7 +51,7 @@ __getattr__, __dir__ = lazy_door(
         "MAX_PIXELS": "picture",
         "Note": "picture",
         "PictureFile": "picture",
-        "read": "decoding",
+        "read": "reading",
         "check_result": "writing",
         "write": "writing",
     },

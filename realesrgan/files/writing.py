@@ -14,12 +14,12 @@ import numpy as np
 from ..errors import Phrase
 from . import encoding as encoders
 from .atomic import write_atomically
-from .decoding import quiet
 from .metadata import Metadata, fit_xmp, resize_exif
 from .naming import WRITABLE
 from .paths import PathLike, shown
 from .picture import Note, Refused, failure, os_failure
 from .profiles import icc_fits
+from .reading import quiet
 
 __all__ = ["check_result", "write"]
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from ..errors import Phrase, notice
 from ..files import MAX_PIXELS, alpha
-from ..files.decoding import quiet
 from ..files.paths import openable
+from ..files.reading import quiet
 from . import pyav
 from .probe import Colour, VideoInfo
 from .pyav import VideoError, reason_of

@@ -20,8 +20,8 @@ from support.picture_samples import bound_by_permissions, by_opencv, exif_block,
 
 from realesrgan import files
 from realesrgan.errors import PictureError
-from realesrgan.files import decoding as reader
 from realesrgan.files import picture
+from realesrgan.files import reading as reader
 
 
 def refuse(path: object, **options: int) -> PictureError:

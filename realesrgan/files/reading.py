@@ -550,7 +550,7 @@ def _no_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
         # Pillow gives some warnings in its caller's name.
-        warnings.filterwarnings("ignore", module=r"realesrgan\.files\.decoding$")
+        warnings.filterwarnings("ignore", module=r"realesrgan\.files\.reading$")
         yield
 
 
