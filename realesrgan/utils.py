@@ -120,7 +120,7 @@ def __getattr__(name: str) -> Any:
 _MOVED = {
     "files": (
         "alpha atomic decoder_settings=reading decoders=reading encoders=encoding formats=reading listing metadata "
-        "naming packing=encoding picture pipeline=threads png_file=png reader=reading tiff_file=tiff writer=writing"
+        "naming packing=encoding picture pipeline=threads png_file=png reader=reading tiff_file=tiff writer=encoding"
     ),
     "inference": (
         "assemble child engine faces image=arrays memory network pace=slowdown planes=cpu_rrdb precision "

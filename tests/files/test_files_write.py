@@ -45,7 +45,7 @@ def codes(notes: tuple) -> list:
 @pytest.fixture()
 def small_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many bands and several threads for a tiny picture."""
-    monkeypatch.setattr(packing, "BAND_BYTES", 700)
+    monkeypatch.setattr(packing, "_BAND_BYTES", 700)
     monkeypatch.setattr(packing.os, "cpu_count", lambda: 4)
 
 
