@@ -119,8 +119,8 @@ def __getattr__(name: str) -> Any:
 # the name changed too; "tools:tools.doctor" tells that the old path was below realesrgan.tools.
 _MOVED = {
     "files": (
-        "alpha atomic decoder_settings=reading decoders=reading encoders=encoding formats=reading listing metadata "
-        "naming packing=encoding picture pipeline=threads png_file=png reader=reading tiff_file=tiff writer=encoding"
+        "alpha atomic decoder_settings=reading decoders=reading encoders=writing formats=reading listing metadata "
+        "naming packing=writing picture pipeline=threads png_file=png reader=reading tiff_file=tiff writer=writing"
     ),
     "inference": (
         "assemble child engine faces image=arrays memory network pace=slowdown planes=cpu_rrdb precision "

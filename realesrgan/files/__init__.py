@@ -8,13 +8,13 @@ from .. import lazy_door
 
 if TYPE_CHECKING:
     from .atomic import remove_leftovers, write_atomically
-    from .encoding import check_result, write
     from .listing import list_pictures
     from .metadata import Metadata
     from .naming import OutputPlan, Source, choose_extension, output_path, plan_outputs
     from .paths import same_file
     from .picture import MAX_PIXELS, Note, PictureFile
     from .reading import read
+    from .writing import check_result, write
 
 __all__ = [
     "MAX_PIXELS",
@@ -52,7 +52,7 @@ __getattr__, __dir__ = lazy_door(
         "Note": "picture",
         "PictureFile": "picture",
         "read": "reading",
-        "check_result": "encoding",
-        "write": "encoding",
+        "check_result": "writing",
+        "write": "writing",
     },
 )

@@ -31,7 +31,7 @@ from support.picture_samples import (
 from realesrgan import files
 from realesrgan.errors import PictureError
 from realesrgan.files import atomic
-from realesrgan.files import encoding as packing
+from realesrgan.files import writing as packing
 
 
 def opencv(path: Path) -> np.ndarray:
@@ -547,7 +547,7 @@ def test_no_thread_outlives_a_failed_write(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object) -> int:
         raise Stop
 
-    from realesrgan.files import encoding as encoders
+    from realesrgan.files import writing as encoders
 
     monkeypatch.setattr(encoders.zlib, "adler32", fail)
     with old_file(tmp_path / "a.png"), pytest.raises(Stop) as caught:

@@ -208,7 +208,7 @@ def test_what_cannot_be_written_is_known_beforehand(tmp_path: Path, name: str, s
 
 
 def test_raw_size_is_that_of_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from realesrgan.files import encoding as writing
+    from realesrgan.files import writing
 
     monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 6 * 1000})())
     files.check_result(tmp_path / "a.png", 100, 10, depth=16)

@@ -15,7 +15,7 @@ import time
 from realesrgan.cli import commands as cli
 from realesrgan.cli import run as cli_run
 from realesrgan.files import atomic
-from realesrgan.files import encoding as writer
+from realesrgan.files import writing as writer
 from tests.support.nearest import Nearest
 
 

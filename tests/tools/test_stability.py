@@ -21,7 +21,7 @@ from realesrgan import devices, files
 from realesrgan.batch import report
 from realesrgan.batch import run as batch
 from realesrgan.errors import DeviceLostError, PictureError, TileError
-from realesrgan.files import encoding as writer
+from realesrgan.files import writing as writer
 from realesrgan.files.naming import Source
 from realesrgan.inference.upsampler import RealESRGANer
 from realesrgan.tools.stability import common as stability

@@ -174,7 +174,7 @@ class SlowDisk:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[SlowDisk]:
-        writer: Any = importlib.import_module("realesrgan.files.encoding")  # whose name for the function is replaced
+        writer: Any = importlib.import_module("realesrgan.files.writing")  # whose name for the function is replaced
 
         original = writer.write_atomically
 

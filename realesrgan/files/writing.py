@@ -233,8 +233,8 @@ def _fitting(given: Metadata, pixels: np.ndarray, mode: str, kind: str, notes: L
     dropped = [name for name in kept.names() if name not in held]
     if dropped:
         what = ", ".join(dropped)
-        text = f"{kind} has no place for these, they are left out: {what}"
-        notes.append(Note("note.dropped", text, format=kind, what=what))
+        told = f"{kind} has no place for these, they are left out: {what}"
+        notes.append(Note("note.dropped", told, format=kind, what=what))
     return kept
 
 
