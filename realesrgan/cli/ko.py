@@ -60,9 +60,9 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "cli.unexpected": "예상하지 못한 오류입니다: {kind}: {reason}. -v를 붙이면 자세한 내용을 볼 수 있습니다.",
         "cli.library": "{library}을(를) 불러올 수 없습니다: {reason}. 설치: python -m pip install {package}. 자세한 진단은 'python -m realesrgan doctor'로 볼 수 있습니다.",
         # Several devices.
-        "pool.left_out": "{device}을(를) 제외합니다: {reason}. 다른 장치가 그 그림을 처리합니다.",
-        "pool.again": "{device}이(가) 다시 시작합니다: {reason}. 맡은 그림은 빠짐없이 처리합니다.",
-        "pool.lost": "{device}을(를) 더 쓰지 않습니다: {reason}. 맡은 그림은 빠짐없이 처리합니다.",
+        "pool.left_out": "{device}을(를) 제외합니다: {reason}. 다른 장치가 그 일을 맡습니다.",
+        "pool.again": "{device}이(가) 다시 시작합니다: {reason}. 맡은 일은 빠짐없이 처리합니다.",
+        "pool.lost": "{device}을(를) 더 쓰지 않습니다: {reason}. 맡은 일은 빠짐없이 처리합니다.",
         "shared.ended": "{device}의 프로세스가 끝났습니다: {how}.",
         "shared.none": "남은 장치가 없습니다. 모두 연결이 끊어졌습니다.",
         "shared.lost": "{device}의 연결이 끊어졌습니다: {reason}. 다른 장치가 그 타일을 계산합니다.",

@@ -54,7 +54,7 @@ class Player(pool.Worker):
         self.most = 0
         self.closed = False
 
-    def begin(self, options: Any, outputs: Any, post: Any) -> None:
+    def begin(self, plan: Any, post: Any) -> None:
         self.post = post
 
     def hand(self, job: Job) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from realesrgan.batch import pool, report
-from realesrgan.batch.options import BatchOptions
 from realesrgan.batch.plan import Job
 from realesrgan.batch.worker import DEPTH
 from realesrgan.errors import DeviceError, Phrase, RealESRGANError, notice, one_line
@@ -86,9 +85,10 @@ class RayWorker(pool.Worker):
         self._planned: Any = None
         self._thread: Optional[threading.Thread] = None
 
-    def begin(self, options: BatchOptions, outputs: naming.OutputPlan, post: pool.Post) -> None:
-        self._outputs, self._post = outputs, post
-        self._planned = self._actor.plan.remote(options, outputs)
+    def begin(self, plan: Tuple[Any, ...], post: pool.Post) -> None:
+        _, self._outputs = plan
+        self._post = post
+        self._planned = self._actor.plan.remote(*plan)
         self._thread = threading.Thread(target=self._listen, name=f"listen-{self.name}", daemon=True)
         self._thread.start()
 
@@ -241,7 +241,7 @@ class Team:
                 notice(
                     logger,
                     "pool.left_out",
-                    f"{name} is left out: {one_line(self.last)}. The other devices do its pictures.",
+                    f"{name} is left out: {one_line(self.last)}. The other devices do its work.",
                     device=name,
                     reason=self.last,
                 )
