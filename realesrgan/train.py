@@ -213,7 +213,7 @@ def train(options: Dict[str, Any], root: Path, launcher: str = "none", **setting
     """
     from realesrgan.models import options as checks
     from realesrgan.models import setup
-    from realesrgan.models.registration import register
+    from realesrgan.models.compat import register
 
     checks.check_keys(options)
     register()

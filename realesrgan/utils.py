@@ -141,7 +141,10 @@ _MOVED = {
     "models": "compat",
     "backends": "windows",
     "archs:archs": "limits=structure",
-    "data:data": "paired_dataset=realesrgan_paired_dataset",
+    "data:data": (
+        "kernels=realesrgan_dataset paired_dataset=realesrgan_paired_dataset patches=sampling textures=sources"
+    ),
+    "models:models": "measures=base perceptual=base pool=degradation registration=compat sharpen=degradation",
     "tools:tools.doctor": "doctor_text=text doctor_text_devices=text facts checks private probe reference",
     "tools:tools.tune": "measure",
     "tools:tools.stability": "corpus drift faults long_run repeated rounds vitals",

@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tqdm import tqdm
 
 from realesrgan.data.sources import SUFFIXES, FolderSource
-from realesrgan.errors import InputError, RealESRGANError
-from realesrgan.models.state import save_text
+from realesrgan.errors import InputError, RealESRGANError, one_line
+from realesrgan.files.atomic import write_atomically
 
-__all__ = ["collect", "main"]
+__all__ = ["collect", "main", "save_lines"]
 
 
 def collect(folder: Path, root: Path, check: bool) -> List[str]:
@@ -45,6 +45,19 @@ def collect(folder: Path, root: Path, check: bool) -> List[str]:
     return lines
 
 
+def save_lines(lines: Sequence[str], path: Path) -> None:
+    """Write a list in UTF-8, whole or not at all.
+
+    Raises:
+        RealESRGANError: It cannot be written.
+    """
+    content = "".join(f"{line}\n" for line in lines).encode("utf-8")
+    try:
+        write_atomically(path, lambda stream: stream.write(content))
+    except OSError as error:
+        raise RealESRGANError(f"cannot write {path}: {one_line(error)}") from error
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0], epilog=f"Suffixes: {', '.join(SUFFIXES)}")
     parser.add_argument("--input", nargs="+", type=Path, required=True, help="folders with pictures")
@@ -57,7 +70,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if len(roots) != len(args.input):
             raise InputError(f"--root takes one folder, or as many as --input ({len(args.input)}), not {len(roots)}")
         lines = [line for folder, root in zip(args.input, roots) for line in collect(folder, root, args.check)]
-        save_text(lines, args.meta_info)
+        save_lines(lines, args.meta_info)
     except RealESRGANError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

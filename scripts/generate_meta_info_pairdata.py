@@ -13,10 +13,9 @@ from typing import List, Optional, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from generate_meta_info import collect
+from generate_meta_info import collect, save_lines
 
 from realesrgan.errors import InputError, RealESRGANError
-from realesrgan.models.state import save_text
 
 __all__ = ["main", "pair"]
 
@@ -50,7 +49,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if len(args.root) > 2:
             raise InputError(f"--root takes one or two folders, not {len(args.root)}")
         lines = pair(*(collect(f, r, args.check) for f, r in zip(args.input, args.root * 2)))
-        save_text(lines, args.meta_info)
+        save_lines(lines, args.meta_info)
     except RealESRGANError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List
+__all__ = ["KERNEL_KEYS"]
 
-__all__: List[str] = []
+#: Options of a data set for the blur kernels of a stage; those of the second stage end in 2.
+KERNEL_KEYS = "blur_kernel_size kernel_list kernel_prob sinc_prob blur_sigma betag_range betap_range"

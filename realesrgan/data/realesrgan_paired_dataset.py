@@ -8,8 +8,7 @@ from typing import Any, Dict, List, Tuple
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import normalize
 
-from realesrgan.data.patches import flip_and_turn, paired_crop, to_tensor
-from realesrgan.data.sampling import isolated_rng, seed_of
+from realesrgan.data.sampling import flip_and_turn, isolated_rng, paired_crop, seed_of, to_tensor
 from realesrgan.data.sources import SUFFIXES, meta_lines, open_source
 from realesrgan.errors import InputError, PictureError
 

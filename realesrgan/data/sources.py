@@ -1,17 +1,23 @@
-"""Where training pictures come from: files in a folder, or an lmdb database."""
+"""Where training pictures come from: files in a folder, an lmdb database, or drawn ones.
+
+Drawn pictures have edges, lines, discs, gradients and grain, enough for a small network to learn from, so that the
+smoke training runs anywhere, without a data set and without a network.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any, Dict, List, Optional, Tuple, Union
 
+import cv2
 import numpy as np
 
 from realesrgan.errors import InputError, PictureError, one_line
 
-__all__ = ["FolderSource", "LmdbSource", "decode_bgr", "meta_lines", "open_source"]
+__all__ = ["FolderSource", "LmdbSource", "decode_bgr", "draw", "draw_folder", "meta_lines", "open_source", "shrink"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 SHAPE = re.compile(r"\s+\(\d+,\s*\d+(,\s*\d+)?\)(\s+\d+)?$")  # "NAME (120,125,3) 1": the shape and compression level
@@ -23,8 +29,6 @@ def decode_bgr(data: bytes, name: str) -> np.ndarray:
     Raises:
         PictureError: The bytes are no picture.
     """
-    import cv2
-
     pixels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is None:
         raise PictureError(f"cannot decode {name}: not a picture, or broken", path=name, reason="not a picture")
@@ -142,3 +146,78 @@ def open_source(root: Optional[str], options: Dict[str, Any], key: str) -> Union
     if backend == "lmdb":
         return LmdbSource(root)
     raise InputError(f"option 'io_backend:type' is disk or lmdb, not {backend!r}")
+
+
+def _gradient(rng: np.random.Generator, size: int) -> np.ndarray:
+    angle = rng.uniform(0, 2 * math.pi)
+    rows, columns = np.mgrid[0:size, 0:size] / size
+    ramp = np.clip(0.5 + (rows - 0.5) * math.sin(angle) + (columns - 0.5) * math.cos(angle), 0, 1)[..., None]
+    ends = rng.uniform(0, 255, (2, 3))
+    return ends[0] * (1 - ramp) + ends[1] * ramp
+
+
+def _grain(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Noise whose amplitude falls with the frequency, as in photographs; zero mean."""
+    frequencies = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
+    frequencies[0, 0] = np.inf
+    spectrum = np.exp(2j * math.pi * rng.random((size, size))) / frequencies
+    pattern = np.fft.ifft2(spectrum).real
+    return (pattern / pattern.std())[..., None]
+
+
+def draw(seed: int, size: int) -> np.ndarray:
+    """A picture of its own for every seed: (size, size, 3) BGR uint8."""
+    rng = np.random.default_rng(seed)
+    picture = np.ascontiguousarray(np.clip(_gradient(rng, size) + 12 * _grain(rng, size), 0, 255).astype(np.uint8))
+    for _ in range(int(rng.integers(6, 12))):
+        colour = tuple(int(value) for value in rng.integers(0, 256, 3))
+        start, end = (tuple(int(value) for value in rng.integers(0, size, 2)) for _ in range(2))
+        kind = int(rng.integers(0, 4))
+        if kind == 0:
+            cv2.line(picture, start, end, colour, int(rng.integers(1, 4)), cv2.LINE_AA)
+        elif kind == 1:
+            cv2.circle(picture, start, int(rng.integers(3, size // 4)), colour, -1, cv2.LINE_AA)
+        elif kind == 2:
+            cv2.rectangle(picture, start, end, colour, int(rng.integers(1, 4)))
+        else:
+            tilt = float(rng.uniform(0, 180))
+            cv2.ellipse(picture, start, (size // 5, size // 9), tilt, 0, 360, colour, 2, cv2.LINE_AA)
+    return picture
+
+
+def shrink(picture: np.ndarray, scale: int, seed: int) -> np.ndarray:
+    """A plain low-resolution partner: a slight blur, area averaging, noise of 3 levels and JPEG of quality 75."""
+    rng = np.random.default_rng(seed)
+    height, width = picture.shape[0] // scale, picture.shape[1] // scale
+    small = cv2.resize(cv2.GaussianBlur(picture, (0, 0), 1.0), (width, height), interpolation=cv2.INTER_AREA)
+    small = np.clip(small + rng.normal(0, 3, small.shape), 0, 255).round().astype(np.uint8)
+    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 75])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+
+
+def draw_folder(
+    gt_folder: Union[str, Path],
+    count: int,
+    size: int,
+    seed: int = 0,
+    lq_folder: Optional[Union[str, Path]] = None,
+    scale: int = 4,
+) -> None:
+    """Fill a folder with ``count`` drawn PNGs, and another with their low-resolution partners; both made if missing.
+
+    Raises:
+        PictureError: A picture cannot be written.
+    """
+    for number in range(count):
+        picture = draw(seed + number, size)
+        targets = [(Path(gt_folder), picture)]
+        if lq_folder is not None:
+            targets.append((Path(lq_folder), shrink(picture, scale, seed + number)))
+        for folder, pixels in targets:
+            path = folder / f"{number:04d}.png"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+            except OSError as error:
+                reason = one_line(error)
+                raise PictureError(f"cannot write {path}: {reason}", path=str(path), reason=reason) from error

@@ -1,38 +1,51 @@
-"""What both models add to basicsr's: devices, safe files, the degradation with its pool, and exact resuming."""
+"""What both models add to basicsr's: devices, safe files, pairs made by degradation, the perceptual loss's weights, and
+exact resuming; and a measure for the validation."""
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Tuple, Union
+from typing import Any, Dict, Iterator, List, Tuple, Union
 
+import numpy as np
 import torch
+from basicsr.archs.vgg_arch import VGG_PRETRAIN_PATH
 from basicsr.data.transforms import paired_random_crop
 from basicsr.utils import get_root_logger
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from realesrgan.errors import InputError, WeightsError
-from realesrgan.models.degradation import Degradation
-from realesrgan.models.pool import PairPool
-from realesrgan.models.sharpen import UnsharpMask
+from realesrgan.errors import InputError, WeightsError, one_line
+from realesrgan.models.degradation import Degradation, PairPool, UnsharpMask
+from realesrgan.models.options import value_at
 from realesrgan.models.state import load_file, plain, restore_rng, rng_state, save_file
 from realesrgan.weights.checkpoints import torch_is_breakable
+from realesrgan.weights.download import sha256_of
 
-__all__ = ["RealESRMixin"]
+__all__ = ["RealESRMixin", "calculate_l1", "need_vgg_weights", "quiet_vgg"]
 
 Pair = Tuple[torch.Tensor, torch.Tensor]
 
+VGG_FILES = {"vgg19": "vgg19-dcbb9e9d.pth"}
+VGG_ADDRESS = "https://download.pytorch.org/models/"
+
 
 class RealESRMixin:
-    """Comes before basicsr's SRModel or SRGANModel among the bases."""
+    """Comes before basicsr's SRModel or SRGANModel among the bases.
+
+    Its constructor draws no random numbers besides those of basicsr's.
+    """
 
     opt: Dict[str, Any]
     device: torch.device
     validating = False
     batches_this_epoch = 0  # the training loop counts them; a resumed training starts behind them
 
-    def _prepare_degradation(self) -> None:
-        """Make the sharpener, the pool and (unless pairs are given) the degradation. Draws no random numbers."""
+    def __init__(self, opt: Dict[str, Any]) -> None:
+        need_vgg_weights(opt)
+        with quiet_vgg():
+            super().__init__(opt)  # type: ignore[call-arg]
         self.usm_sharpener = UnsharpMask().to(self.data_device)
         self.pool = PairPool(int(self.opt.get("queue_size", 180)))
         self.degrades = self.is_train and self.opt.get("high_order_degradation", True)
@@ -45,6 +58,11 @@ class RealESRMixin:
     def data_device(self) -> torch.device:
         """Where pictures are degraded: the networks' device, or the CPU where that one computes something wrong."""
         return torch.device("cpu") if self.opt.get("degrade_on_cpu") else self.device
+
+    @property
+    def training(self) -> bool:
+        """Whether batches are trained on, and not measured."""
+        return self.is_train and not self.validating
 
     # --- devices -------------------------------------------------------------------------------------------------
 
@@ -72,6 +90,24 @@ class RealESRMixin:
         """Unsharp masking as the recipe does it to ground truth; (B, 3, H, W) in [0, 1]."""
         with torch.no_grad():
             return self.usm_sharpener(gt)
+
+    def feed_data(self, data: Dict[str, Any], sharp_source: bool = False, sharp_gt: bool = False) -> None:
+        """Take a batch of :class:`RealESRGANDataset`, or of pairs.
+
+        Args:
+            sharp_source: The ground truth is sharpened before it is degraded.
+            sharp_gt: It is sharpened before anything else happens to it, while training.
+        """
+        gt = data["gt"].to(self.data_device, non_blocking=True) if "gt" in data else None
+        if self.training and sharp_gt:
+            gt = self.sharpen(gt)
+        if self.training and self.degrades:
+            lq, gt = self._pair(self.sharpen(gt) if sharp_source else gt, gt, data)
+        else:
+            lq = data["lq"]
+        self.lq = lq.to(self.device, non_blocking=True)
+        if gt is not None:
+            self.gt = gt.to(self.device, non_blocking=True)
 
     def _pair(self, source: torch.Tensor, target: torch.Tensor, data: Dict[str, Any]) -> Pair:
         """(lq, gt): ``source`` degraded with the batch's kernels, cut like ``target``, exchanged with the pool."""
@@ -207,7 +243,7 @@ class RealESRMixin:
     def resume_training(self, resume_state: Dict[str, Any]) -> None:
         """Take up optimisers, schedulers and the pool; :meth:`restore_generators` follows when the data is ready."""
         super().resume_training(resume_state)  # type: ignore[misc]
-        measures = set((self.opt.get("val") or {}).get("metrics") or {})
+        measures = set(value_at(self.opt, "val:metrics") or {})
         best = {name: record for name, record in resume_state.get("best", {}).items() if set(record) == measures}
         if best:
             self.best_metric_results = best
@@ -229,3 +265,67 @@ class RealESRMixin:
         if getattr(self, "_generators", None) is not None:
             restore_rng(self._generators)
             self._generators = None
+
+
+def need_vgg_weights(options: Dict[str, Any]) -> None:
+    """Make sure that ``train:perceptual_opt`` finds its weights; they are downloaded if need be.
+
+    Raises:
+        WeightsError: They are not available and cannot be downloaded (says which file is expected where), or the file
+            that was found is not the published one.
+    """
+    section = value_at(options, "train:perceptual_opt")
+    name = VGG_FILES.get(section.get("vgg_type", "vgg19")) if section else None
+    if name is None:
+        return
+    local, cached = Path(VGG_PRETRAIN_PATH), Path(torch.hub.get_dir()) / "checkpoints" / name
+    there = next((path for path in (local, cached) if path.is_file()), None)
+    if there is not None:
+        _verify_vgg(there)
+        return
+    get_root_logger().info(f"Downloading {VGG_ADDRESS}{name} (548 MB) to {cached}")
+    try:
+        torch.hub.load_state_dict_from_url(VGG_ADDRESS + name, map_location="cpu", check_hash=True, progress=False)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; RuntimeError: the hash differs
+        raise WeightsError(
+            f"the perceptual loss needs {name}, which cannot be downloaded ({error}): put {VGG_ADDRESS}{name} into "
+            f"{local.parent}/ or {cached.parent}/, or leave out train:perceptual_opt (as options/smoke.yml does)"
+        ) from error
+
+
+def _verify_vgg(path: Path) -> None:
+    """The name contains the first digits of the SHA-256. basicsr loads any file: on old torch code, too."""
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {one_line(error)}") from error
+    expected = path.stem.rpartition("-")[2]
+    if not found.startswith(expected):
+        raise WeightsError(
+            f"{path} is not the published file: its SHA-256 begins with {found[:8]}, not {expected}. "
+            "Delete it, and it is downloaded again"
+        )
+
+
+@contextmanager
+def quiet_vgg() -> Iterator[None]:
+    """Without what torchvision says of the way in which basicsr asks it for the network."""
+    with warnings.catch_warnings():
+        for message in ("The parameter 'pretrained' is deprecated", "Arguments other than a weight enum"):
+            warnings.filterwarnings("ignore", message, UserWarning)
+        yield
+
+
+def calculate_l1(img: np.ndarray, img2: np.ndarray, crop_border: int = 0, **unused: Any) -> float:
+    """Mean absolute difference of two HxWxC pictures in levels (0 to 255), less ``crop_border`` pixels at each edge.
+
+    Raises:
+        ValueError: The sizes differ, or nothing is left inside the border.
+    """
+    if img.shape != img2.shape:
+        raise ValueError(f"pictures of one size are compared, not {img.shape} and {img2.shape}")
+    height, width = img.shape[:2]
+    inside = np.s_[crop_border : height - crop_border, crop_border : width - crop_border]
+    if img[inside].size == 0:
+        raise ValueError(f"crop_border {crop_border} leaves nothing of a picture of {height}x{width}")
+    return float(np.abs(img[inside].astype(np.float64) - img2[inside].astype(np.float64)).mean())

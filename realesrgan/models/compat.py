@@ -1,12 +1,18 @@
-"""Lets basicsr and gfpgan import beside a torchvision that no longer has what they ask for, and know our classes.
+"""basicsr beside today's libraries: imported, helped along, and told of this package's classes.
 
-basicsr 1.4.2 imports ``torchvision.transforms.functional_tensor``, which torchvision 0.17 removed; its functions
-live on in ``torchvision.transforms._functional_tensor``. :func:`install` puts a finder at the *end* of
-``sys.meta_path``: it is asked only after every other finder has failed, so a torchvision that still has the module is
-never shadowed, and nothing is imported until somebody imports that very name.
+* basicsr 1.4.2 and gfpgan import ``torchvision.transforms.functional_tensor``, which torchvision 0.17 removed; its
+  functions live on in ``torchvision.transforms._functional_tensor``. :func:`install` (``import realesrgan`` calls it)
+  puts a finder at the *end* of ``sys.meta_path``: it is asked only after every other finder has failed, so a
+  torchvision that still has the module is never shadowed.
+* As soon as basicsr is imported, its registries know this package's classes, as they do where the original is
+  installed: a class is imported when it is first asked for by its name. :func:`register` puts them in place of
+  basicsr's own, when a training starts.
+* basicsr imports ``scipy.ndimage.filters``, which warns: :func:`import_basicsr` keeps that from the user.
+* ``basicsr.utils.DiffJPEG`` writes into the qualities it is given, its tables ask for gradients, and they are
+  transposed: :mod:`realesrgan.models.degradation` gives it a copy, no gradients, and pictures seen across.
+* basicsr's launcher and resume code need CUDA: :mod:`realesrgan.train` has its own.
 
-As soon as basicsr is imported, its registries know this package's networks, data sets and models as well, as they do
-where the original is installed: a class is imported when it is first asked for by its name.
+Nothing heavy is imported before somebody asks for it.
 """
 
 from __future__ import annotations
@@ -16,10 +22,13 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+import warnings
 from types import MappingProxyType, ModuleType
-from typing import Any, Dict, Iterator, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, Mapping, MutableMapping, Optional, Sequence
 
-__all__ = ["MODULE_NAME", "OURS", "install", "spec_of", "uninstall"]
+from ..errors import RealESRGANError
+
+__all__ = ["MODULE_NAME", "OURS", "import_basicsr", "install", "register", "spec_of", "uninstall"]
 
 MODULE_NAME = "torchvision.transforms.functional_tensor"
 # Asked in this order. The first is where the functions went, but its name says that it is private; the second is public
@@ -27,7 +36,7 @@ MODULE_NAME = "torchvision.transforms.functional_tensor"
 _HOMES = ("torchvision.transforms._functional_tensor", "torchvision.transforms.functional")
 
 REGISTRIES = "basicsr.utils.registry"
-#: Registry of basicsr -> name of a class -> module of this package that has it. RRDBNet stays basicsr's own there.
+#: Registry of basicsr -> name of ours -> module of this package that has it. RRDBNet stays basicsr's own there.
 OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "ARCH_REGISTRY": {"SRVGGNetCompact": "archs.srvgg_arch", "UNetDiscriminatorSN": "archs.discriminator_arch"},
@@ -41,82 +50,93 @@ OURS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
     }
 )
+#: What a training puts there besides.
+_IN_TRAINING = {"ARCH_REGISTRY": {"RRDBNet": "archs.rrdbnet_arch"}, "METRIC_REGISTRY": {"calculate_l1": "models.base"}}
+
+_TOO_NEW = (3, 13)  # for basicsr 1.4.2
+_INSTALL = "Training needs basicsr: python scripts/first_run.py --train --install-only (or see requirements-train.txt)"
+_OTHER_PYTHON = "Training needs basicsr, which does not build on Python {}.{}; use Python 3.9 to 3.12"
 
 
-class _Entries(Dict[str, Any]):
+def import_basicsr() -> Any:
+    """basicsr itself, imported.
+
+    Raises:
+        RealESRGANError: It is not installed or does not import here; the message has the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            import basicsr
+    except ImportError as error:
+        # It cannot be installed there: the lines of the train extra leave it out.
+        advice = _INSTALL if sys.version_info < _TOO_NEW else _OTHER_PYTHON.format(*sys.version_info)
+        raise RealESRGANError(f"{advice}: {error}", code="train.basicsr", reason=str(error)) from error
+    return basicsr
+
+
+def register() -> None:
+    """Make ``type: RealESRGANModel`` and the like mean ours, in place of basicsr's own where it has one of that name.
+
+    Calling it again changes nothing.
+    """
+    import_basicsr()
+    registries = importlib.import_module(REGISTRIES)
+    for table in (OURS, _IN_TRAINING):
+        for registry, ours in table.items():
+            entries = getattr(registries, registry)._obj_map
+            entries.update((name, _imported(module, name)) for name, module in ours.items())
+
+
+def _imported(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(f"{__package__.partition('.')[0]}.{module}"), name)
+
+
+class _Entries(MutableMapping[str, Any]):
     """A registry's entries, among which ours are imported when they are asked for."""
 
     def __init__(self, present: Mapping[str, Any], ours: Mapping[str, str]) -> None:
-        super().__init__(present)
-        self._ours = {name: module for name, module in ours.items() if name not in present}
+        self._present: Dict[str, Any] = dict(present)
+        self._ours = ours
 
-    def _known(self, name: object) -> bool:
+    def _names(self) -> Dict[str, Any]:
         # While basicsr is being imported it registers classes of its own, and must not be told that they are there.
         spec = getattr(sys.modules.get("basicsr"), "__spec__", None)
-        return name in self._ours and not getattr(spec, "_initializing", False)
+        return self._present if getattr(spec, "_initializing", False) else {**self._present, **self._ours}
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or self._known(name)
+        return name in self._names()
 
-    def __missing__(self, name: str) -> Any:
-        if not self._known(name):
-            raise KeyError(name)
-        self[name] = getattr(importlib.import_module(f"{__package__.partition('.')[0]}.{self._ours[name]}"), name)
-        return self[name]
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._present and name in self:
+            self._present[name] = _imported(self._ours[name], name)
+        return self._present[name]
 
-    def get(self, name: str, default: Any = None) -> Any:  # type: ignore[override]
-        return self[name] if name in self else default  # noqa: SIM401 - this is what it is made of
+    def __setitem__(self, name: str, entry: Any) -> None:
+        self._present[name] = entry
 
-    def _import_all(self) -> None:
-        for name in self._ours:
-            self.get(name)
-
-    def items(self) -> Any:
-        self._import_all()
-        return super().items()
-
-    def keys(self) -> Any:
-        self._import_all()
-        return super().keys()
-
-    def values(self) -> Any:
-        self._import_all()
-        return super().values()
+    def __delitem__(self, name: str) -> None:
+        del self._present[name]
 
     def __iter__(self) -> Iterator[str]:
-        self._import_all()
-        return super().__iter__()
+        return iter(list(self._names()))
+
+    def __len__(self) -> int:
+        return len(self._names())
 
 
-def _fill(module: ModuleType) -> None:
+def _fill(registries: ModuleType) -> None:
     """Let basicsr's registries know our classes."""
     for registry, ours in OURS.items():
-        found = getattr(module, registry, None)
+        found = getattr(registries, registry, None)
         entries = getattr(found, "_obj_map", None)
-        if isinstance(entries, dict) and not isinstance(entries, _Entries):
+        if isinstance(entries, dict):
             found._obj_map = _Entries(entries, ours)
 
 
-class _RegistriesLoader(importlib.abc.Loader):
-    """basicsr's own module of registries, filled when it has been executed."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> Optional[ModuleType]:
-        result: Optional[ModuleType] = self._inner.create_module(spec)
-        return result
-
-    def exec_module(self, module: ModuleType) -> None:
-        self._inner.exec_module(module)
-        _fill(module)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
 class _RegistriesFinder(importlib.abc.MetaPathFinder):
-    """Finds exactly one module, before all others, as they would find it."""
+    """Finds basicsr's module of registries, before all others, as they would find it; it is filled when it has run."""
 
     def find_spec(
         self, fullname: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
@@ -125,12 +145,24 @@ class _RegistriesFinder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _RegistriesLoader(spec.loader)
+            execute = spec.loader.exec_module
+
+            def execute_and_fill(module: ModuleType) -> None:
+                execute(module)
+                _fill(module)
+
+            spec.loader.exec_module = execute_and_fill  # type: ignore[method-assign]
         return spec
 
 
-class _Loader(importlib.abc.Loader):
-    """Makes a module whose attributes are looked up in today's torchvision when they are asked for."""
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds :data:`MODULE_NAME` after all others have failed to; its attributes are looked up in today's torchvision
+    when they are asked for."""
+
+    def find_spec(
+        self, fullname: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
+    ) -> Optional[importlib.machinery.ModuleSpec]:
+        return importlib.util.spec_from_loader(fullname, self, origin=__name__) if fullname == MODULE_NAME else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> Optional[ModuleType]:
         return None
@@ -149,23 +181,14 @@ class _Loader(importlib.abc.Loader):
         module.__getattr__ = look_up  # type: ignore[method-assign]
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds exactly one module, after all others have failed to."""
-
-    def find_spec(
-        self, fullname: str, path: Optional[Sequence[str]] = None, target: Optional[ModuleType] = None
-    ) -> Optional[importlib.machinery.ModuleSpec]:
-        return spec_of(fullname)
-
-
 def spec_of(fullname: str) -> Optional[importlib.machinery.ModuleSpec]:
     """What stands in for :data:`MODULE_NAME`; None for any other name."""
-    return importlib.util.spec_from_loader(fullname, _Loader(), origin=__name__) if fullname == MODULE_NAME else None
+    return _Finder().find_spec(fullname)
 
 
 def install() -> None:
     """Put both finders in place. Calling it again changes nothing; it imports nothing."""
-    if not any(_is_ours(finder) for finder in sys.meta_path):
+    if not any(map(_is_ours, sys.meta_path)):
         sys.meta_path.append(_Finder())
         sys.meta_path.insert(0, _RegistriesFinder())
     registries = sys.modules.get(REGISTRIES)
@@ -177,13 +200,10 @@ def uninstall() -> None:
     """Take both out again, for the tests that ask whether they are still needed."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_ours(finder)]
     module = sys.modules.get(MODULE_NAME)
-    if module is not None and isinstance(getattr(module, "__loader__", None), _Loader):
+    if module is not None and _is_ours(getattr(module, "__loader__", None)):
         del sys.modules[MODULE_NAME]
 
 
 def _is_ours(finder: object) -> bool:
-    # By name, not by class: a reloaded module has a second _Finder class.
-    return type(finder).__module__ == __name__ and type(finder).__name__ in (
-        _Finder.__name__,
-        _RegistriesFinder.__name__,
-    )
+    # By name, not by class: a reloaded module has other classes of the same names.
+    return type(finder).__module__ == __name__

@@ -1,25 +1,26 @@
-"""The second-order degradation: from a sharp picture to what a real camera, network and messenger left of it.
+"""How pairs are made of sharp pictures: the ground truth sharpened, a low picture degraded, batches mixed by a pool.
 
-The model of the paper (Wang et al. 2021, arXiv 2107.10833): blur, resize, noise and JPEG, all of it twice with ranges
-of its own, and a sinc filter (ringing) around the last JPEG. The blur kernels come with the data
-(:mod:`realesrgan.data.kernels`); everything else is drawn here.
+The second-order degradation is the model of the paper (Wang et al. 2021, arXiv 2107.10833): blur, resize, noise and
+JPEG, all of it twice with ranges of its own, and a sinc filter (ringing) around the last JPEG. The blur kernels come
+with the data (:mod:`realesrgan.data.realesrgan_dataset`); everything else is drawn here.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Any, Dict, Sequence, Tuple, cast
+from typing import Any, Dict, Optional, Sequence, Tuple, cast
 
 import torch
 from basicsr.data.degradations import random_add_gaussian_noise_pt, random_add_poisson_noise_pt
 from basicsr.utils import DiffJPEG
 from basicsr.utils.img_process_util import filter2D
+from torch import nn
 from torch.nn import functional as F
 
 from realesrgan.errors import InputError
 
-__all__ = ["Degradation", "Stage", "resize_factor", "to_levels"]
+__all__ = ["Degradation", "PairPool", "Stage", "UnsharpMask", "resize_factor", "to_levels"]
 
 Range = Tuple[float, float]
 MODES = ("area", "bilinear", "bicubic")
@@ -181,3 +182,117 @@ class Degradation:
         # DiffJPEG's tables are transposed against the standard's: seen across, pictures are quantised as in a file.
         across = torch.clamp(pictures, 0, 1).transpose(-1, -2)
         return self.jpeger(across, quality=quality.clone()).transpose(-1, -2)
+
+
+class UnsharpMask(nn.Module):
+    """Adds back half of what a wide Gaussian blur takes away, where that is more than 10 levels of 255.
+
+    The same arithmetic as basicsr's USMSharp. That one filters with a kernel of 51x51; a Gaussian is the product of a
+    column and a row, which costs 2 * 51 multiplications a pixel instead of 51 * 51.
+
+    Args:
+        size: Side of the Gaussian, odd.
+        weight: How much of the difference is added.
+        threshold: In levels of 255; below it a pixel stays (with a blurred border between the two).
+    """
+
+    def __init__(self, size: int = 51, weight: float = 0.5, threshold: float = 10.0) -> None:
+        super().__init__()
+        self.weight, self.threshold = weight, threshold
+        sigma = 0.3 * ((size - 1) * 0.5 - 1) + 0.8  # OpenCV's rule for a Gaussian given by its size
+        offsets = torch.arange(size, dtype=torch.float64) - size // 2
+        line = torch.exp(-(offsets**2) / (2 * sigma**2))
+        self.register_buffer("line", (line / line.sum()).float())
+
+    def _blur(self, pictures: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = pictures.shape
+        margin = self.line.numel() // 2
+        planes = pictures.reshape(batch * channels, 1, height, width)
+        # Equal margins on all sides: some devices confuse unequal ones.
+        planes = F.pad(planes, (margin, margin, margin, margin), mode="reflect")
+        planes = F.conv2d(planes, self.line.view(1, 1, -1, 1))
+        return F.conv2d(planes, self.line.view(1, 1, 1, -1)).view(batch, channels, height, width)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Sharpen (B, C, H, W) in [0, 1]; H and W are larger than half the Gaussian's side."""
+        difference = pictures - self._blur(pictures)
+        mask = self._blur((difference.abs() * 255 > self.threshold).to(pictures.dtype))
+        sharp = torch.clamp(pictures + self.weight * difference, 0, 1)
+        return mask * sharp + (1 - mask) * pictures
+
+
+class PairPool:
+    """Lets the pictures of one batch differ in how they were degraded: keeps the last pairs, and exchanges them.
+
+    A batch is degraded as a whole (one resize factor for all), so without the pool every batch would contain one kind
+    of degradation. Each batch leaves its own pairs there and takes others away.
+
+    Args:
+        size: Pairs to keep (``queue_size``); 0 keeps none and hands every batch back as it is.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise InputError(f"option 'queue_size' is a number of pairs from 0, not {size}")
+        self.size = size
+        self.count = 0
+        self.lq: Optional[torch.Tensor] = None
+        self.gt: Optional[torch.Tensor] = None
+
+    def exchange(self, lq: torch.Tensor, gt: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Leave a batch and take one of the same size.
+
+        While the pool fills, the batch itself comes back. From then on each pair is drawn from the pool, without
+        repetition, and the new pairs take the places of those drawn.
+
+        Raises:
+            InputError: The batch is larger than the pool.
+        """
+        batch = lq.shape[0]
+        if self.size == 0:
+            return lq, gt
+        if batch > self.size:
+            raise InputError(f"option 'queue_size' ({self.size}) must contain a whole batch ({batch} pairs)")
+        if self.lq is None or self.gt is None:
+            self.lq = lq.new_zeros((self.size, *lq.shape[1:]))
+            self.gt = gt.new_zeros((self.size, *gt.shape[1:]))
+        if self.count < self.size:
+            taken = min(batch, self.size - self.count)
+            self.lq[self.count : self.count + taken] = lq[:taken]
+            self.gt[self.count : self.count + taken] = gt[:taken]
+            self.count += taken
+            return lq, gt
+        places = torch.randperm(self.size)[:batch].to(lq.device)
+        drawn = self.lq[places], self.gt[places]
+        self.lq[places] = lq
+        self.gt[places] = gt
+        return drawn
+
+    def state_dict(self) -> Dict[str, Any]:
+        """What :meth:`load_state_dict` accepts, on the CPU."""
+        return {"size": self.size, "count": self.count, "lq": _pack(self.lq), "gt": _pack(self.gt)}
+
+    def load_state_dict(self, state: Dict[str, Any], device: torch.device) -> None:
+        """Go on with the pairs of a saved pool.
+
+        Raises:
+            InputError: It was saved with another ``queue_size``.
+        """
+        if state["size"] != self.size:
+            raise InputError(f"the saved state has a queue_size of {state['size']}, the options say {self.size}")
+        self.count = state["count"]
+        self.lq = None if state["lq"] is None else _unpack(state["lq"]).to(device)
+        self.gt = None if state["gt"] is None else _unpack(state["gt"]).to(device)
+
+
+def _pack(pictures: Optional[torch.Tensor]) -> Optional[torch.Tensor]:
+    """As bytes where that loses nothing (8-bit sources, the rule): a quarter of the size in a saved state."""
+    if pictures is None:
+        return None
+    pictures = pictures.cpu()
+    small = (pictures * 255.0).round().clamp(0, 255).to(torch.uint8)
+    return small if torch.equal(_unpack(small), pictures) else pictures.clone()
+
+
+def _unpack(stored: torch.Tensor) -> torch.Tensor:
+    return stored.float() / 255.0 if stored.dtype == torch.uint8 else stored

@@ -15,9 +15,10 @@ from typing import Any, Dict, Iterable, List, Sequence, Union
 
 import yaml
 
+from realesrgan.data import KERNEL_KEYS
 from realesrgan.errors import InputError, one_line
 
-__all__ = ["check_components", "check_keys", "load", "override"]
+__all__ = ["check_components", "check_keys", "load", "override", "value_at"]
 
 Options = Dict[str, Any]
 
@@ -31,48 +32,48 @@ _DEEPEST = 40
 OWN_MODELS = ("RealESRGANModel", "RealESRNetModel")
 OWN_DATASETS = ("RealESRGANDataset", "RealESRGANPairedDataset", "PairedImageDataset")
 
-STAGE_KEYS = ("resize_prob", "resize_range", "gaussian_noise_prob", "noise_range", "poisson_scale_range")
-STAGE_KEYS += ("gray_noise_prob", "jpeg_range")
-KERNEL_KEYS = ("blur_kernel_size", "kernel_list", "kernel_prob", "sinc_prob", "blur_sigma", "betag_range")
-KERNEL_KEYS += ("betap_range",)  # as realesrgan.data.kernels has them, which needs basicsr
 
-
-def _twice(keys: Sequence[str]) -> List[str]:
-    return [*keys, *(f"{key}2" for key in keys)]
-
-
-DATASET_KEYS = ["name", "type", "dataroot_gt", "dataroot_lq", "meta_info", "meta_info_file", "filename_tmpl"]
-DATASET_KEYS += ["io_backend", "gt_size", "crop_pad_size", "use_hflip", "use_rot", "use_shuffle", "mean", "std"]
-DATASET_KEYS += ["color", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio", "prefetch_mode"]
-DATASET_KEYS += ["num_prefetch_queue", "pin_memory", "persistent_workers", "textures", "final_sinc_prob"]
-DATASET_KEYS += _twice(KERNEL_KEYS)
-
-TOP_KEYS = ["name", "model_type", "scale", "num_gpu", "manual_seed", "datasets", "network_g", "network_d", "path"]
-TOP_KEYS += ["train", "val", "logger", "dist_params", "find_unused_parameters", "queue_size", "gt_size", "gt_usm"]
-TOP_KEYS += ["l1_gt_usm", "percep_gt_usm", "gan_gt_usm", "high_order_degradation", "second_blur_prob"]
-TOP_KEYS += _twice(STAGE_KEYS)
-
+TOP_KEYS = (
+    "name model_type scale num_gpu manual_seed datasets network_g network_d path train val logger dist_params "
+    "find_unused_parameters queue_size gt_size gt_usm l1_gt_usm percep_gt_usm gan_gt_usm high_order_degradation "
+    "second_blur_prob"
+)
+# Of a stage of the degradation, beside KERNEL_KEYS; those of the second stage end in 2.
+STAGE_KEYS = "resize_prob resize_range gaussian_noise_prob noise_range poisson_scale_range gray_noise_prob jpeg_range"
 # What each section may contain. The sections that are handed to a class or function as its arguments (networks, losses,
 # optimisers, schedulers, measures) are checked against its signature instead: see check_components.
-SECTIONS: Dict[str, List[str]] = {
-    "path": [
-        *("pretrain_network_g", "param_key_g", "strict_load_g", "pretrain_network_d", "param_key_d", "strict_load_d"),
-        *("resume_state", "ignore_resume_networks"),
-    ],
-    "train": [
-        *("ema_decay", "optim_g", "optim_d", "scheduler", "total_iter", "warmup_iter", "net_d_iters"),
-        *("net_d_init_iters", "pixel_opt", "perceptual_opt", "gan_opt"),
-    ],
-    "val": ["val_freq", "save_img", "pbar", "metrics", "suffix"],
-    "logger": ["print_freq", "save_checkpoint_freq", "use_tb_logger", "wandb"],
-    "logger:wandb": ["project", "resume_id"],
-    "dist_params": ["backend", "port"],
-    "datasets:*:io_backend": ["type"],
-    "datasets:*:textures": ["count", "size", "seed"],
+SECTIONS = {
+    "path": "pretrain_network_g param_key_g strict_load_g pretrain_network_d param_key_d strict_load_d resume_state "
+    "ignore_resume_networks",
+    "train": "ema_decay optim_g optim_d scheduler total_iter warmup_iter net_d_iters net_d_init_iters pixel_opt "
+    "perceptual_opt gan_opt",
+    "val": "val_freq save_img pbar metrics suffix",
+    "logger": "print_freq save_checkpoint_freq use_tb_logger wandb",
+    "logger:wandb": "project resume_id",
+    "dist_params": "backend port",
 }
-REQUIRED = ["name", "model_type", "scale", "num_gpu", "datasets", "datasets:train", "network_g", "path", "train"]
-REQUIRED += ["train:total_iter", "train:optim_g", "train:scheduler", "logger:print_freq"]
-REQUIRED += ["logger:save_checkpoint_freq", "datasets:train:batch_size_per_gpu"]
+DATASET_KEYS = (
+    "name type dataroot_gt dataroot_lq meta_info meta_info_file filename_tmpl io_backend gt_size crop_pad_size "
+    "use_hflip use_rot use_shuffle mean std color num_worker_per_gpu batch_size_per_gpu dataset_enlarge_ratio "
+    "prefetch_mode num_prefetch_queue pin_memory persistent_workers textures final_sinc_prob"
+)
+DATASET_SECTIONS = {"io_backend": "type", "textures": "count size seed"}
+REQUIRED = (
+    "name model_type scale num_gpu datasets datasets:train network_g path train train:total_iter train:optim_g "
+    "train:scheduler logger:print_freq logger:save_checkpoint_freq datasets:train:batch_size_per_gpu"
+)
+
+
+def _with_stages(keys: str, of_a_stage: str) -> List[str]:
+    return [*keys.split(), *of_a_stage.split(), *(f"{key}2" for key in of_a_stage.split())]
+
+
+def value_at(options: Options, where: str) -> Any:
+    """The value of an option such as ``"train:optim_g:type"``; None if there is none."""
+    value: Any = options
+    for key in where.split(":"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 class _Loader(yaml.SafeLoader):
@@ -198,28 +199,21 @@ def check_keys(options: Options) -> None:
         InputError: With the key, and the nearest known one or where it belongs.
     """
     strict = options.get("model_type") in (None, *OWN_MODELS)
-    _refuse_unknown(options, TOP_KEYS, "", strict)
-    for name in REQUIRED:
-        section: Any = options
-        for key in name.split(":"):
-            if not isinstance(section, dict) or section.get(key) is None:
-                raise InputError(f"option {name!r} is missing (the files in options/ show where it belongs)")
-            section = section[key]
+    _refuse_unknown(options, _with_stages(TOP_KEYS, STAGE_KEYS), "", strict)
+    for name in REQUIRED.split():
+        if value_at(options, name) is None:
+            raise InputError(f"option {name!r} is missing (the files in options/ show where it belongs)")
     for where, known in SECTIONS.items():
-        if "*" in where:
-            continue
-        section = options
-        for key in where.split(":"):
-            section = section.get(key) if isinstance(section, dict) else None
-        _refuse_unknown(section, known, where, strict or where == "path")
+        _refuse_unknown(value_at(options, where), known.split(), where, strict or where == "path")
+    of_datasets = _with_stages(DATASET_KEYS, KERNEL_KEYS)
     for phase, dataset in options["datasets"].items():
         if str(phase).split("_")[0] not in ("train", "val"):
             raise InputError(f"option 'datasets:{phase}': a data set is 'train', or 'val', or begins with 'val_'")
         if not isinstance(dataset, dict):
             raise InputError(f"option 'datasets:{phase}' is a section of options, not {dataset!r:.80}")
-        _refuse_unknown(dataset, DATASET_KEYS, f"datasets:{phase}", dataset.get("type") in OWN_DATASETS)
-        for key in ("io_backend", "textures"):
-            _refuse_unknown(dataset.get(key), SECTIONS[f"datasets:*:{key}"], f"datasets:{phase}:{key}")
+        _refuse_unknown(dataset, of_datasets, f"datasets:{phase}", dataset.get("type") in OWN_DATASETS)
+        for key, known in DATASET_SECTIONS.items():
+            _refuse_unknown(dataset.get(key), known.split(), f"datasets:{phase}:{key}")
     _check_name(options["name"])
     if type(options["scale"]) is not int or options["scale"] < 1:
         raise InputError(f"option 'scale' is a whole number from 1, not {options['scale']!r:.80}")
@@ -255,7 +249,7 @@ def _look_up(section: Any, registry: Any, where: str) -> Any:
 def check_components(options: Options) -> None:
     """Check types and arguments of networks, losses, optimisers, schedulers, data sets and measures.
 
-    To be called after :func:`realesrgan.models.registration.register`.
+    To be called after :func:`realesrgan.models.compat.register`.
 
     Raises:
         InputError: An unknown type or argument, with the nearest known one.
@@ -267,28 +261,29 @@ def check_components(options: Options) -> None:
     _look_up({"type": options["model_type"]}, MODEL_REGISTRY, "model_type")
     for phase, dataset in options["datasets"].items():
         _look_up(dataset, DATASET_REGISTRY, f"datasets:{phase}")
-    for key in ("network_g", "network_d"):
-        if options.get(key) is not None:
-            _check_arguments(options[key], _look_up(options[key], ARCH_REGISTRY, key), key)
-    train = options["train"]
-    for key in ("pixel_opt", "perceptual_opt", "gan_opt"):
-        if train.get(key) is not None:
-            _check_arguments(train[key], _look_up(train[key], LOSS_REGISTRY, f"train:{key}"), f"train:{key}")
-    for key in ("optim_g", "optim_d"):
-        if train.get(key) is not None:
-            if train[key].get("type") != "Adam":
-                raise InputError(f"option 'train:{key}:type' is Adam, the one optimiser there is here")
-            _check_arguments(train[key], Adam, f"train:{key}", ("params",))
+    built = [(f"network_{key}", ARCH_REGISTRY) for key in "gd"]
+    built += [(f"train:{key}_opt", LOSS_REGISTRY) for key in ("pixel", "perceptual", "gan")]
+    for where, registry in built:
+        section = value_at(options, where)
+        if section is not None:
+            _check_arguments(section, _look_up(section, registry, where), where)
+    for where in ("train:optim_g", "train:optim_d"):
+        section = value_at(options, where)
+        if section is not None:
+            if section.get("type") != "Adam":
+                raise InputError(f"option '{where}:type' is Adam, the one optimiser there is here")
+            _check_arguments(section, Adam, where, ("params",))
     schedules = {
         "MultiStepLR": lr_scheduler.MultiStepRestartLR,
         "MultiStepRestartLR": lr_scheduler.MultiStepRestartLR,
         "CosineAnnealingRestartLR": lr_scheduler.CosineAnnealingRestartLR,
     }
-    kind = train["scheduler"].get("type")
+    scheduler = value_at(options, "train:scheduler")
+    kind = scheduler.get("type")
     if kind not in schedules:
         raise InputError(_unknown(f"train:scheduler:type: {kind}", str(kind), schedules))
-    _check_arguments(train["scheduler"], schedules[kind], "train:scheduler", ("optimizer",))
-    for name, metric in ((options.get("val") or {}).get("metrics") or {}).items():
+    _check_arguments(scheduler, schedules[kind], "train:scheduler", ("optimizer",))
+    for name, metric in (value_at(options, "val:metrics") or {}).items():
         where = f"val:metrics:{name}"
         known = list(inspect.signature(_look_up(metric, METRIC_REGISTRY, where)).parameters)
         _refuse_unknown(metric, ["type", "better", *known], where)

@@ -10,7 +10,7 @@ from basicsr.models.srgan_model import SRGANModel
 
 from realesrgan.errors import InputError
 from realesrgan.models.base import RealESRMixin
-from realesrgan.models.perceptual import need_vgg_weights, quiet_vgg
+from realesrgan.models.options import value_at
 
 __all__ = ["RealESRGANModel"]
 
@@ -29,30 +29,15 @@ class RealESRGANModel(RealESRMixin, SRGANModel):
 
     def __init__(self, opt: Dict[str, Any]) -> None:
         for key in ("network_d", "train:optim_d", "train:gan_opt"):
-            section: Any = opt
-            for name in key.split(":"):
-                section = section.get(name)
-            if section is None:
+            if value_at(opt, key) is None:
                 raise InputError(f"option {key!r} is missing: RealESRGANModel trains against a discriminator")
-        need_vgg_weights(opt)
-        with quiet_vgg():
-            super().__init__(opt)
-        self._prepare_degradation()
+        super().__init__(opt)
 
     def feed_data(self, data: Dict[str, Any]) -> None:
         """Take a batch of :class:`RealESRGANDataset`, or of pairs."""
-        training = self.is_train and not self.validating
-        if "gt" in data:
-            gt = data["gt"].to(self.data_device, non_blocking=True)
-        if training and self.degrades:
-            lq, gt = self._pair(self.sharpen(gt), gt, data)
-        else:
-            lq = data["lq"]
-        self.lq = lq.to(self.device, non_blocking=True)
-        if "gt" in data:
-            self.gt = gt.to(self.device, non_blocking=True)
-            if training:
-                self.gt_usm = self.sharpen(gt).to(self.device, non_blocking=True)
+        super().feed_data(data, sharp_source=True)
+        if self.training:
+            self.gt_usm = self.sharpen(self.gt.to(self.data_device)).to(self.device, non_blocking=True)
 
     def _target(self, key: str, default: bool) -> torch.Tensor:
         return self.gt_usm if self.opt.get(key, default) else self.gt

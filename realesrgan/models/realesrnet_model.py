@@ -7,7 +7,6 @@ from typing import Any, Dict
 from basicsr.models.sr_model import SRModel
 
 from realesrgan.models.base import RealESRMixin
-from realesrgan.models.perceptual import need_vgg_weights, quiet_vgg
 
 __all__ = ["RealESRNetModel"]
 
@@ -19,23 +18,6 @@ class RealESRNetModel(RealESRMixin, SRModel):
     where pairs are made; given pairs stay as they are unless the option asks for it.
     """
 
-    def __init__(self, opt: Dict[str, Any]) -> None:
-        need_vgg_weights(opt)
-        with quiet_vgg():
-            super().__init__(opt)
-        self._prepare_degradation()
-
     def feed_data(self, data: Dict[str, Any]) -> None:
         """Take a batch of :class:`RealESRGANDataset`, or of pairs."""
-        training = self.is_train and not self.validating
-        if "gt" in data:
-            gt = data["gt"].to(self.data_device, non_blocking=True)
-            if training and self.opt.get("gt_usm", self.degrades):
-                gt = self.sharpen(gt)
-        if training and self.degrades:
-            lq, gt = self._pair(gt, gt, data)
-        else:
-            lq = data["lq"]
-        self.lq = lq.to(self.device, non_blocking=True)
-        if "gt" in data:
-            self.gt = gt.to(self.device, non_blocking=True)
+        super().feed_data(data, sharp_gt=self.opt.get("gt_usm", self.degrades))

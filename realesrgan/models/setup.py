@@ -216,7 +216,7 @@ def _draw(dataset: Dict[str, Any]) -> None:
     folder = Path(dataset["dataroot_gt"]) if wanted else None
     if not wanted or not folder or (folder.is_dir() and any(folder.iterdir())):
         return
-    from realesrgan.data.textures import draw_folder
+    from realesrgan.data.sources import draw_folder
 
     LOGGER.info(f"Drawing {wanted['count']} pictures into {folder}")
     draw_folder(

@@ -5,20 +5,19 @@ States contain tensors and plain values only, so they load with ``weights_only=T
 
 from __future__ import annotations
 
-import os
 import pickle
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterable, Union
+from typing import Any, Dict, Union
 
 import numpy as np
 import torch
 
-from realesrgan.errors import RealESRGANError, WeightsError
-from realesrgan.files.atomic import replace
+from realesrgan.errors import RealESRGANError, WeightsError, one_line
+from realesrgan.files.atomic import write_atomically
 
-__all__ = ["load_file", "plain", "restore_rng", "rng_state", "save_file", "save_text"]
+__all__ = ["load_file", "plain", "restore_rng", "rng_state", "save_file"]
 
 
 def rng_state() -> Dict[str, Any]:
@@ -68,22 +67,15 @@ def _restored(value: Any) -> Any:
 
 
 def save_file(value: Any, path: Union[str, Path]) -> None:
-    """``torch.save`` beside the target, then moved onto it: a file by this name is always whole.
+    """``torch.save``: a file by this name is always whole.
 
     Raises:
         RealESRGANError: It cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(value, partial)
-        replace(partial, path)
+        write_atomically(path, lambda stream: torch.save(value, stream))
     except (OSError, RuntimeError) as error:
         raise RealESRGANError(f"cannot save {path}: {error}", code="train.save", path=str(path)) from error
-    finally:
-        if partial.exists():
-            partial.unlink()
 
 
 def load_file(path: Union[str, Path]) -> Any:
@@ -97,24 +89,4 @@ def load_file(path: Union[str, Path]) -> Any:
     try:
         return _restored(torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"cannot load {path}: {reason}") from error
-
-
-def save_text(lines: Iterable[str], path: Union[str, Path]) -> None:
-    """Write lines in UTF-8, whole or not at all.
-
-    Raises:
-        RealESRGANError: The file cannot be written.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
-        replace(partial, path)
-    except OSError as error:
-        raise RealESRGANError(f"cannot write {path}: {error}", code="train.save", path=str(path)) from error
-    finally:
-        if partial.exists():
-            partial.unlink()
+        raise WeightsError(f"cannot load {path}: {one_line(error)}") from error

@@ -197,7 +197,7 @@ def test_the_start_can_be_left_out(installed: Path, tmp_path: Path) -> None:
 
 def test_registries_are_filled_when_basicsr_comes() -> None:
     """The same with a registry like basicsr's: its own names win, ours are imported when they are asked for."""
-    entries = compat._Entries({"Own": 1}, {"calculate": "models.measures", "Own": "models.measures"})
+    entries = compat._Entries({"Own": 1}, {"calculate": "models.base", "Own": "models.base"})
     assert "calculate" in entries and "Other" not in entries
     assert entries.get("Own") == 1 and entries.get("Other") is None
     from realesrgan.archs import structure

@@ -16,14 +16,11 @@ pytestmark = pytest.mark.train
 
 import torch  # noqa: E402
 
-from realesrgan.data import sampling, sources, textures  # noqa: E402
-from realesrgan.errors import InputError, PictureError  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
-
-import_basicsr()
+from realesrgan.data import sampling, sources  # noqa: E402
 from realesrgan.data.realesrgan_dataset import RealESRGANDataset  # noqa: E402
 from realesrgan.data.realesrgan_paired_dataset import RealESRGANPairedDataset  # noqa: E402
-from realesrgan.models.pool import PairPool  # noqa: E402
+from realesrgan.errors import InputError, PictureError  # noqa: E402
+from realesrgan.models.degradation import PairPool  # noqa: E402
 
 
 def sharp_options(folder: Path, **changes: Any) -> Dict[str, Any]:
@@ -32,7 +29,7 @@ def sharp_options(folder: Path, **changes: Any) -> Dict[str, Any]:
 
 @pytest.fixture()
 def folder(tmp_path: Path) -> Path:
-    textures.draw_folder(tmp_path / "그림 HR", 3, 48, 1, tmp_path / "LR", 4)
+    sources.draw_folder(tmp_path / "그림 HR", 3, 48, 1, tmp_path / "LR", 4)
     return tmp_path / "그림 HR"
 
 

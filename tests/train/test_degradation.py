@@ -16,13 +16,10 @@ pytestmark = pytest.mark.train
 
 import torch  # noqa: E402
 
-from realesrgan.data import textures  # noqa: E402
+from realesrgan.data import sources  # noqa: E402
 from realesrgan.errors import InputError  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
-
-import_basicsr()
 from realesrgan.models import degradation  # noqa: E402
-from realesrgan.models.sharpen import UnsharpMask  # noqa: E402
+from realesrgan.models.degradation import UnsharpMask  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -138,7 +135,7 @@ def luma(picture: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("quality", [30, 60, 95])
 def test_jpeg_loses_as_much_as_pillow(quality: int) -> None:
     """In luma: Pillow enlarges the halved colours by interpolation, the approximation by repetition."""
-    picture = np.ascontiguousarray(textures.draw(3, 128)[:, :, ::-1])
+    picture = np.ascontiguousarray(sources.draw(3, 128)[:, :, ::-1])
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=quality, subsampling=2)
     theirs = np.asarray(Image.open(buffer))
@@ -220,6 +217,6 @@ def test_pictures_too_small_for_the_kernel_are_refused() -> None:
 def test_unsharp_mask_equals_the_unseparated_one() -> None:
     from basicsr.utils import USMSharp
 
-    picture = torch.from_numpy(textures.draw(5, 80).astype(np.float32) / 255).permute(2, 0, 1)[None]
+    picture = torch.from_numpy(sources.draw(5, 80).astype(np.float32) / 255).permute(2, 0, 1)[None]
     torch.testing.assert_close(UnsharpMask()(picture), USMSharp()(picture), rtol=0, atol=2e-6)
     assert (UnsharpMask()(picture) - picture).abs().max() > 0.05

@@ -11,12 +11,10 @@ pytestmark = pytest.mark.train
 import torch  # noqa: E402
 
 from realesrgan.archs.discriminator_arch import UNetDiscriminatorSN  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
 
 
 @pytest.mark.parametrize("skip", [True, False])
 def test_equals_the_reference_with_its_weights(skip: bool) -> None:
-    import_basicsr()
     from basicsr.archs.discriminator_arch import UNetDiscriminatorSN as Reference
 
     torch.manual_seed(0)

@@ -13,11 +13,8 @@ from training import require_basicsr, tiny_options
 require_basicsr()
 pytestmark = pytest.mark.train
 
+from realesrgan.data import realesrgan_dataset as kernels  # noqa: E402
 from realesrgan.errors import InputError  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
-
-import_basicsr()
-from realesrgan.data import kernels  # noqa: E402
 
 SIZE = 21
 OFFSETS = np.arange(SIZE) - SIZE // 2

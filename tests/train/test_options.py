@@ -16,7 +16,7 @@ pytestmark = pytest.mark.train
 
 from realesrgan.errors import InputError  # noqa: E402
 from realesrgan.models import options as reader  # noqa: E402
-from realesrgan.models.registration import register  # noqa: E402
+from realesrgan.models.compat import register  # noqa: E402
 
 FILES = sorted((ROOT / "options").glob("*.yml"))
 
@@ -36,7 +36,7 @@ def test_every_file_passes_its_own_checks(path: Path) -> None:
     if path.stem != "smoke" and "pairdata" not in path.stem:
         import torch
 
-        from realesrgan.data.kernels import KernelRecipe
+        from realesrgan.data.realesrgan_dataset import KernelRecipe
         from realesrgan.models.degradation import Degradation
 
         Degradation(options, torch.device("cpu"))
@@ -126,7 +126,7 @@ def test_nothing_is_registered_on_import() -> None:
     code = (
         "import sys, realesrgan, realesrgan.models, realesrgan.data, realesrgan.train\n"
         "assert not [m for m in sys.modules if m.split('.')[0] in ('basicsr', 'torch')]\n"
-        "from realesrgan.models.registration import register\n"
+        "from realesrgan.models.compat import register\n"
         "register(); register()\n"
         "from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY\n"
         "for registry, names in ((ARCH_REGISTRY, 'RRDBNet SRVGGNetCompact UNetDiscriminatorSN'),\n"

@@ -16,12 +16,9 @@ pytestmark = pytest.mark.train
 
 import torch  # noqa: E402
 
-from realesrgan.data import textures  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
+from realesrgan.data import sources  # noqa: E402
 from realesrgan.train import main  # noqa: E402
 from realesrgan.weights.checkpoints import torch_is_breakable  # noqa: E402
-
-import_basicsr()
 
 # As scripts for the original are written; the first line is the one that has to be added.
 SCRIPT = """
@@ -58,7 +55,7 @@ def test_a_script_with_basicsrs_network(tmp_path: Path, monkeypatch: pytest.Monk
         network.conv_last.weight.mul_(0.3)
         network.conv_last.bias.fill_(0.5)
     torch.save({"params_ema": network.state_dict()}, tmp_path / "net.pth")
-    picture = textures.draw(4, 40)
+    picture = sources.draw(4, 40)
     cv2.imwrite(str(tmp_path / "in.png"), picture)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("REALESRGAN_DEVICE", "cpu")
@@ -231,8 +228,8 @@ dist_params:
 
 def test_an_option_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    textures.draw_folder(here / "datasets" / "DF2K" / "HR", 4, 420, 1)  # the recipe takes parts of 400 pixels
-    textures.draw_folder(here / "path_to_gt", 1, 48, 9, here / "path_to_lq", 4)
+    sources.draw_folder(here / "datasets" / "DF2K" / "HR", 4, 420, 1)  # the recipe takes parts of 400 pixels
+    sources.draw_folder(here / "path_to_gt", 1, 48, 9, here / "path_to_lq", 4)
     meta = here / "datasets" / "DF2K" / "meta_info"
     meta.mkdir()
     names = "".join(f"HR/{number:04d}.png\n" for number in range(4))

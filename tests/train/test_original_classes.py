@@ -17,11 +17,7 @@ pytestmark = pytest.mark.train
 
 import torch  # noqa: E402
 
-from realesrgan.data import textures  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
-
-import_basicsr()
-
+from realesrgan.data import sources  # noqa: E402
 from realesrgan.data.realesrgan_dataset import RealESRGANDataset  # noqa: E402
 from realesrgan.data.realesrgan_paired_dataset import RealESRGANPairedDataset  # noqa: E402
 
@@ -33,7 +29,7 @@ def pictures(here: Path) -> Path:
     """Two pictures and their small partners, as files, in databases, and in a list."""
     import lmdb
 
-    textures.draw_folder(here / "data" / "gt", 2, 64, 3, here / "data" / "lq", 4)
+    sources.draw_folder(here / "data" / "gt", 2, 64, 3, here / "data" / "lq", 4)
     for kind in ("gt", "lq"):
         environment = lmdb.open(str(here / "data" / f"{kind}.lmdb"), map_size=1 << 24)
         with environment.begin(write=True) as transaction:

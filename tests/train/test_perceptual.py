@@ -17,11 +17,9 @@ import torch  # noqa: E402
 from torchvision.models import vgg  # noqa: E402
 
 from realesrgan.errors import WeightsError  # noqa: E402
-from realesrgan.models import perceptual  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
+from realesrgan.models import base  # noqa: E402
 from realesrgan.train import train  # noqa: E402
 
-import_basicsr()
 LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1, "conv4_4": 1, "conv5_4": 1}
 NAME = "vgg19-dcbb9e9d.pth"
 
@@ -50,7 +48,7 @@ def hub(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_torchvision_still_takes_basicsrs_call(pretrained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the day this fails, the perceptual loss needs a way of our own to build its network."""
-    with torch.device("meta"), perceptual.quiet_vgg():
+    with torch.device("meta"), base.quiet_vgg():
         state = vgg.vgg19(pretrained=False).state_dict()
         monkeypatch.setattr(vgg.VGG19_Weights, "get_state_dict", lambda *_, **__: state)
         network = vgg.vgg19(pretrained=pretrained)
@@ -68,7 +66,7 @@ def test_training_with_the_perceptual_loss(hub: Path, here: Path, monkeypatch: p
         return SimpleNamespace(features=vgg.make_layers(channels, batch_norm=False))
 
     monkeypatch.setattr(vgg, "vgg19", narrow)
-    monkeypatch.setattr(perceptual, "_verify", lambda path: None)
+    monkeypatch.setattr(base, "_verify_vgg", lambda path: None)
     (hub / NAME).write_bytes(b"stands for the published file")
     weighted = {}
     for weight in (1.0, 10.0):
@@ -102,4 +100,4 @@ def test_the_published_one_is_taken(tmp_path: Path) -> None:
     digits = hashlib.sha256(b"weights").hexdigest()[:8]
     path = tmp_path / f"vgg19-{digits}.pth"
     path.write_bytes(b"weights")
-    perceptual._verify(path)
+    base._verify_vgg(path)

@@ -13,20 +13,18 @@ pytestmark = pytest.mark.train
 
 import torch  # noqa: E402
 
-from realesrgan.data import textures  # noqa: E402
+from realesrgan.data import sources  # noqa: E402
 from realesrgan.errors import RealESRGANError  # noqa: E402
 from realesrgan.models import options as reader  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
 from realesrgan.train import train  # noqa: E402
 
-import_basicsr()
 RECIPES = sorted(path for path in (ROOT / "options").glob("*.yml") if path.stem != "smoke")
 
 
 def data_of(options: Dict[str, Any], here: Path) -> None:
     """Pictures and the list that the recipe names, where it looks for them."""
     wanted, root = options["datasets"]["train"], here / "datasets" / "DF2K"
-    textures.draw_folder(root / "HR", 2, 100, 1, root / "LR", options["scale"])
+    sources.draw_folder(root / "HR", 2, 100, 1, root / "LR", options["scale"])
     paired = "dataroot_lq" in wanted
     lines = [f"HR/{n:04d}.png, LR/{n:04d}.png" if paired else f"HR/{n:04d}.png" for n in range(2)]
     (here / wanted["meta_info"]).parent.mkdir(parents=True)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.train
 
 import torch  # noqa: E402
 
-from realesrgan.data import textures  # noqa: E402
+from realesrgan.data import sources  # noqa: E402
 
 MINE = ["--trust-weights"]  # an older torch asks for it
 
@@ -31,7 +31,7 @@ def script(name: str) -> Any:
 
 @pytest.fixture()
 def data(tmp_path: Path) -> Path:
-    textures.draw_folder(tmp_path / "HR 그림", 3, 60, 1, tmp_path / "LR", 4)
+    sources.draw_folder(tmp_path / "HR 그림", 3, 60, 1, tmp_path / "LR", 4)
     return tmp_path
 
 

@@ -22,10 +22,7 @@ import torch  # noqa: E402
 import yaml  # noqa: E402
 
 from realesrgan.errors import DeviceError, RealESRGANError, WeightsError  # noqa: E402
-from realesrgan.models.registration import import_basicsr  # noqa: E402
 from realesrgan.train import main, train  # noqa: E402
-
-import_basicsr()
 
 
 def run(*arguments: str, cwd: Path, launcher: bool = False) -> subprocess.CompletedProcess[str]:
@@ -235,9 +232,9 @@ def test_the_command_line_says_errors_in_one_line(here: Path, capsys: pytest.Cap
 def test_without_basicsr_the_way_to_it_is_said(
     too_new: Any, words: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from realesrgan.models import registration
+    from realesrgan.models import compat
 
-    monkeypatch.setattr(registration, "_TOO_NEW", too_new)
+    monkeypatch.setattr(compat, "_TOO_NEW", too_new)
     for name in [name for name in sys.modules if name.split(".")[0] == "basicsr"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "basicsr", None)

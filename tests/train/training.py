@@ -13,9 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def require_basicsr() -> None:
-    """Skip the calling module where basicsr is not installed; where it is, it has to work."""
+    """Import basicsr; skip the calling module where it is not installed. Where it is, it has to work."""
+    from realesrgan.models.compat import import_basicsr
+
     if importlib.util.find_spec("basicsr") is None:
         pytest.skip("training needs basicsr, which is not installed (requirements-train.txt)", allow_module_level=True)
+    import_basicsr()
 
 
 def tiny_options(model: str = "RealESRGANModel", **train: Any) -> Dict[str, Any]:
