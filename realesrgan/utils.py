@@ -147,8 +147,8 @@ _MOVED = {
     "models:models": "measures=base perceptual=base pool=degradation registration=compat sharpen=degradation",
     "tools:tools.doctor": "doctor_text=text doctor_text_devices=text facts checks private probe reference",
     "tools:tools.tune": "measure",
-    "tools:tools.stability": "corpus drift faults long_run repeated rounds vitals",
-    "tools:tools": "textured=made_pictures",
+    "tools:tools.stability": "drift faults long_run repeated rounds=long_run vitals=drift",
+    "tools:tools": "corpus=made_pictures textured=made_pictures",
 }
 
 

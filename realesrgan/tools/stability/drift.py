@@ -1,42 +1,46 @@
-"""Whether memory drifts while pictures are done: a slope, its 95 % interval, and what that says.
+"""What this process uses between two runs, and whether that grows over many: memory, open handles, threads.
 
-The method, as ``docs/reliability.md`` states it: the first fifth of the samples (two at least) is warm-up and left
-out; the rest is averaged in at most 40 blocks of equally many samples, which evens out the order of pictures and
-models; a straight line is fitted to the blocks by least squares. Memory moves in steps and remembers them, so blocks
-that follow each other are not independent: their number is reduced to an effective one by the lag-1 autocorrelation of
-what the line leaves over, corrected for the bias that fitting a line brings, and the interval is Student's t with that
-many points.
+The first fifth of the samples (two at least) is warm-up and left out. Memory moves in steps and remembers them, so
+samples that follow each other are not independent. The rest is averaged in five parts that follow each other, which
+nearly are; a straight line is fitted to the five means by least squares, with the 95 % interval of its slope by
+Student's t. The upper end of the interval must lie under a limit, not the slope alone.
 """
 
 from __future__ import annotations
 
-import functools
+import gc
+import time
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from realesrgan.batch.monitor import handles, resident, threads
+
+if TYPE_CHECKING:
+    from realesrgan.devices import Device
+
 __all__ = [
-    "BLOCKS",
     "LIMIT",
     "SHOWN",
     "TOO_FEW",
     "TOO_MUCH",
     "UNSURE",
+    "Sample",
     "Trend",
+    "Vitals",
     "counts_leak",
     "judge",
     "pictures_needed",
     "settled",
-    "student",
     "trend",
 ]
 
 LIMIT = 20.0
 """Megabytes (of 1,000,000 bytes) per 1,000 pictures that the upper bound must stay under."""
-BLOCKS = 40
-_FEWEST = 5
-_FEWEST_EFFECTIVE = 4.0
+_PARTS = 5
+_STUDENT = 3.182
+"""The 97.5 % quantile of Student's t for a line through five points."""
 
 SHOWN = "no drift"
 TOO_MUCH = "drifts"
@@ -45,24 +49,64 @@ TOO_FEW = "too few samples"
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One look. ``pictures`` and ``seconds`` since the start; bytes; None where unknown."""
+
+    pictures: int
+    seconds: float
+    resident: int
+    device: Optional[int]
+    handles: int
+    threads: int
+
+
+class Vitals:
+    """Takes samples and keeps them.
+
+    Args:
+        device: Whose memory is asked for; None: none.
+    """
+
+    def __init__(self, device: Optional[Device] = None) -> None:
+        self.device = device
+        self.samples: List[Sample] = []
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self._start
+
+    def take(self, pictures: int) -> Sample:
+        """Look now. Between two runs: nothing is being read, computed or written then.
+
+        Garbage in cycles is collected first, since when Python does that by itself is chance.
+        """
+        gc.collect()
+        device: Optional[int] = None
+        if self.device is not None:
+            from realesrgan import devices
+
+            devices.synchronize(self.device)
+            device = devices.memory_used(self.device)
+        sample = Sample(pictures, round(self.seconds, 3), resident(), device, handles(), threads())
+        self.samples.append(sample)
+        return sample
+
+
+@dataclass(frozen=True)
 class Trend:
     """A slope in megabytes per 1,000 pictures, with the bounds of its two-sided 95 % interval.
 
     Attributes:
         samples: Samples after the warm-up.
-        blocks: What they were averaged to.
-        autocorrelation: Lag 1, of the residuals, corrected for bias; 0 or more.
-        effective: Independent points that the blocks are worth.
-        pictures: Pictures between the first and the last sample used.
+        pictures: Pictures between the first and the last of them.
     """
 
     slope: float
     lower: float
     upper: float
     samples: int
-    blocks: int
-    autocorrelation: float
-    effective: float
     pictures: int
 
 
@@ -83,49 +127,17 @@ def trend(pictures: Sequence[float], values: Sequence[Optional[int]]) -> Optiona
     """
     known = [(x, y) for x, y in zip(pictures, values) if y is not None]
     known = known[settled(len(known)) :]
-    if len(known) < _FEWEST:
+    if len(known) < _PARTS:
         return None
     series = np.asarray(known, float)
-    x, y = _blocks(series[:, 0]), _blocks(series[:, 1]) / 1000  # bytes a picture are kilobytes per 1,000 pictures
-    count = len(x)
+    x, y = np.array([part.mean(0) for part in np.array_split(series, _PARTS)]).T
+    y /= 1000  # bytes a picture are kilobytes per 1,000 pictures
     away = x - x.mean()
     spread = float(away @ away)
     slope = float(away @ y) / spread
     left = y - y.mean() - slope * away
-    squares = float(left @ left)
-    correlation = _autocorrelation(left, squares, count)
-    effective = max(_FEWEST_EFFECTIVE, count * (1 - correlation) / (1 + correlation))
-    error = (squares / (effective - 2) / spread) ** 0.5
-    half = student(effective - 2) * error
-    covered = int(series[-1, 0] - series[0, 0])
-    return Trend(
-        slope, slope - half, slope + half, len(known), count, round(correlation, 3), round(effective, 1), covered
-    )
-
-
-def _blocks(values: np.ndarray) -> np.ndarray:
-    """At most :data:`BLOCKS` means of equally many values; the oldest values that do not fill a block are left out."""
-    size = -(-len(values) // BLOCKS)
-    return np.asarray(values[len(values) % size :].reshape(-1, size).mean(1))
-
-
-def _autocorrelation(left: np.ndarray, squares: float, count: int) -> float:
-    if squares <= 0:
-        return 0.0
-    raw = float(left[1:] @ left[:-1]) / squares
-    # Residuals of a fitted line correlate less than the noise does: by about 2/n, and by a factor.
-    return min(max((count * raw + 2) / max(count - 4, 1), 0.0), 0.99)
-
-
-@functools.lru_cache(maxsize=256)
-def student(freedom: float) -> float:
-    """The 97.5 % quantile of Student's t; ``freedom`` is 1 or more and need not be whole."""
-    # With t = sqrt(freedom) * tan(angle) the density is a power of the cosine on a finite interval.
-    angle = np.linspace(-np.pi / 2, np.pi / 2, 20001)
-    density = np.cos(angle).clip(0) ** (freedom - 1)
-    share = np.concatenate(([0.0], np.cumsum((density[1:] + density[:-1]) / 2)))
-    at = float(np.interp(0.975, share / share[-1], angle))
-    return float(np.sqrt(freedom) * np.tan(at))
+    half = _STUDENT * (float(left @ left) / (_PARTS - 2) / spread) ** 0.5
+    return Trend(slope, slope - half, slope + half, len(known), int(series[-1, 0] - series[0, 0]))
 
 
 def judge(found: Optional[Trend], limit: float = LIMIT) -> str:
@@ -149,23 +161,20 @@ def pictures_needed(found: Trend, limit: float = LIMIT) -> Optional[int]:
         return None
     # The interval narrows with the power 3/2 of the length of a run; what is left over is measured roughly by then.
     factor = max(1.0, ((found.upper - found.slope) / room) ** (2 / 3)) * 1.5
-    return _rounded_up(found.pictures * factor * 1.25)
+    count = found.pictures * factor * 1.25
+    digits = 10 ** max(0, len(str(int(count))) - 2)
+    return int(-(-count // digits) * digits)
 
 
-def _rounded_up(value: float) -> int:
-    digits = 10 ** max(0, len(str(int(value))) - 2)
-    return int(-(-value // digits) * digits)
-
-
-def counts_leak(counts: Sequence[Optional[int]]) -> Optional[Tuple[int, int]]:
+def counts_leak(counts: Sequence[int]) -> Optional[Tuple[int, int]]:
     """Whether a count (handles, threads) rose for good after the warm-up.
 
     Returns:
-        The largest of the first quarter and the smallest of the last one; a leak if the second is larger. None where
-        nobody told.
+        The largest of the first quarter and the smallest of the last one; a leak if the second is larger. None with
+        fewer than two counts.
     """
-    known: List[int] = [value for value in counts if value is not None]
-    known = known[min(settled(len(known)), max(0, len(known) - 2)) :]
+    settling = min(settled(len(counts)), max(0, len(counts) - 2))
+    known = counts[settling:]
     if len(known) < 2:
         return None
     quarter = max(1, len(known) // 4)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import struct
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Tuple
 
+import cv2
 import numpy as np
 
 __all__ = ["CORRUPT", "EXPECTED", "KINDS", "OUT_OF_MEMORY", "NetworkFault", "SlowDisk", "corrupt_files"]
@@ -88,9 +91,6 @@ class NetworkFault:
 
 
 def _png(side: Tuple[int, int], content: bytes) -> bytes:
-    import struct
-    import zlib
-
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
@@ -99,10 +99,13 @@ def _png(side: Tuple[int, int], content: bytes) -> bytes:
 
 
 def _encoded(suffix: str) -> bytes:
-    import cv2
-
     pixels = np.random.default_rng(3).integers(0, 255, (40, 60, 3), np.uint8)
     return bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+
+
+def _flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(byte ^ 0x5A for byte in data[middle : middle + 64]) + data[middle + 64 :]
 
 
 CORRUPT: Dict[str, Callable[[], bytes]] = {
@@ -115,11 +118,6 @@ CORRUPT: Dict[str, Callable[[], bytes]] = {
     "flipped.png": lambda: _flipped(_encoded(".png")),
 }
 """Damaged files by name, and what makes their bytes."""
-
-
-def _flipped(data: bytes) -> bytes:
-    middle = len(data) // 2
-    return data[:middle] + bytes(byte ^ 0x5A for byte in data[middle : middle + 64]) + data[middle + 64 :]
 
 
 def corrupt_files(folder: Path) -> List[Path]:
@@ -141,7 +139,7 @@ class _Throttled:
         self._disk = disk
 
     def write(self, data: Any) -> int:
-        self._disk.wait_for(len(bytes(data)))
+        self._disk.sleep(len(bytes(data)) / self._disk.rate)
         return self._stream.write(data)
 
     def __getattr__(self, name: str) -> Any:
@@ -163,11 +161,8 @@ class SlowDisk:
         self.files = 0
         self._lock = threading.Lock()
 
-    def wait_for(self, count: int) -> None:
-        """Hold a write of ``count`` bytes up."""
-        self._sleep(count / self.rate)
-
-    def _sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
+        """Hold a write up."""
         time.sleep(seconds)
         with self._lock:
             self.slept += seconds
@@ -181,7 +176,7 @@ class SlowDisk:
         def slow(path: Any, produce: Callable[[BinaryIO], object]) -> None:
             def throttled(stream: BinaryIO) -> None:
                 produce(_Throttled(stream, self))  # type: ignore[arg-type]
-                self._sleep(self.pause)
+                self.sleep(self.pause)
 
             with self._lock:
                 self.files += 1

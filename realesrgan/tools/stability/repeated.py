@@ -11,11 +11,11 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from realesrgan.batch import report
 from realesrgan.batch import run as batch
-from realesrgan.errors import RealESRGANError
+from realesrgan.cli.options import whole
 from realesrgan.files.naming import Source
-from realesrgan.tools.stability import common as stability
-from realesrgan.tools.stability.common import Check, Screen
-from realesrgan.tools.stability.vitals import Sample, Vitals
+from realesrgan.tools.stability import program
+from realesrgan.tools.stability.drift import Vitals
+from realesrgan.tools.stability.program import Check, Screen
 
 __all__ = ["Repetition", "main"]
 
@@ -28,7 +28,7 @@ class Repetition:
 
     Args:
         upscaler: What enlarges; see :class:`realesrgan.batch.run.Upscaler`.
-        results: A folder of this run's own, emptied before each pass.
+        options: Its folder of results is this run's own, emptied before each pass.
     """
 
     def __init__(self, sources: Sequence[Source], upscaler: Any, options: batch.BatchOptions, vitals: Vitals) -> None:
@@ -42,16 +42,16 @@ class Repetition:
         self.changed: List[str] = []
         self.failed: Dict[str, str] = {}
         self.leftovers: List[str] = []
+        self.stopped = ""
         self.interrupted = False
         self.lost = False
 
     @property
     def pictures(self) -> int:
-        """Pictures done so far."""
         return self.passes * len(self.sources)
 
-    def once(self, screen: Screen) -> Optional[Sample]:
-        """One pass; None if Ctrl-C ended it."""
+    def once(self, screen: Screen) -> bool:
+        """One pass; False if the run is over."""
         shutil.rmtree(self.options.output, ignore_errors=True)
         began, before = self.vitals.seconds, self.pictures
 
@@ -62,23 +62,23 @@ class Repetition:
         result = batch.run(self.sources, self.upscaler, self.options, show)
         if result.interrupted:
             self.interrupted = True
-            return None
+            return False
         self.lost = bool(result.not_done)
         self.passes += 1
         failed = {record.input: f"{record.error_code}: {record.error_text}" for record in result.failed}
         self.failed.update(failed)
         changed = self._compare()
-        self.leftovers += stability.leftovers(self.options.output)
+        self.leftovers += sorted(path.name for path in self.options.output.rglob(".*.partial"))
         sample = self.vitals.take(self.pictures)
         row = (self.passes, len(self.sources), len(failed), len(changed), f"{sample.seconds - began:.1f}")
         screen.line(_row((*row, _mb(sample.resident), _mb(sample.device), sample.handles, sample.threads)))
-        return sample
+        return not self.lost
 
     def _compare(self) -> List[str]:
         """Names of results that are not what the first pass made."""
         folder = self.options.output
         found = {
-            path.relative_to(folder).as_posix(): stability.digest(path)
+            path.relative_to(folder).as_posix(): program.digest(path)
             for path in sorted(folder.rglob("*"))
             if path.is_file() and not path.name.startswith(".")
         }
@@ -92,24 +92,22 @@ class Repetition:
 
     def checks(self) -> List[Check]:
         """Whether all was done, and alike."""
-        files, changed, failed = self.files, self.changed, self.failed
-        few = self.passes < 2
-        text = f"{files - len(changed)} of {files} files over {self.passes} passes"
-        text += ": " + "; ".join(changed[:5]) if changed else ""
-        alike = Check("same bytes", not changed and not few, "too few passes" if few else _yes(not changed), text)
-        count = len(self.sources)
-        text = (
-            f"{count - len(failed)} of {count} pictures"
-            + (": " if failed else "")
-            + "; ".join(list(failed.values())[:5])
-        )
-        every = Check("every picture done", not failed and not self.lost, _yes(not failed and not self.lost), text)
-        whole = Check("no unfinished file", not self.leftovers, _yes(not self.leftovers), f"{len(self.leftovers)} left")
-        return [alike, every, whole]
+        changed, failed, few = self.changed, self.failed, self.passes < 2
+        alike = f"{self.files - len(changed)} of {self.files} files over {self.passes} passes{_first_five(changed)}"
+        done = f"{len(self.sources) - len(failed)} of {len(self.sources)} pictures{_first_five(list(failed.values()))}"
+        return [
+            Check("same bytes", not changed and not few, "too few passes" if few else _yes(not changed), alike),
+            Check("every picture done", not failed and not self.lost, _yes(not failed and not self.lost), done),
+            Check("no unfinished file", not self.leftovers, _yes(not self.leftovers), f"{len(self.leftovers)} left"),
+        ]
 
 
 def _yes(value: bool) -> str:
     return "yes" if value else "NO"
+
+
+def _first_five(problems: Sequence[str]) -> str:
+    return f": {'; '.join(problems[:5])}" if problems else ""
 
 
 def _mb(value: Optional[int]) -> Optional[str]:
@@ -128,11 +126,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--input-dir", default="inputs", metavar="DIR", help="folder of pictures (default: inputs)")
     parser.add_argument("--recursive", action="store_true", help="go into subfolders")
-    parser.add_argument("--iterations", type=int, default=10, metavar="N", help="passes (default: %(default)s)")
+    parser.add_argument("--iterations", type=whole(1), default=10, metavar="N", help="passes (default: %(default)s)")
     parser.add_argument("-n", "--model_name", default="RealESRGAN_x4plus", metavar="NAME")
     parser.add_argument("--ext", choices=("auto", "jpg", "png", "webp", "tiff"), default="auto")
     parser.add_argument("--results", type=Path, metavar="DIR", help="keep the last pass's results in a new folder")
-    stability.add_flags(parser)
+    program.add_flags(parser)
     return parser
 
 
@@ -144,60 +142,34 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(argv)
-    if options.iterations < 1:
-        parser.error(f"--iterations is {options.iterations}; it must be 1 or more")
     if options.results and options.results.exists() and any(options.results.iterdir()):
         parser.error(f"--results {options.results} is not empty; name a new folder, since it is emptied on every pass")
-    with stability.Notices() as notices, tempfile.TemporaryDirectory() as scratch:
-        try:
-            sources = stability.list_pictures(options, recursive=options.recursive)
+    with program.Notices() as notices, tempfile.TemporaryDirectory() as scratch:
+        with program.beginning(parser):
+            sources = program.list_pictures(options, recursive=options.recursive)
             if not sources:
                 parser.error(f"--input-dir {options.input_dir} contains no pictures")
-            upscaler = stability.build(options.model_name, options)
-        except RealESRGANError as error:
-            parser.exit(stability.USAGE, f"{error}\n")
-        except KeyboardInterrupt:
-            parser.exit(stability.INTERRUPTED, "Stopped before the first picture.\n")
+            upscaler = program.build(options.model_name, options)
         output = options.results or Path(scratch) / "results"
         settings = batch.BatchOptions(output=output, outscale=options.outscale, extension=options.ext)
-        return _repeat(sources, upscaler, settings, options, notices)
-
-
-def _repeat(
-    sources: Sequence[Source],
-    upscaler: Any,
-    settings: batch.BatchOptions,
-    options: argparse.Namespace,
-    notices: stability.Notices,
-) -> int:
-    described = dict(upscaler.describe())
-    screen = Screen(options.iterations * len(sources), "pictures")
-    screen.line(f"{len(sources)} pictures, {options.iterations} passes: {described['model']} on {described['name']}")
-    screen.line(_row(_HEAD))
-    run = Repetition(sources, upscaler, settings, Vitals(stability.device_of(upscaler)))
-    error: Optional[str] = None
-    try:
-        for _ in range(options.iterations):
-            if run.once(screen) is None or run.lost:
-                break
-    except KeyboardInterrupt:
-        run.interrupted = True
-    except Exception as problem:  # noqa: BLE001 - hours of figures must not be lost to it
-        error = f"{type(problem).__name__}: {problem}"
-    samples = run.vitals.samples
-    checks, trends = stability.checks_of(
-        samples, options.max_slope, lambda pictures: f"--iterations {math.ceil(pictures / len(sources))}"
-    )
-    checks = run.checks() + checks
-    if error:
-        checks.append(Check("ran to the end", False, "NO", error))
-    figures = {
-        "device": described,
-        "settings": {name: value for name, value in vars(options).items() if value is not None},
-        "pictures": run.pictures,
-        "passes": run.passes,
-        "seconds": round(run.vitals.seconds, 1),
-        "statuses": {report.DONE: run.pictures - len(run.failed), report.FAILED: sorted(run.failed)},
-        "notices": dict(notices.counts),
-    }
-    return stability.conclude(screen, options, checks, samples, trends, figures, run.interrupted)
+        described = upscaler.describe()
+        screen = Screen(options.iterations * len(sources), "pictures")
+        screen.line(
+            f"{len(sources)} pictures, {options.iterations} passes: {described['model']} on {described['name']}"
+        )
+        screen.line(_row(_HEAD))
+        run = Repetition(sources, upscaler, settings, Vitals(program.device_of(upscaler)))
+        with program.recording(run):
+            for _ in range(options.iterations):
+                if not run.once(screen):
+                    break
+        return program.conclude(
+            screen,
+            options,
+            run,
+            described,
+            notices,
+            lambda pictures: f"--iterations {math.ceil(pictures / len(sources))}",
+            passes=run.passes,
+            statuses={report.DONE: run.pictures - len(run.failed), report.FAILED: sorted(run.failed)},
+        )

@@ -1,11 +1,11 @@
-"""What the two stability programs share: flags, building an upsampler, checks, the table, the report and the plot."""
+"""What both stability programs do: flags, building an upsampler, the lines shown, checks, the report and the plot."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib
-import importlib.util
 import json
 import logging
 import os
@@ -14,17 +14,18 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Tuple
 
 from realesrgan import __version__, files
 from realesrgan.batch.monitor import aligned
 from realesrgan.cli import options as cli_options
 from realesrgan.cli import run as cli_run
+from realesrgan.cli.options import real, whole
 from realesrgan.errors import RealESRGANError
 from realesrgan.files import paths
 from realesrgan.files.naming import Source
 from realesrgan.tools.stability import drift
-from realesrgan.tools.stability.vitals import Sample
+from realesrgan.tools.stability.drift import Sample, Trend, Vitals
 from realesrgan.weights import zoo
 
 if TYPE_CHECKING:
@@ -37,18 +38,19 @@ __all__ = [
     "USAGE",
     "Check",
     "Notices",
+    "Run",
     "Screen",
     "add_flags",
+    "beginning",
     "build",
     "checks_of",
     "conclude",
     "device_of",
     "digest",
-    "leftovers",
-    "machine",
+    "list_pictures",
     "plot",
+    "recording",
     "slope_text",
-    "table",
 ]
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -60,9 +62,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model and device, as in inference_realesrgan.py")
     group.add_argument("--model_path", metavar="PATH", help="weights: a file or URL (default: found by the name)")
     group.add_argument("-s", "--outscale", type=float, help="how many times larger (default: the model's factor)")
-    group.add_argument("-t", "--tile", type=int, default=0, help="tile size; 0: the program chooses (default)")
+    group.add_argument("-t", "--tile", type=whole(0), default=0, help="tile size; 0: the program chooses (default)")
     group.add_argument("--device", help="auto, directml (dml:1), cuda (cuda:0), xpu, mps or cpu (default: auto)")
-    group.add_argument("-g", "--gpu-id", type=int, metavar="N", help="the backend's own number of the GPU")
+    group.add_argument("-g", "--gpu-id", type=whole(0), metavar="N", help="the backend's own number of the GPU")
     precision = group.add_mutually_exclusive_group()
     precision.add_argument("--fp32", action="store_true", help="full precision")
     precision.add_argument("--fp16", action="store_true", help="half precision, if the device passes a self-test")
@@ -70,7 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--trust-weights", action="store_true", help="load a .pth of unknown origin with an old PyTorch")
     group = parser.add_argument_group("report")
     group.add_argument(
-        "--max-slope", type=float, default=drift.LIMIT, metavar="MB",
+        "--max-slope", type=real(0, 1e12), default=drift.LIMIT, metavar="MB",
         help="megabytes per 1,000 pictures that memory may grow (default: %(default)g)",
     )  # fmt: skip
     group.add_argument("--output", type=Path, metavar="FILE.json", help="write all figures and samples as JSON")
@@ -129,11 +131,6 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def leftovers(folder: Path) -> List[str]:
-    """Names of unfinished files."""
-    return sorted(path.name for path in folder.rglob(".*.partial"))
-
-
 @dataclass(frozen=True)
 class Check:
     """One line of the verdict."""
@@ -144,18 +141,59 @@ class Check:
     figures: str
 
 
-def slope_text(found: drift.Trend) -> str:
+class Run(Protocol):
+    """What both programs keep of a run.
+
+    Attributes:
+        stopped: Why it ended before its time; empty if it did not.
+        interrupted: Ctrl-C ended it.
+    """
+
+    vitals: Vitals
+    stopped: str
+    interrupted: bool
+
+    @property
+    def pictures(self) -> int:
+        """Pictures done so far."""
+
+    def checks(self) -> List[Check]:
+        """Whether everything came as it had to, memory left out."""
+
+
+@contextlib.contextmanager
+def beginning(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """Inside it, what prevents a run from beginning ends the program, with its status."""
+    try:
+        yield
+    except RealESRGANError as error:
+        parser.exit(USAGE, f"{error}\n")
+    except KeyboardInterrupt:
+        parser.exit(INTERRUPTED, "Stopped before the first picture.\n")
+
+
+@contextlib.contextmanager
+def recording(run: Run) -> Iterator[None]:
+    """Inside it, whatever ends the run is noted in it: hours of figures must not be lost to an error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.interrupted = True
+    except Exception as problem:  # noqa: BLE001 - see above
+        run.stopped = f"{type(problem).__name__}: {problem}"
+
+
+def slope_text(found: Trend) -> str:
     """``+1.2 (-0.3 to +2.7) MB per 1,000 pictures``."""
     return f"{found.slope:+.2f} ({found.lower:+.2f} to {found.upper:+.2f}) MB per 1,000 pictures"
 
 
 def _memory(
-    name: str, samples: Sequence[Sample], attribute: str, limit: float, more: Callable[[int], str]
-) -> Tuple[Check, Optional[drift.Trend]]:
-    values = [getattr(sample, attribute) for sample in samples]
+    name: str, pictures: Sequence[int], values: Sequence[Optional[int]], limit: float, more: Callable[[int], str]
+) -> Tuple[Check, Optional[Trend]]:
     if all(value is None for value in values):
         return Check(name, True, "unknown", "the system or the backend does not say it: not checked"), None
-    found = drift.trend([sample.pictures for sample in samples], values)
+    found = drift.trend(pictures, values)
     verdict = drift.judge(found, limit)
     if found is None:
         return Check(name, False, verdict, f"{len(values)} samples: five are needed after two of warm-up"), None
@@ -166,37 +204,31 @@ def _memory(
     return Check(name, verdict == drift.SHOWN, verdict, text), found
 
 
-def _count(name: str, samples: Sequence[Sample], attribute: str) -> Check:
-    values = [getattr(sample, attribute) for sample in samples]
-    found = drift.counts_leak(values)
+def _count(name: str, counts: Sequence[int]) -> Check:
+    found = drift.counts_leak(counts)
     if found is None:
-        told = any(value is not None for value in values)
-        return Check(name, not told, "too few samples" if told else "unknown", "not checked")
+        return Check(name, False, "too few samples", "not checked")
     before, after = found
     return Check(name, after <= before, "leak" if after > before else "no leak", f"{before} at first, {after} at last")
 
 
 def checks_of(
     samples: Sequence[Sample], limit: float, more: Callable[[int], str]
-) -> Tuple[List[Check], Dict[str, Optional[drift.Trend]]]:
+) -> Tuple[List[Check], Dict[str, Optional[Trend]]]:
     """The checks of memory, handles and threads, and the slopes.
 
     Args:
         more: The flag by which a run does so many pictures.
     """
-    resident, resident_trend = _memory("resident memory", samples, "resident", limit, more)
-    device, device_trend = _memory("device memory", samples, "device", limit, more)
-    checks = [resident, device, _count("file handles", samples, "handles"), _count("threads", samples, "threads")]
-    return checks, {"resident": resident_trend, "device": device_trend}
+    pictures = [sample.pictures for sample in samples]
+    resident, resident_trend = _memory("resident memory", pictures, [each.resident for each in samples], limit, more)
+    device, device_trend = _memory("device memory", pictures, [each.device for each in samples], limit, more)
+    handles = _count("file handles", [sample.handles for sample in samples])
+    threads = _count("threads", [sample.threads for sample in samples])
+    return [resident, device, handles, threads], {"resident": resident_trend, "device": device_trend}
 
 
-def table(rows: Sequence[Sequence[object]]) -> str:
-    """Columns under a head; the last one is not padded."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    return "\n".join("  ".join(row).rstrip() for row in aligned(cells))
-
-
-def machine() -> Dict[str, object]:
+def _machine() -> Dict[str, object]:
     """The machine in general terms, and the versions that matter."""
     versions = {"python": platform.python_version(), "realesrgan": __version__}
     for name, module in (("torch", "torch"), ("numpy", "numpy"), ("opencv", "cv2"), ("pillow", "PIL")):
@@ -259,7 +291,7 @@ class Screen:
             self._bar = None
 
 
-def plot(path: Path, samples: Sequence[Sample], trends: Mapping[str, Optional[drift.Trend]], title: str) -> bool:
+def plot(path: Path, samples: Sequence[Sample], trends: Mapping[str, Optional[Trend]], title: str) -> bool:
     """Draw memory over pictures; False where matplotlib is not installed."""
     try:
         figure = importlib.import_module("matplotlib.figure").Figure(figsize=(9, 4.5), dpi=110)
@@ -290,31 +322,49 @@ def plot(path: Path, samples: Sequence[Sample], trends: Mapping[str, Optional[dr
 def conclude(
     screen: Screen,
     options: argparse.Namespace,
-    checks: Sequence[Check],
-    samples: Sequence[Sample],
-    trends: Mapping[str, Optional[drift.Trend]],
-    figures: Mapping[str, Any],
-    interrupted: bool,
+    run: Run,
+    described: Mapping[str, object],
+    notices: Notices,
+    more: Callable[[int], str],
+    **figures: Any,
 ) -> int:
     """Print the verdict, write the report and the plot.
+
+    Args:
+        described: The upsampler's device.
+        more: The flag by which a run does so many pictures.
+        **figures: What else the report contains.
 
     Returns:
         The exit status.
     """
+    samples = run.vitals.samples
+    checks = run.checks()
+    if run.stopped:
+        checks.append(Check("ran to the end", False, "NO", run.stopped))
+    more_checks, trends = checks_of(samples, options.max_slope, more)
+    checks += more_checks
     passed = all(check.ok for check in checks)
     screen.close()
     screen.line()
-    screen.line(table([("check", "verdict", "figures"), *((c.name, c.verdict, c.figures) for c in checks)]))
+    rows = aligned([("check", "verdict", "figures"), *((check.name, check.verdict, check.figures) for check in checks)])
+    for row in rows:
+        screen.line("  ".join(row).rstrip())
     verdict = "PASSED" if passed else "FAILED"
     wrong = "" if passed else ": " + ", ".join(f"{check.name} ({check.verdict})" for check in checks if not check.ok)
-    screen.line(f"{verdict}{' as far as it went (stopped by Ctrl-C)' if interrupted else ''}{wrong}")
+    screen.line(f"{verdict}{' as far as it went (stopped by Ctrl-C)' if run.interrupted else ''}{wrong}")
     if options.output:
         report = {
             "program": Path(sys.argv[0]).name,
             "passed": passed,
-            "interrupted": interrupted,
-            "machine": machine(),
+            "interrupted": run.interrupted,
+            "machine": _machine(),
+            "device": described,
+            "settings": {name: value for name, value in vars(options).items() if value is not None},
+            "pictures": run.pictures,
+            "seconds": round(run.vitals.seconds, 1),
             **figures,
+            "notices": notices.counts,
             "checks": [asdict(check) for check in checks],
             "drift_mb_per_1000_pictures": {name: found and asdict(found) for name, found in trends.items()},
             "samples": [asdict(sample) for sample in samples],
@@ -323,6 +373,6 @@ def conclude(
         files.write_atomically(options.output, lambda stream: stream.write(text))
     if options.plot and not plot(options.plot, samples, trends, f"{Path(sys.argv[0]).stem}: {verdict.lower()}"):
         screen.line(f"{options.plot} is not drawn: it needs matplotlib (python -m pip install matplotlib).")
-    if interrupted:
+    if run.interrupted:
         return INTERRUPTED
     return OK if passed else FAILED
