@@ -26,12 +26,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Union
 
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realesrgan import RealESRGANer, devices
+from realesrgan.tools.made_pictures import textured
 from realesrgan.video.encoding import EncoderChoice
 from realesrgan.video.probe import probe
 from realesrgan.video.run import VideoOptions, process
@@ -42,14 +42,13 @@ from realesrgan.weights import zoo
 def write_clip(path: Path, count: int, width: int, height: int) -> None:
     import av
 
-    coarse = np.random.default_rng(1).integers(0, 255, (height // 8, (width + 512) // 8, 3), np.uint8)
-    noise = cv2.resize(coarse, (width + 512, height), interpolation=cv2.INTER_CUBIC)
+    wide = textured(width + 512, height)
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=24, options={"preset": "ultrafast", "crf": "23"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         for number in range(count):
             left = (number * 4) % 512
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(noise[:, left : left + width]), format="bgr24")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(wide[:, left : left + width]), format="bgr24")
             frame.pts, frame.time_base = number, Fraction(1, 24)
             out.mux(video.encode(frame.reformat(format="yuv420p")))
         out.mux(video.encode(None))
@@ -135,7 +134,7 @@ def whole_run(upsampler: Any, clip: Path, preset: Optional[str], options: argpar
 
 def measure(upsampler: Any, size: str, compiled: bool, options: argparse.Namespace) -> Dict[str, Any]:
     width, height = map(int, size.split("x"))
-    pixels = np.random.default_rng(2).integers(0, 255, (height, width, 3), np.uint8)
+    pixels = textured(width, height)
     few = max(3, options.frames // 3)
     row: Dict[str, Any] = {"size": size, "outscale": options.outscale, "codec": options.codec, "compiled": compiled}
     # Another batch would be compiled again.

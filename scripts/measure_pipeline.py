@@ -14,22 +14,14 @@ import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realesrgan import RealESRGANer, files
 from realesrgan.batch import run as batch
 from realesrgan.batch.monitor import Monitor
+from realesrgan.tools.made_pictures import textured
 from realesrgan.weights import zoo
-
-
-def picture(width: int, height: int, seed: int) -> np.ndarray:
-    """Smooth shapes with a little noise, so that encoding costs what it costs for a photograph."""
-    dice = np.random.default_rng(seed)
-    coarse = dice.integers(0, 255, (height // 16 + 2, width // 16 + 2, 3), np.uint8)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
-    return np.clip(smooth + dice.integers(-3, 4, smooth.shape), 0, 255).astype(np.uint8)
 
 
 class Pretended:
@@ -66,8 +58,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for index in range(options.pictures):
-            files.write(folder / "in" / f"{index:03}.png", picture(width, height, index))
-        upsampler.enhance(picture(width, height, 0))  # what happens once is not the pipeline's
+            files.write(folder / "in" / f"{index:03}.png", textured(width, height, seed=index))
+        upsampler.enhance(textured(width, height))  # what happens once is not the pipeline's
         for repeat in range(options.repeats):
             settings = batch.BatchOptions(folder / f"out{repeat}", extension=options.ext)
             with Monitor() as monitor:

@@ -48,16 +48,11 @@ def name_of(case: Case) -> str:
     return f"{case['model']} {case['width']}x{case['height']} {case['mode']} x{case['outscale']} {size}".strip()
 
 
-def resident(key: str) -> int:
-    """``VmRSS`` or ``VmHWM`` of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
-
-
 def measure(case: Case) -> Dict[str, float]:
     """One case, in this process; sizes in bytes."""
     from realesrgan import RealESRGANer, devices
     from realesrgan.archs import structure
+    from realesrgan.batch.monitor import peak_resident, resident
     from realesrgan.inference import memory
     from realesrgan.tools.benchmark import network
     from realesrgan.tools.made_pictures import textured
@@ -68,12 +63,12 @@ def measure(case: Case) -> Dict[str, float]:
     mode = str(case["mode"])
     upsampler.enhance(textured(64, 64, mode), outscale=float(case["outscale"]))
     picture = textured(int(case["width"]), int(case["height"]), mode)
-    before = resident("VmRSS")
+    before = resident()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark begins again
     begun = time.perf_counter()
     result, _ = upsampler.enhance(picture, outscale=float(case["outscale"]))
     seconds = time.perf_counter() - begun
-    peak = resident("VmHWM")
+    peak = peak_resident() or 0
     pad = upsampler.last_run.tile_pad
     height, width = (
         min(side + 2 * pad, whole) for side, whole in zip(upsampler.last_run.tile, (picture.shape[0], picture.shape[1]))

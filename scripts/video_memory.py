@@ -22,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from realesrgan.batch.monitor import peak_resident, resident
+from realesrgan.tools.made_pictures import textured
 from realesrgan.video.probe import probe
 from realesrgan.video.run import VideoOptions, process
 from realesrgan.video.source import VideoSource
@@ -36,10 +37,10 @@ class Repeat:
 
 
 def write_clip(path: Path, count: int, width: int, height: int) -> None:
-    """Noise that moves, so that no frame is another's repeat, with sound."""
+    """A picture that moves, so that no frame is another's repeat, with sound."""
     import av
 
-    noise = np.random.default_rng(1).integers(0, 255, (height, width + 64, 3), np.uint8)
+    wide = textured(width + 64, height)
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=24, options={"preset": "ultrafast", "crf": "30"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
@@ -47,7 +48,7 @@ def write_clip(path: Path, count: int, width: int, height: int) -> None:
         heard = 0
         for number in range(count):
             left = number % 64
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(noise[:, left : left + width]), format="bgr24")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(wide[:, left : left + width]), format="bgr24")
             frame.pts, frame.time_base = number, Fraction(1, 24)
             out.mux(video.encode(frame.reformat(format="yuv420p")))
             while heard < (number + 1) * 2000:
