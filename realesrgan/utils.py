@@ -145,7 +145,9 @@ _MOVED = {
         "kernels=realesrgan_dataset paired_dataset=realesrgan_paired_dataset patches=sampling textures=sources"
     ),
     "models:models": "measures=base perceptual=base pool=degradation registration=compat sharpen=degradation",
-    "tools:tools.doctor": "doctor_text=text doctor_text_devices=text facts checks private probe reference",
+    "tools:tools.doctor": (
+        "doctor_text=checks doctor_text_devices=checks facts checks private=command probe reference"
+    ),
     "tools:tools.tune": "measure",
     "tools:tools.stability": "drift faults long_run repeated rounds=long_run vitals=drift",
     "tools:tools": "corpus=made_pictures textured=made_pictures",

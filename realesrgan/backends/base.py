@@ -11,21 +11,30 @@ import importlib.util
 import re
 import sys
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Pattern, Tuple
+from importlib import metadata
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Pattern, Tuple
 
 from ..archs.structure import Structure
 from ..errors import Phrase
 
 __all__ = [
+    "BACKENDS",
+    "LIMIT",
+    "NOTE",
+    "PROBLEM",
     "Arrival",
     "Backend",
     "Capabilities",
     "Device",
+    "Examined",
+    "Finding",
     "MissingError",
     "TorchBackend",
+    "installed_version",
     "integrated_name",
     "software_name",
     "torch",
+    "version_numbers",
 ]
 
 _INTEGRATED = re.compile(
@@ -137,6 +146,45 @@ class Device:
         return self.kind.torch_device(self)
 
 
+NOTE, LIMIT, PROBLEM = 0, 1, 2
+
+
+class Finding:
+    """Something that the doctor says about a machine, and the next step.
+
+    Its Korean sentences are ``doctor.CODE`` and ``doctor.CODE.next`` in :mod:`realesrgan.cli.ko`.
+
+    Args:
+        severity: :data:`NOTE`, :data:`LIMIT` or :data:`PROBLEM`.
+        what: English, with the fields in braces.
+        step: The next step, likewise.
+    """
+
+    def __init__(self, severity: int, code: str, what: str, step: str, **fields: Any) -> None:
+        self.severity = severity
+        self.code = code
+        self.what = what
+        self.step = step
+        self.fields = fields
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the doctor knows when it asks a backend for findings.
+
+    Attributes:
+        facts: All of :func:`realesrgan.tools.doctor.facts.gather`.
+        devices: The backend's own devices, as the facts list them.
+        package: What importing the backend's package gave, None where that was not tried.
+        on_card: A graphics card does the work, of this backend or of another.
+    """
+
+    facts: Mapping[str, Any]
+    devices: List[Mapping[str, Any]]
+    package: Optional[Mapping[str, Any]]
+    on_card: bool
+
+
 class MissingError(Exception):
     """Why a backend gives no device. ``installed`` says whether somebody meant to use it."""
 
@@ -219,6 +267,22 @@ class Backend:
     def missed(self) -> bool:
         """Whether it is worth a line that its package is not installed, where the processor works instead."""
         return False
+
+    def facts(self) -> Dict[str, Any]:
+        """What else the doctor reports of this machine, by names of the backend's own. Opens no device."""
+        return {}
+
+    def package_facts(self, module: Any) -> Dict[str, Any]:
+        """What the doctor reports of the backend's package, once it has been imported, in a process that may end."""
+        return {}
+
+    def brings_torch(self, facts: Mapping[str, Any]) -> Optional[Finding]:
+        """What the doctor says of a missing PyTorch where installing this backend brings it."""
+        return None
+
+    def findings(self, examined: Examined) -> Iterator[Finding]:
+        """What prevents or limits the use of this backend, from the facts alone."""
+        return iter(())
 
     def torch_device(self, device: Device) -> Any:
         """The ``torch.device`` of a device.
@@ -331,6 +395,19 @@ BACKENDS: Dict[str, Backend] = {}
 def torch() -> Any:
     """The package torch, imported when it is first asked for."""
     return importlib.import_module("torch")
+
+
+def installed_version(distribution: str) -> Optional[str]:
+    """The version of an installed package by its metadata, without importing it; None where it is missing."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def version_numbers(text: str) -> Tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
 
 
 def integrated_name(name: str) -> bool:

@@ -6,13 +6,14 @@ import contextlib
 import importlib.util
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from ..archs.structure import HALO, Structure
 from ..errors import Phrase
-from .base import Arrival, Capabilities, Device, MissingError, TorchBackend, torch
+from .base import LIMIT, Arrival, Capabilities, Device, Examined, Finding, MissingError, TorchBackend, torch
 
 __all__ = ["CUDA"]
 
@@ -63,6 +64,34 @@ class CUDA(TorchBackend):
         folders = spec.submodule_search_locations if spec is not None else None
         return any(list(Path(folder, "lib").glob("*torch_cuda.*")) for folder in folders or ())
 
+    def facts(self) -> Dict[str, Any]:
+        return {"nvidia": _cards()}
+
+    def findings(self, examined: Examined) -> Iterator[Finding]:
+        torch_facts, cards = examined.facts["imports"].get("torch") or {"ok": False}, examined.facts["nvidia"]
+        if not torch_facts["ok"] or not cards or examined.devices or examined.on_card:
+            return
+        if torch_facts["cuda"]:
+            yield Finding(
+                LIMIT,
+                "cuda.driver",
+                "There is an NVIDIA card ({card}, driver {driver}), but PyTorch {torch} (CUDA {cuda}) cannot use it.",
+                "Update NVIDIA's driver; a card older than this PyTorch supports needs an older PyTorch.",
+                card=cards[0]["name"],
+                driver=cards[0]["driver"],
+                torch=torch_facts["version"],
+                cuda=torch_facts["cuda"],
+            )
+        else:
+            yield Finding(
+                LIMIT,
+                "cuda.cpu_torch",
+                "There is an NVIDIA card ({card}), but this PyTorch ({torch}) is built without CUDA.",
+                "Install the CUDA build: python -m pip install torch --index-url https://download.pytorch.org/whl/cu126",
+                card=cards[0]["name"],
+                torch=torch_facts["version"],
+            )
+
     def memory_free(self, device: Device) -> Optional[int]:
         module = self.module
         # What the allocator keeps without using it is free to us.
@@ -104,3 +133,26 @@ class CUDA(TorchBackend):
 
     def from_host(self, device: Device, tensor: Any) -> Any:
         return tensor.pin_memory().to(self.torch_device(device), non_blocking=True)
+
+
+def _cards() -> Optional[List[Dict[str, Any]]]:
+    """NVIDIA's cards by its own tool; None where there is no such tool, empty where it finds none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = "--query-gpu=name,driver_version,memory.total"
+    try:
+        done = subprocess.run(
+            [tool, query, "--format=csv,noheader,nounits"], capture_output=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [line.split(",") for line in done.stdout.decode("utf-8", "replace").splitlines() if line.count(",") == 2]
+    return [
+        {
+            "name": name.strip(),
+            "driver": driver.strip(),
+            "memory": int(size) * 2**20 if size.strip().isdigit() else None,
+        }
+        for name, driver, size in rows
+    ]

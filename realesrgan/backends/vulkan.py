@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 from ..archs.structure import HALO, Structure
 from ..errors import Phrase
 from . import windows
-from .base import Backend, Capabilities, Device, MissingError, software_name
+from .base import LIMIT, Backend, Capabilities, Device, Examined, Finding, MissingError, software_name
 
 __all__ = ["Vulkan", "allocators", "check", "library"]
 
@@ -74,6 +74,22 @@ class Vulkan(Backend):
         memory = windows.total_memory(name) or int(ncnn.get_gpu_device(index).get_heap_budget()) * 2**20
         driver = _version(int(info.vendor_id()), int(info.driver_version()))
         return Device(self.name, index, name, memory or None, kind == _INTEGRATED, software, driver)
+
+    def findings(self, examined: Examined) -> Iterator[Finding]:
+        facts = examined.facts
+        torch_facts, system = facts["imports"].get("torch") or {"ok": False}, facts["system"]
+        if not torch_facts["ok"] or torch_facts.get("hip") or system["platform"] != "linux" or system["wsl"]:
+            return
+        card = next((each["name"] for each in facts["adapters"] if each["name"].startswith("AMD")), None)
+        if card and not examined.on_card:
+            yield Finding(
+                LIMIT,
+                "linux.amd",
+                "There is an AMD card ({card}); on Linux DirectML does not exist, and this PyTorch is not the ROCm "
+                "build.",
+                "python -m pip install ncnn: the card is then used through Vulkan (driver: mesa-vulkan-drivers).",
+                card=card,
+            )
 
     def free(self, device: Device) -> None:
         with _lock:

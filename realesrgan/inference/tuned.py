@@ -10,12 +10,12 @@ import json
 import logging
 import os
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .. import __version__
 from ..backends import BACKENDS
+from ..backends.base import installed_version
 from ..devices import available
 from ..errors import InputError, Phrase, notice, one_line
 from ..files import atomic, naming, paths
@@ -102,20 +102,15 @@ def structure_key(structure: Structure) -> str:
 
 def torch_version() -> str:
     """PyTorch's version from its metadata, or an empty string."""
-    try:
-        return metadata.version("torch") or ""
-    except metadata.PackageNotFoundError:
-        return ""
+    return installed_version("torch") or ""
 
 
 def library_version(device: Device) -> str:
     """The version of what runs networks on a device: PyTorch's, or ncnn's with its name before it."""
     if device.capabilities.through_torch:
         return torch_version()
-    try:
-        return f"{device.kind.package} {metadata.version(device.kind.package)}"
-    except metadata.PackageNotFoundError:
-        return ""
+    version = installed_version(device.kind.package)
+    return f"{device.kind.package} {version}" if version else ""
 
 
 def quickest(device: Device, structure: Structure, half: Optional[bool], exclude: Sequence[Device] = ()) -> Device:

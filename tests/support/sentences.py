@@ -17,7 +17,7 @@ from realesrgan.errors import Phrase
 PACKAGE = Path(realesrgan.__file__).parent
 # These speak English only.
 _ENGLISH_ONLY = {"train.py", "models", "data"}
-_CODE = re.compile(r"[a-z][a-z_0-9]*(\.\w+)+")
+_CODE = re.compile(r"[a-z][a-z_0-9]*(\.\w+)+|environment")
 # Where a call has its code, its English text and its fields: the position of the code among the arguments.
 _CALLS = {"notice": 1, "Phrase": 0, "Note": 0, "phrase": 0, "say": 0, "warn": 0, "Refused": 0, "failure": 1}
 _NO_FIELDS = {"code", "level", "once", "problem"}
@@ -45,6 +45,7 @@ class Said:
         fields: The names of the keyword arguments; None where some are not written out.
         english: The names in the English text's braces: fields of a template, or variables of an f-string.
         template: Whether the text is a template, formatted later with the fields.
+        finding: Whether it is a finding of the doctor, or its next step.
     """
 
     code: str
@@ -52,6 +53,7 @@ class Said:
     fields: Optional[FrozenSet[str]]
     english: FrozenSet[str]
     template: bool
+    finding: bool = False
 
 
 def files() -> List[Path]:
@@ -76,6 +78,13 @@ def said() -> Iterator[Said]:
             if not isinstance(node, ast.Call):
                 continue
             keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+            where = f"{path.relative_to(PACKAGE)}:{node.lineno}"
+            if called(node) == "Finding":  # severity, code, what, step
+                fields = frozenset(str(name) for name in keywords)
+                for value in _codes(node.args[1]):
+                    yield Said(f"doctor.{value}", where, fields, _names(node.args[2]), True, True)
+                    yield Said(f"doctor.{value}.next", where, fields, _names(node.args[3]), True, True)
+                continue
             place = _CALLS.get(called(node))
             code = keywords.get("code")
             if code is None and place is not None and len(node.args) > place:
@@ -85,7 +94,7 @@ def said() -> Iterator[Said]:
             for value in _codes(code):
                 yield Said(
                     value,
-                    f"{path.relative_to(PACKAGE)}:{node.lineno}",
+                    where,
                     None if None in keywords else frozenset(set(keywords) - _NO_FIELDS) | more,
                     frozenset().union(*map(_names, texts)),
                     called(node) in ("say", "warn", "phrase"),

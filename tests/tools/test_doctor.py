@@ -17,11 +17,9 @@ import numpy as np
 import pytest
 
 from realesrgan.cli import messages
-from realesrgan.cli.ko import KOREAN
 from realesrgan.errors import DeviceError
-from realesrgan.tools.doctor import checks, facts, private, reference
+from realesrgan.tools.doctor import checks, facts, probe, reference
 from realesrgan.tools.doctor import command as doctor
-from realesrgan.tools.doctor import text as doctor_text
 from tests.support import sentences
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,27 +232,20 @@ def test_findings(name: str) -> None:
         assert text.splitlines()[-1].startswith(("READY", "WORKS", "DOES NOT", "준비", "제한", "아직")), text
 
 
-def test_every_finding_is_shown_by_a_case_and_has_its_words() -> None:
-    shown = {code for _, expected, _ in CASES.values() for code in expected}
-    assert shown == set(doctor_text.FINDINGS)
-
-
-@pytest.mark.parametrize("code", doctor_text.FINDINGS)
-def test_both_languages_name_the_same_things(code: str) -> None:
-    for key, english in zip((f"doctor.{code}", f"doctor.{code}.next"), doctor_text.FINDINGS[code]):
-        assert sentences.fields_of(english) == sentences.fields_of(KOREAN[key])
-    assert re.search("[가-힣]", KOREAN[f"doctor.{code}"])
+def test_every_finding_is_shown_by_a_case() -> None:
+    shown = {f"doctor.{code}" for _, expected, _ in CASES.values() for code in expected}
+    assert shown == {said.code for said in sentences.said() if said.finding and not said.code.endswith(".next")}
 
 
 def test_a_reason_that_came_as_json_is_translated() -> None:
     error = DeviceError("x", code="half.fails", error=OSError(28, "No space left on device"))
-    packed = json.loads(json.dumps(doctor_text.pack(error)))
+    packed = json.loads(json.dumps(probe.pack(error)))
     assert packed["reason"] == "x"
-    assert messages.render(doctor_text.reason(packed), "ko") == "오류: 디스크에 남은 공간이 없습니다"
-    assert doctor_text.reason({"reason": "plain"}) == "plain"
+    assert messages.render(probe.unpack(packed), "ko") == "오류: 디스크에 남은 공간이 없습니다"
+    assert probe.unpack({"reason": "plain"}) == "plain"
 
 
-@pytest.mark.parametrize("name", ["command", "facts", "checks", "text", "private"])
+@pytest.mark.parametrize("name", ["command", "facts", "checks", "probe"])
 def test_the_doctors_modules_import_no_library(name: str) -> None:
     tree = ast.parse((ROOT / "realesrgan" / "tools" / "doctor" / f"{name}.py").read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -401,14 +392,14 @@ def test_a_report_that_cannot_be_written_is_said(
 def test_scrubbing(text: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USERPROFILE", r"C:\Users\Min Ji")
     monkeypatch.setenv("USERNAME", "minji")
-    scrubbed = private.Scrubber().text(text)
+    scrubbed = doctor.Scrubber().text(text)
     assert scrubbed == expected
 
 
 def test_scrubbing_goes_into_lists_and_dictionaries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", "anna")
     value = {"anna": ["anna", ("x anna", 3, None, True)]}
-    assert private.Scrubber().value(value) == {"anna": ["<user>", ["x <user>", 3, None, True]]}
+    assert doctor.Scrubber().value(value) == {"anna": ["<user>", ["x <user>", 3, None, True]]}
 
 
 def test_the_probes_lines_are_sorted_and_foreign_ones_ignored() -> None:
@@ -419,7 +410,7 @@ def test_the_probes_lines_are_sorted_and_foreign_ones_ignored() -> None:
     )
     found = facts._read_probe(output, "-11")
     assert found["imports"]["numpy"] == {"ok": True}
-    assert found["ended"] == {"step": "test", "status": "-11"} and found["at_directml"] is True
+    assert found["ended"] == {"step": "test", "status": "-11"}
     assert facts._read_probe("", "1")["ended"] == {"step": "start", "status": "1"}
     assert facts._read_probe('{"step": "devices", "found": {"ok": true}}', "0")["ended"] is None
 

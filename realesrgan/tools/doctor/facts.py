@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Container, Dict, List, Optional, Tuple
 
 from realesrgan import __version__, devices
-from realesrgan.backends import windows
+from realesrgan.backends import BACKENDS, windows
+from realesrgan.backends.base import installed_version
 from realesrgan.errors import Phrase, RealESRGANError, as_field, one_line
 from realesrgan.files.paths import real
 from realesrgan.inference import tuned as profile
@@ -50,14 +49,14 @@ def gather(request: Optional[str] = None) -> Dict[str, Any]:
             "bits": struct.calcsize("P") * 8,
             "environment": sys.prefix != sys.base_prefix,
         },
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "directml_needs": _needed_torch(),
-        "nvidia": _nvidia(),
+        "packages": {name: installed_version(name) for name in _PACKAGES},
         "adapters": _adapters(),
         "weights": [_weights(spec) for spec in zoo.MODELS.values()],
         "disk": _disk(),
         "profile": _profile(),
     }
+    for backend in BACKENDS.values():
+        facts.update(backend.facts())
     facts.update(_probe(request))
     return facts
 
@@ -79,65 +78,10 @@ def _system() -> Dict[str, Any]:
 
 def _main_memory() -> Optional[int]:
     try:
-        if sys.platform == "win32":
-            return _windows_main_memory()
-        return int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
+        import psutil
+    except ImportError:  # the doctor runs in an installation that is not whole
         return None
-
-
-def _windows_main_memory() -> Optional[int]:
-    import ctypes
-
-    class Status(ctypes.Structure):
-        """MEMORYSTATUSEX."""
-
-        _fields_ = [("length", ctypes.c_uint32), ("load", ctypes.c_uint32), ("values", ctypes.c_uint64 * 7)]
-
-    status = Status()
-    status.length = ctypes.sizeof(status)
-    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined,unused-ignore]
-    return int(status.values[0]) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else None
-
-
-def _version(name: str) -> Optional[str]:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _needed_torch() -> Optional[str]:
-    """The version of torch that the installed torch-directml was made for."""
-    try:
-        wanted = metadata.requires("torch-directml") or []
-    except metadata.PackageNotFoundError:
-        return None
-    found = (re.match(r"torch\s*\(?==\s*([\w.]+)", line) for line in wanted)
-    return next((match.group(1) for match in found if match), None)
-
-
-def _nvidia() -> Optional[List[Dict[str, Any]]]:
-    """NVIDIA's cards by its own tool; None where there is no such tool, empty where it finds none."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return None
-    query = "--query-gpu=name,driver_version,memory.total"
-    try:
-        done = subprocess.run(
-            [tool, query, "--format=csv,noheader,nounits"], capture_output=True, timeout=20, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    rows = [line.split(",") for line in done.stdout.decode("utf-8", "replace").splitlines() if line.count(",") == 2]
-    return [
-        {
-            "name": name.strip(),
-            "driver": driver.strip(),
-            "memory": int(size) * 2**20 if size.strip().isdigit() else None,
-        }
-        for name, driver, size in rows
-    ]
+    return int(psutil.virtual_memory().total)
 
 
 def _adapters() -> List[Dict[str, Any]]:
@@ -213,16 +157,31 @@ def _profile() -> Dict[str, Any]:
 
 
 def _probe(request: Optional[str]) -> Dict[str, Any]:
-    """What the probe found; if DirectML ended it, a second one goes on without."""
-    found = _run_probe([request] if request else [])
-    if "directml" in str(found["ended"]) or (found["ended"] and found["at_directml"]):
-        second = _run_probe([*([request] if request else []), WITHOUT])
-        second["imports"]["torch_directml"] = found["imports"].get("torch_directml", {"ok": False, "error": "ended"})
-        second["ended"] = found["ended"]
-        second["tests"] = found["tests"] + second["tests"]
-        found = second
-    del found["at_directml"]
-    return found
+    """What the probe found; where a backend's package may have ended it, another one goes on without that package."""
+    asked = [request] if request else []
+    first = found = _run_probe(asked)
+    without: Dict[str, Any] = {}
+    tests: List[Any] = []
+    while True:
+        package = _ended_by(found, without)
+        if package is None:
+            imports, tests = {**found["imports"], **without}, tests + found["tests"]
+            return {**found, "imports": imports, "tests": tests, "ended": first["ended"]}
+        without[package] = found["imports"].get(package, {"ok": False, "error": "ended"})
+        tests += found["tests"]
+        found = _run_probe([*asked, WITHOUT, *without])
+
+
+def _ended_by(found: Dict[str, Any], known: Container[str]) -> Optional[str]:
+    """The package of a backend that may have ended the probe, ``known`` ones left out; None if there is none."""
+    ended = found["ended"]
+    for backend in BACKENDS.values():
+        if ended and backend.capabilities.isolates and backend.package not in known:
+            imported = found["imports"].get(backend.package) or {"ok": False}
+            used = imported["ok"] and imported.get("adapters") != 0 and ended["step"] in ("devices", "test")
+            if used or ended["step"] == f"import {backend.package}":
+                return backend.package
+    return None
 
 
 def _run_probe(arguments: List[str]) -> Dict[str, Any]:
@@ -243,7 +202,7 @@ def _run_probe(arguments: List[str]) -> Dict[str, Any]:
 
 def _read_probe(output: str, status: str) -> Dict[str, Any]:
     """The probe's lines, sorted into imports, devices and tests; ``ended`` says in which step it died, if it did."""
-    result: Dict[str, Any] = {"imports": {}, "devices": None, "tests": [], "ended": None, "at_directml": False}
+    result: Dict[str, Any] = {"imports": {}, "devices": None, "tests": [], "ended": None}
     begun = "start" if status != "0" else None
     for line in output.splitlines():
         try:
@@ -263,5 +222,4 @@ def _read_probe(output: str, status: str) -> Dict[str, Any]:
             result["tests"].append(said["found"])
     if begun is not None:
         result["ended"] = {"step": begun, "status": status}
-        result["at_directml"] = bool(result["imports"].get("torch_directml", {}).get("adapters"))
     return result
