@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List
 
 import pytest
-from support import tiny_zoo
 from support.http_server import Answer, Server
 from support.tiny_zoo import TinyZoo
 
@@ -15,23 +13,6 @@ from realesrgan.errors import InputError, WeightsError
 from realesrgan.weights import download
 from realesrgan.weights import folders as places
 from realesrgan.weights import loading as weights
-
-
-@pytest.fixture()
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> TinyZoo:
-    caplog.set_level(logging.INFO)
-    return tiny_zoo.bare_machine(monkeypatch, tmp_path)
-
-
-@pytest.fixture()
-def server(tiny: TinyZoo, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as running:
-        yield tiny_zoo.online(monkeypatch, tiny, running)
-
-
-@pytest.fixture()
-def package(tiny: TinyZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return tiny_zoo.with_package(monkeypatch, tiny, tmp_path)
 
 
 def test_downloads_go_where_they_can_be_written(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support import tiny_zoo
-from support.tiny_zoo import TinyZoo, saved
+from support.tiny_zoo import saved
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,9 +24,7 @@ from realesrgan.weights import loading as weights
 FEATURES, GROWTH, BLOCKS = 6, 4, 2
 
 
-@pytest.fixture(autouse=True)
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyZoo:
-    return tiny_zoo.bare_machine(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def conv(state: Dict[str, Tensor], name: str, inputs: int, outputs: int) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, List
 
 import pytest
 import torch
@@ -18,23 +18,6 @@ from realesrgan.errors import InputError, WeightsError
 from realesrgan.weights import checkpoints
 from realesrgan.weights import fetch as fetching
 from realesrgan.weights import loading as weights
-
-
-@pytest.fixture()
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> TinyZoo:
-    caplog.set_level(logging.INFO)
-    return tiny_zoo.bare_machine(monkeypatch, tmp_path)
-
-
-@pytest.fixture()
-def server(tiny: TinyZoo, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as running:
-        yield tiny_zoo.online(monkeypatch, tiny, running)
-
-
-@pytest.fixture()
-def package(tiny: TinyZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return tiny_zoo.with_package(monkeypatch, tiny, tmp_path)
 
 
 def codes(caplog: pytest.LogCaptureFixture) -> List[str]:

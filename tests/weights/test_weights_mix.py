@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -14,17 +14,6 @@ from support.tiny_zoo import TinyZoo
 from realesrgan import RealESRGANer
 from realesrgan.errors import InputError, WeightsError
 from realesrgan.weights import loading as weights
-
-
-@pytest.fixture()
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TinyZoo:
-    return tiny_zoo.bare_machine(monkeypatch, tmp_path)
-
-
-@pytest.fixture()
-def server(tiny: TinyZoo, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as running:
-        yield tiny_zoo.online(monkeypatch, tiny, running)
 
 
 @pytest.mark.parametrize("strength", [0, 0.25, 0.5])
