@@ -46,7 +46,7 @@ class ReadOnly(PermissionError):
 
 
 def write_atomically(path: PathLike, produce: Callable[[BinaryIO], object]) -> None:
-    """Let ``produce`` write to a file beside ``path``, then put that file in its place in one step.
+    """Let ``produce`` write to (and read) a file beside ``path``, then put that file in its place in one step.
 
     If anything fails, ``path`` keeps its old content and the unfinished file is removed. A link is followed: what it
     points to is replaced. Missing folders are made.
@@ -64,10 +64,10 @@ def write_atomically(path: PathLike, produce: Callable[[BinaryIO], object]) -> N
         raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_path(target)
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(partial, flags, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with os.fdopen(descriptor, "w+b") as stream:
             produce(stream)
             stream.flush()
             _sync(stream.fileno())
@@ -158,11 +158,14 @@ def _is_read_only(path: PathLike) -> bool:
         return False
 
 
-def remove_leftovers(folder: PathLike, *, older_than: float = 3600.0) -> List[Path]:
+def remove_leftovers(
+    folder: PathLike, *, older_than: float = 3600.0, refuse: Callable[[Path], object] = lambda path: None
+) -> List[Path]:
     """Remove unfinished files that a killed run left in ``folder`` (not below it).
 
     Args:
         older_than: Seconds since the last change; younger ones may belong to a run that still goes on.
+        refuse: Raises OSError for a file that is to stay.
 
     Returns:
         What was removed.
@@ -175,6 +178,7 @@ def remove_leftovers(folder: PathLike, *, older_than: float = 3600.0) -> List[Pa
             continue
         try:
             if now - path.stat().st_mtime >= older_than:
+                refuse(path)
                 path.unlink()
                 removed.append(path)
         except OSError:

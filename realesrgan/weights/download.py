@@ -6,13 +6,11 @@ Time and size have limits whatever a server does. Nothing here imports torch.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import http.client
 import logging
 import os
 import re
-import secrets
 import socket
 import ssl
 import threading
@@ -20,19 +18,20 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Optional, Tuple
 
 from realesrgan import __version__
 from realesrgan.errors import Phrase, WeightsError, as_field, one_line
-from realesrgan.files.atomic import PARTIAL_SUFFIX, replace, write_atomically
+from realesrgan.files.atomic import remove_leftovers, write_atomically
 from realesrgan.weights.folders import MAX_DOWNLOAD
 
 fcntl: Any = None
 with contextlib.suppress(ImportError):  # not on Windows
     import fcntl
 
-__all__ = ["MAX_DOWNLOAD", "Check", "Progress", "download", "forget_unreachable", "sha256_of", "split_url"]
+__all__ = ["MAX_DOWNLOAD", "Check", "Progress", "download", "sha256_of", "split_url"]
 
 logger = logging.getLogger(__name__)
 
@@ -91,15 +90,14 @@ def download(
     """
     host = split_url(url).netloc
     with _lock_of(target):
-        if sha256 and target.is_file() and _sha256(target) == sha256:
+        if _is_there(target, sha256):
             return target  # another thread or process was quicker
         if not patient:
             _refuse_unreachable(host, url)
-        # Checked under a name of an unfinished file, so that no failure leaves anything under the final one.
-        first = target.with_name(f".{target.name[:24]}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}") if check else target
 
         def receive(stream: BinaryIO) -> None:
-            _hold(stream)
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # a file system without locks
+                _lock(stream)
             found = _Transfer(url, host, stream, target, size, max_download, progress).run()
             if sha256 and found != sha256:
                 raise WeightsError(
@@ -111,24 +109,25 @@ def download(
                     found=found,
                     path=str(target),
                 )
+            if check is not None:
+                _check(url, stream, target, check)
 
         with _disk(target):
-            _remove_abandoned(target.parent)
+            for path in remove_leftovers(target.parent, older_than=_YOUNG_SECONDS, refuse=_refuse_held):
+                logger.debug("%s was left by a download that was killed; removed", path)
             try:
-                write_atomically(first, receive)
-                if check is not None:
-                    _checked(url, first, target, check)
+                write_atomically(target, receive)
             except PermissionError:
                 # On Windows: another process may be reading the same file, which it fetched before us.
-                if not (sha256 and target.is_file() and _sha256(target) == sha256):
+                if not _is_there(target, sha256):
                     raise
     return target
 
 
-def _checked(url: str, first: Path, target: Path, check: Check) -> None:
+def _check(url: str, stream: BinaryIO, target: Path, check: Check) -> None:
+    stream.seek(0)
     try:
-        check(first.read_bytes(), target)
-        replace(first, target)
+        check(stream.read(), target)
     except WeightsError as error:
         raise WeightsError(
             f"What came from {url} cannot be used: {one_line(error)}. The file was not kept.",
@@ -136,31 +135,21 @@ def _checked(url: str, first: Path, target: Path, check: Check) -> None:
             url=url,
             reason=error,
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            first.unlink()
 
 
-def _hold(stream: BinaryIO) -> None:
-    """Mark an unfinished file as being written to, where the system has such locks; Windows does it by itself."""
+def _lock(stream: BinaryIO) -> None:
+    """Mark an unfinished file as being written to; Windows does it by itself.
+
+    Raises:
+        OSError: Another process has marked it.
+    """
     if fcntl is not None:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove unfinished files in the folder of weights that no process writes to any more."""
-    for path in folder.glob(f".*{PARTIAL_SUFFIX}"):
-        try:
-            if time.time() - path.stat().st_mtime < _YOUNG_SECONDS:
-                continue
-            if fcntl is not None:
-                with path.open("rb") as stream:
-                    fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-            logger.debug("%s was left by a download that was killed; removed", path)
-        except OSError:
-            continue
+def _refuse_held(path: Path) -> None:
+    with path.open("rb") as stream:
+        _lock(stream)
 
 
 def split_url(url: str) -> urllib.parse.SplitResult:
@@ -180,11 +169,6 @@ def split_url(url: str) -> urllib.parse.SplitResult:
         code="weights.address",
         url=url,
     )
-
-
-def forget_unreachable() -> None:
-    """Let every host be tried again at once."""
-    _unreachable.clear()
 
 
 class _Broken(Exception):
@@ -233,27 +217,20 @@ class _Watch:
                     socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
 
+@dataclass
 class _Transfer:
     """The bytes of one address on their way into a stream, over as many connections as it takes."""
 
-    def __init__(
-        self,
-        url: str,
-        host: str,
-        stream: BinaryIO,
-        target: Path,
-        size: Optional[int],
-        limit: int,
-        progress: Optional[Progress],
-    ) -> None:
-        self._url = url
-        self._host = host
-        self._stream = stream
-        self._target = target
-        self._size = size
-        self._limit = limit
-        self._progress = progress
-        self._total = size or 0
+    url: str
+    host: str
+    stream: BinaryIO
+    target: Path
+    size: Optional[int]
+    limit: int
+    progress: Optional[Progress]
+
+    def __post_init__(self) -> None:
+        self._total = self.size or 0
         self._done = 0
         self._received = 0  # in all connections together
         self._begun = time.monotonic()
@@ -274,7 +251,7 @@ class _Transfer:
         for failures in range(RETRIES + 1):
             try:
                 with self._request() as response:
-                    _unreachable.pop(self._host, None)
+                    _unreachable.pop(self.host, None)
                     self._start(response)
                     self._receive(response)
                 if self._done and (not self._total or self._done == self._total):
@@ -290,20 +267,20 @@ class _Transfer:
                 if error.answered:
                     raise self._refused(reason) from error
                 if not self._done and not self._is_slow():
-                    _unreachable[self._host] = (time.monotonic(), reason)
-                    raise _not_reachable(self._url, reason) from error
+                    _unreachable[self.host] = (time.monotonic(), reason)
+                    raise _not_reachable(self.url, reason) from error
             if self._is_slow():
                 raise self._too_slow()
             if not self._done:
                 break
-            logger.debug("%s: %s after %d bytes", self._url, reason, self._done)
+            logger.debug("%s: %s after %d bytes", self.url, reason, self._done)
             if failures < RETRIES:
                 time.sleep(RETRY_PAUSE_SECONDS)
         raise WeightsError(
-            f"The download of {self._url} broke off after {self._done} of {self._total or 'unknown'} bytes: {reason}. "
+            f"The download of {self.url} broke off after {self._done} of {self._total or 'unknown'} bytes: {reason}. "
             "Try again later.",
             code="weights.interrupted",
-            url=self._url,
+            url=self.url,
             done=self._done,
             total=self._total,
             reason=reason,
@@ -315,7 +292,7 @@ class _Transfer:
             headers["Range"] = f"bytes={self._done}-"
             if self._version:
                 headers["If-Range"] = self._version
-        request = urllib.request.Request(self._url, headers=headers)
+        request = urllib.request.Request(self.url, headers=headers)
         with _network():
             return open_url(request, self._watch.add)
 
@@ -323,10 +300,10 @@ class _Transfer:
         """Judge the headers, and be at the position from which the server sends."""
         if response.headers.get_content_type() == "text/html":
             raise WeightsError(
-                f"{self._url} answers with a web page instead of a file (a login page of the network, perhaps). Open "
+                f"{self.url} answers with a web page instead of a file (a login page of the network, perhaps). Open "
                 "it in a browser, or set HTTPS_PROXY, and try again.",
                 code="weights.download_page",
-                url=self._url,
+                url=self.url,
             )
         length = self._count("Content-Length", response.headers.get("Content-Length") or "0")
         if response.status == 206:
@@ -338,9 +315,9 @@ class _Transfer:
         else:
             total = length
             if self._done:  # the server sends all of it again
-                with _disk(self._target):
-                    self._stream.seek(0)
-                    self._stream.truncate()
+                with _disk(self.target):
+                    self.stream.seek(0)
+                    self.stream.truncate()
                 self._done = 0
                 self._digest = hashlib.sha256()
         entity_tag = response.headers.get("ETag", "")
@@ -364,56 +341,56 @@ class _Transfer:
                 chunk = response.read1(_CHUNK)
             if not chunk or self._is_slow():
                 return
-            with _disk(self._target):
-                self._stream.write(chunk)
+            with _disk(self.target):
+                self.stream.write(chunk)
             self._digest.update(chunk)
             self._done += len(chunk)
             self._received += len(chunk)
-            if self._done > (self._limit if self._size is None else self._size):
+            if self._done > (self.limit if self.size is None else self.size):
                 self._check_size(self._done)
-            if self._progress is not None:
-                self._progress(self._done, self._total)
+            if self.progress is not None:
+                self.progress(self._done, self._total)
 
     def _check_size(self, found: int) -> None:
-        if self._size is not None and found != self._size:
+        if self.size is not None and found != self.size:
             raise WeightsError(
-                f"{self._url} has {found} bytes or more, but {self._size} are expected. The file was not kept. Try "
-                f"again, or fetch it elsewhere and put it at {self._target}.",
+                f"{self.url} has {found} bytes or more, but {self.size} are expected. The file was not kept. Try "
+                f"again, or fetch it elsewhere and put it at {self.target}.",
                 code="weights.download_size",
-                url=self._url,
-                expected=self._size,
+                url=self.url,
+                expected=self.size,
                 found=found,
-                path=str(self._target),
+                path=str(self.target),
             )
-        if self._size is None and found > self._limit:
+        if self.size is None and found > self.limit:
             raise WeightsError(
-                f"{self._url} has {found} bytes or more, but {self._limit} are allowed. The file was not kept. To "
+                f"{self.url} has {found} bytes or more, but {self.limit} are allowed. The file was not kept. To "
                 "allow more, pass --max-download.",
                 code="weights.download_limit",
-                url=self._url,
-                limit=self._limit,
+                url=self.url,
+                limit=self.limit,
                 found=found,
             )
 
     def _too_slow(self) -> WeightsError:
         seconds = round(time.monotonic() - self._begun)
         return WeightsError(
-            f"The download of {self._url} was given up: {self._received} bytes came in {seconds} s. Try again later, "
-            f"or fetch the file elsewhere and put it at {self._target}.",
+            f"The download of {self.url} was given up: {self._received} bytes came in {seconds} s. Try again later, "
+            f"or fetch the file elsewhere and put it at {self.target}.",
             code="weights.download_slow",
-            url=self._url,
+            url=self.url,
             done=self._received,
             seconds=seconds,
-            path=str(self._target),
+            path=str(self.target),
         )
 
     def _refused(self, reason: Phrase) -> WeightsError:
         return WeightsError(
-            f"{self._url} cannot be downloaded: {reason}. Fetch the file elsewhere and put it at {self._target}.",
+            f"{self.url} cannot be downloaded: {reason}. Fetch the file elsewhere and put it at {self.target}.",
             code="weights.refused",
-            url=self._url,
+            url=self.url,
             reason=reason,
-            path=str(self._target),
+            path=str(self.target),
         )
 
 
@@ -465,9 +442,10 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    with _disk(path):
-        return sha256_of(path)
+def _is_there(target: Path, sha256: str) -> bool:
+    """Whether the expected file is there already."""
+    with _disk(target):
+        return bool(sha256) and target.is_file() and sha256_of(target) == sha256
 
 
 def _lock_of(target: Path) -> threading.Lock:
@@ -493,8 +471,7 @@ def open_url(request: urllib.request.Request, opened: Callable[[socket.socket], 
         urllib.request.HTTPDefaultErrorHandler(),
         _Redirects(),
         urllib.request.HTTPErrorProcessor(),
-        _PlainHandler(opened),
-        _SecureHandler(opened),
+        _Web(opened),
     ):
         director.add_handler(handler)
     return director.open(request, timeout=CONNECT_SECONDS)
@@ -505,6 +482,10 @@ class _BoundedConnect:
 
     A socket's timeout alone bounds neither the look-up of the name nor the number of addresses tried.
     """
+
+    def __init__(self, host: str, *, opened: Callable[[socket.socket], None], **options: Any) -> None:
+        super().__init__(host, **options)  # type: ignore[call-arg]
+        self._opened = opened
 
     def connect(self) -> None:
         failure: List[BaseException] = []
@@ -527,19 +508,15 @@ class _BoundedConnect:
         if failure:
             raise failure[0]
         self.sock.settimeout(SILENCE_SECONDS)  # type: ignore[attr-defined]
-        self.opened(self.sock)  # type: ignore[attr-defined]
+        self._opened(self.sock)  # type: ignore[attr-defined]
 
 
 class _Plain(_BoundedConnect, http.client.HTTPConnection):
-    def __init__(self, host: str, *, opened: Callable[[socket.socket], None], **options: Any) -> None:
-        super().__init__(host, **options)
-        self.opened = opened
+    pass
 
 
 class _Secure(_BoundedConnect, http.client.HTTPSConnection):
-    def __init__(self, host: str, *, opened: Callable[[socket.socket], None], **options: Any) -> None:
-        super().__init__(host, **options)
-        self.opened = opened
+    pass
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -555,22 +532,19 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-class _PlainHandler(urllib.request.HTTPHandler):
+class _Web(urllib.request.AbstractHTTPHandler):
+    """Opens http:// and https:// by bounded connections."""
+
     def __init__(self, opened: Callable[[socket.socket], None]) -> None:
         super().__init__()
         self._opened = opened
 
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        connection: Any = functools.partial(_Plain, opened=self._opened)
-        return self.do_open(connection, req)
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        connection: Any = _Plain
+        return self.do_open(connection, request, opened=self._opened)
 
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        connection: Any = _Secure
+        return self.do_open(connection, request, opened=self._opened, context=ssl.create_default_context())
 
-class _SecureHandler(urllib.request.HTTPSHandler):
-    def __init__(self, opened: Callable[[socket.socket], None]) -> None:
-        super().__init__()
-        self._opened = opened
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        context = ssl.create_default_context()
-        connection: Any = functools.partial(_Secure, opened=self._opened, context=context)
-        return self.do_open(connection, req)
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_

@@ -31,9 +31,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(module, "RETRY_PAUSE_SECONDS", 0)
-    module.forget_unreachable()
+    module._unreachable.clear()
     yield
-    module.forget_unreachable()
+    module._unreachable.clear()
 
 
 @pytest.fixture()

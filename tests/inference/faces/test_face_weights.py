@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(places, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.delenv("REALESRGAN_WEIGHTS", raising=False)
     tiny_zoo.without_proxies(monkeypatch)
-    download.forget_unreachable()
+    download._unreachable.clear()
     publish(monkeypatch, NOWHERE)
     return folder
 
