@@ -42,10 +42,10 @@ _TOO_NEW = (3, 13)  # for basicsr 1.4.2
 
 def download_models(options: argparse.Namespace, console: Console) -> int:
     """``--download-models``: fetch weights, say where they are; 1 if any was not available."""
-    from ..weights import fetch
+    from .. import weights
 
     names = [name for word in options.download_models for name in word.split(",") if name]
-    results = fetch.fetch_all(names or None, weights_from=options.weights_from, progress=console.bytes_bar)
+    results = weights.fetch_all(names or None, weights_from=options.weights_from, progress=console.bytes_bar)
     console.close_bars()
     for name, result in results.items():
         if isinstance(result, RealESRGANError):

