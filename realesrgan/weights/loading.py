@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from realesrgan.errors import InputError, Phrase, RealESRGANError, WeightsError, notice, one_line
-from realesrgan.weights import checkpoints, folders, layouts, ncnn, zoo
+from realesrgan.weights import checkpoints, folders, ncnn, zoo
 from realesrgan.weights.checkpoints import interpolate
 from realesrgan.weights.download import MAX_DOWNLOAD, Progress, download, split_url
 
@@ -194,7 +194,7 @@ def assign(weights: Weights, network: nn.Module) -> None:
     """
     own, given = network.state_dict(), weights.state_dict
     if own.keys() != given.keys():
-        given = layouts.own_names(given)
+        given = checkpoints.own_names(given)
     missing = sorted(own.keys() - given.keys())
     extra = sorted(given.keys() - own.keys())
     shaped = [key for key in own if key not in missing and own[key].shape != given[key].shape]
@@ -429,8 +429,8 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], options: _Options)
 
 def _recognised(state: Mapping[str, Tensor], name: str) -> Tuple[Optional[zoo.ModelSpec], Dict[str, Tensor]]:
     """The network that accepts these parameters, and them by its own names; or None, and them as they are."""
-    plain = layouts.without_prefix(state)
-    for candidate in (plain, layouts.own_names(plain)):
+    plain = checkpoints.without_prefix(state)
+    for candidate in (plain, checkpoints.own_names(plain)):
         spec = zoo.recognise(candidate, name)
         if spec is not None:
             return spec, candidate

@@ -18,7 +18,7 @@ from realesrgan import RealESRGANer
 from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 from realesrgan.errors import WeightsError
-from realesrgan.weights import layouts
+from realesrgan.weights import checkpoints
 from realesrgan.weights import loading as weights
 
 FEATURES, GROWTH, BLOCKS = 6, 4, 2
@@ -195,5 +195,5 @@ def test_shapes_decide(tmp_path: Path) -> None:
 
 def test_other_names_stay() -> None:
     state = {"layers.0.weight": 1, "model.weight": 2}
-    assert layouts.own_names(state) == state
-    assert layouts.without_prefix({"module.a": 1, "b": 2}) == {"module.a": 1, "b": 2}
+    assert checkpoints.own_names(state) == state
+    assert checkpoints.without_prefix({"module.a": 1, "b": 2}) == {"module.a": 1, "b": 2}
