@@ -130,9 +130,9 @@ _MOVED = {
     "video:video": (
         "problems=pyav inputs=tasks folder=source remarks=run rotation=join segments=encoding ledger=journal"
     ),
-    "batch": "batch_plan=plan batch_steps=steps batch_types=options launcher=torchrun monitor report",
+    "batch": "batch_plan=plan batch_steps=steps batch_types=run launcher=torchrun monitor report",
     "weights": "checkpoints convert download fetching=loading ncnn_weights=ncnn places=folders transport=download zoo",
-    "inference.faces": "face_checks=checks face_networks=networks face_weights=weights",
+    "inference.faces": "face_checks=networks face_networks=networks face_weights=weights",
     "cli": (
         "cli_console=console cli_options=options cli_run=run cli_show=run messages messages_faces=ko "
         "messages_pictures=ko messages_table=ko messages_video=ko messages_weights=ko video_cli=video "

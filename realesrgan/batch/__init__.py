@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from .. import lazy_door
 
 if TYPE_CHECKING:
-    from .options import BatchOptions, BatchResult, Event, Upscaler
+    from .plan import BatchOptions
+    from .run import BatchResult, Event
+    from .steps import Upscaler
 
 __all__ = ["BatchOptions", "BatchResult", "Event", "Upscaler"]
 
 __getattr__, __dir__ = lazy_door(
-    __name__, {"BatchOptions": "options", "BatchResult": "options", "Event": "options", "Upscaler": "options"}
+    __name__, {"BatchOptions": "plan", "BatchResult": "run", "Event": "run", "Upscaler": "steps"}
 )

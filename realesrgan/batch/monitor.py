@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Container, Dict, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Container, Dict, List, Optional, Sequence, Union
 
 import psutil
 
@@ -22,7 +22,6 @@ __all__ = ["Monitor", "PictureUse", "Sample", "aligned", "handles", "peak_reside
 
 # Samples kept; when there are more, every other one goes and sampling slows down by half. A day fits.
 _KEPT = 1 << 16
-_UNKNOWN = "unknown"
 _STATUS = Path("/proc/self/status")
 
 
@@ -108,9 +107,10 @@ class Monitor:
         self._stop = threading.Event()
         self._thread: Optional[threading.Thread] = None
         self._start = 0.0
-        self._window: Dict[str, Optional[int]] = {"resident": None, "device": None}
-        self._peak: Dict[str, Optional[int]] = {"resident": None, "device": None}
-        self._marks: Dict[str, Tuple[Optional[int], Optional[int]]] = {}
+        # Peaks by what they are of, "resident" or "device": of the picture on the device, of the run, of pictures done.
+        self._window: Dict[str, int] = {}
+        self._peak: Dict[str, int] = {}
+        self._marks: Dict[str, Dict[str, int]] = {}
 
     def __enter__(self) -> Monitor:
         self._start = time.perf_counter()
@@ -155,8 +155,7 @@ class Monitor:
             return
         with self._lock:
             for peaks in (self._window, self._peak):
-                before = peaks[what]
-                peaks[what] = value if before is None else max(before, value)
+                peaks[what] = max(value, peaks.get(what, value))
 
     def sample(self) -> Sample:
         """Take one sample now."""
@@ -173,7 +172,7 @@ class Monitor:
     def begin(self, name: str) -> None:
         """A picture comes to the device."""
         with self._lock:
-            self._window = {"resident": None, "device": None}
+            self._window = {}
         self._ask("reset_peak_memory")
         self.sample()
 
@@ -181,12 +180,12 @@ class Monitor:
         """It left the device."""
         self.sample()
         self._note("device", self._ask("peak_memory"))
-        self._marks[name] = (self._window["resident"], self._window["device"])
+        self._marks[name] = dict(self._window)
 
     def add(self, name: str, read: float, device: float, write: float) -> None:
         """It is written: its seconds, by stage."""
-        peak, device_peak = self._marks.pop(name, (None, None))
-        self.pictures.append(PictureUse(name, read, device, write, peak, device_peak))
+        peaks = self._marks.pop(name, {})
+        self.pictures.append(PictureUse(name, read, device, write, peaks.get("resident"), peaks.get("device")))
 
     def totals(self) -> PictureUse:
         """The run: sums of the seconds, peaks of the memory."""
@@ -195,8 +194,8 @@ class Monitor:
             sum(use.read for use in self.pictures),
             sum(use.device for use in self.pictures),
             sum(use.write for use in self.pictures),
-            self._peak["resident"],
-            self._peak["device"],
+            self._peak.get("resident"),
+            self._peak.get("device"),
         )
 
     def table(self, rows: int = 40) -> str:
@@ -205,11 +204,10 @@ class Monitor:
         left_out = len(shown) - rows
         if left_out > 0:
             shown = shown[: rows // 2] + shown[-(rows - rows // 2) :]
-        lines = [("picture", "read s", "device s", "write s", "resident", "device memory")]
-        lines += [_row(use) for use in shown]
+        lines = [["picture", "read s", "device s", "write s", "resident", "device memory"]]
+        lines += map(_row, (*shown, self.totals()))
         if left_out > 0:
-            lines.insert(1 + rows // 2, (f"... {left_out} more", "", "", "", "", ""))
-        lines.append(_row(self.totals()))
+            lines.insert(1 + rows // 2, [f"... {left_out} more", "", "", "", "", ""])
         text = ["  ".join(cells).rstrip() for cells in aligned(lines, right=range(1, 6))]
         text.append(f"wall time {self.seconds or time.perf_counter() - self._start:.2f} s")
         return "\n".join(text)
@@ -231,7 +229,7 @@ class Monitor:
 
 
 def _megabytes(value: Optional[int]) -> str:
-    return _UNKNOWN if value is None else f"{value / 1e6:.0f} MB"
+    return "unknown" if value is None else f"{value / 1e6:.0f} MB"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> List[List[str]]:
@@ -243,7 +241,6 @@ def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> List[L
     ]
 
 
-def _row(use: PictureUse) -> Tuple[str, str, str, str, str, str]:
-    seconds = (f"{value:.2f}" for value in (use.read, use.device, use.write))
-    read, device, write = seconds
-    return visible(use.name), read, device, write, _megabytes(use.resident), _megabytes(use.device_memory)
+def _row(use: PictureUse) -> List[str]:
+    seconds = [f"{value:.2f}" for value in (use.read, use.device, use.write)]
+    return [visible(use.name), *seconds, _megabytes(use.resident), _megabytes(use.device_memory)]

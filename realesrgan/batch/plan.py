@@ -1,4 +1,5 @@
-"""What is to be done with which file: shares of a folder, what a former run has done, what exists already."""
+"""How a batch is done, and what is to be done with which file of it: shares of a folder, what a former run has done,
+what exists already."""
 
 from __future__ import annotations
 
@@ -8,20 +9,18 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError, Phrase, PictureError, notice, one_line
 from ..files import atomic, listing, naming, paths
 from ..files.paths import real
 from . import report
 
-if TYPE_CHECKING:
-    from .options import BatchOptions
-
 __all__ = [
     "CHECK",
     "DO",
     "SKIP",
+    "BatchOptions",
     "Job",
     "check_output_folder",
     "left_out",
@@ -36,6 +35,43 @@ _log = logging.getLogger(__name__)
 DO = "do"
 CHECK = "check"  # whether there is a result is known only once the picture is read
 SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is done.
+
+    Attributes:
+        output: The folder of the results.
+        extension: ``auto``, ``png``, ``jpg``, ``webp`` or ``tiff``.
+        alpha_bleed: Bleed colour under transparent pixels and keep constant alpha out of the network.
+        max_pixels: Pictures with more are refused; None leaves the limit to the reader.
+        accept_truncated: Accept JPEG files that are cut short.
+        skip_existing: Leave a picture out whose result exists.
+        resume: How the result of a former run is checked: ``"content"`` by size, time and a hash of samples of it,
+            ``"size"`` by size alone.
+        digest: A number for all options that change a result; a record with another one is done again.
+        shard: This run's share of the list, counted from 1, and how many there are.
+        readers, writers: Threads; 0 chooses.
+    """
+
+    output: Path
+    suffix: str = "out"
+    extension: str = "auto"
+    outscale: Optional[float] = None
+    alpha_upsampler: str = "realesrgan"
+    alpha_bleed: bool = True
+    strip_metadata: bool = False
+    max_pixels: Optional[int] = None
+    accept_truncated: bool = False
+    jpeg_quality: int = 95
+    png_compression: int = 3
+    skip_existing: bool = False
+    resume: str = "content"
+    digest: str = ""
+    shard: Tuple[int, int] = (1, 1)
+    readers: int = 0
+    writers: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from ..files import naming
 from ..inference.child import rebuild_error
 from . import report
 from .dispatch import ATTEMPTS, Dispatcher, LocalWorker, Post, Worker, devices_for, start
-from .options import BatchOptions, BatchResult, Event
-from .plan import SKIP, Job
-from .run import Recorder, failure, make_plan
+from .plan import SKIP, BatchOptions, Job
+from .run import BatchResult, Event, Recorder, failure, make_plan
 
 if TYPE_CHECKING:
     from .monitor import Monitor

@@ -9,15 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import DeviceLostError, RealESRGANError, notice, one_line
 from ..files import check_result, naming, threads
 from . import report, steps
-from .options import BatchOptions, BatchResult, Event, Upscaler
-from .plan import CHECK, SKIP, Job, check_output_folder, left_out, plan_jobs, share
+from .plan import CHECK, SKIP, BatchOptions, Job, check_output_folder, left_out, plan_jobs, share
+from .steps import Upscaler
 
 if TYPE_CHECKING:
     from .monitor import Monitor
@@ -36,6 +36,44 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a user may want to see. ``kind``:
+
+    ``start`` (a picture comes to the device), ``tiles`` (``tiles`` contains done and total), ``end`` (``record`` says
+    what became of it; these come in the order of the list).
+    """
+
+    kind: str
+    index: int
+    total: int
+    source: naming.Source
+    tiles: Optional[Tuple[int, int]] = None
+    record: Optional[report.Record] = None
+    error: Optional[BaseException] = None
+
+
+@dataclass
+class BatchResult:
+    """How a batch ended. ``failed`` contains the records of those that could not be done."""
+
+    total: int
+    done: int = 0
+    skipped: int = 0
+    failed: List[report.Record] = field(default_factory=list)
+    not_done: int = 0
+    interrupted: bool = False
+    seconds: float = 0.0
+    read_seconds: float = 0.0
+    device_seconds: float = 0.0
+    write_seconds: float = 0.0
+    writers: int = 1
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed and not self.not_done and not self.interrupted
 
 
 Notify = Optional[Callable[[Event], None]]

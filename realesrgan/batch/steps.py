@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Protocol, Tuple
 
 import numpy as np
 
@@ -13,14 +13,47 @@ from ..files import alpha, naming
 from ..files.picture import os_failure
 from ..inference import arrays as image
 from . import report
-from .plan import Job
+from .plan import BatchOptions, Job
 
-if TYPE_CHECKING:
-    from .options import BatchOptions, Upscaler
-
-__all__ = ["Enhanced", "Loaded", "Written", "details", "enhance", "finished", "read", "size", "text", "write"]
+__all__ = [
+    "Enhanced",
+    "Loaded",
+    "Upscaler",
+    "Written",
+    "details",
+    "enhance",
+    "finished",
+    "read",
+    "size",
+    "text",
+    "write",
+]
 
 Progress = Callable[[int, int], None]
+
+
+class Upscaler(Protocol):
+    """What a batch needs of the thing that enlarges. ``last_run`` and ``scale`` are read if they exist.
+
+    Anything of this shape will do: the class of this package, a face enhancer around it, or a stand-in that hands the
+    pictures to a child process. ``enhance`` raises :class:`~realesrgan.errors.DeviceLostError` when it is of no use
+    any more, and any other exception when this one picture could not be done.
+    """
+
+    def enhance(
+        self,
+        img: np.ndarray,
+        outscale: Optional[float] = None,
+        alpha_upsampler: str = "realesrgan",
+        *,
+        progress: Optional[Progress] = None,
+    ) -> Tuple[np.ndarray, str]:
+        """See :meth:`realesrgan.inference.upsampler.RealESRGANer.enhance`."""
+        ...
+
+    def describe(self) -> Mapping[str, object]:
+        """See :meth:`realesrgan.inference.upsampler.RealESRGANer.describe`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -94,12 +127,9 @@ def enhance(
     pixels = picture.pixels
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return upscaler.enhance(pixels, options.outscale, options.alpha_upsampler, progress=progress)
-    if options.alpha_bleed:
-        constant = alpha.is_constant(pixels[:, :, 3])
-        if not constant:
-            pixels = alpha.bleed(pixels)
-    else:
-        constant = False
+    constant = options.alpha_bleed and alpha.is_constant(pixels[:, :, 3])
+    if options.alpha_bleed and not constant:
+        pixels = alpha.bleed(pixels)
     if picture.mode == "LA":
         return _grey_with_alpha(upscaler, pixels, constant, options, progress), "LA"
     if not constant:

@@ -17,9 +17,8 @@ from ..files.naming import OutputPlan
 from ..inference.child import Line, pack_error, share_processor
 from ..inference.isolated_child import build
 from . import report, steps
-from .options import BatchOptions, Upscaler
-from .plan import CHECK, Job
-from .run import enlarge, failure
+from .plan import CHECK, BatchOptions, Job
+from .run import Upscaler, enlarge, failure
 
 __all__ = ["DEPTH", "Work", "find_devices", "serve"]
 

@@ -423,7 +423,7 @@ def _load(make: Callable[..., Any], arguments: Dict[str, Any], console: Console)
 
 
 def batch_settings(options: argparse.Namespace, shard: Tuple[int, int]) -> Any:
-    """The flags that say how a batch is done, as :class:`~realesrgan.batch.options.BatchOptions`."""
+    """The flags that say how a batch is done, as :class:`~realesrgan.batch.BatchOptions`."""
     from ..batch.run import BatchOptions
 
     return BatchOptions(

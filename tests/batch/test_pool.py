@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 from realesrgan import devices
-from realesrgan.batch import pool, report
+from realesrgan.batch import BatchOptions, Event, pool, report
 from realesrgan.batch import run as batch
-from realesrgan.batch.options import BatchOptions, Event
 from realesrgan.batch.plan import Job
 from realesrgan.cli import main
 from realesrgan.errors import DeviceError, DeviceLostError, InputError, Phrase

@@ -145,8 +145,7 @@ def write_corpus(folder: Path, good: Callable[[], List[Dict[str, Any]]], count: 
 
 def plan_from_report(path: str) -> str:
     """Go on from a report, up to the plan; what became of it, in a word."""
-    from realesrgan.batch import plan, report
-    from realesrgan.batch.options import BatchOptions
+    from realesrgan.batch import BatchOptions, plan, report
     from realesrgan.errors import RealESRGANError
     from realesrgan.files.naming import Source
 

@@ -15,7 +15,7 @@ from ... import devices
 from ...errors import DeviceLostError, Phrase, RealESRGANError, TileError, as_field, notice
 from .. import arrays as image
 from . import weights as face_weights
-from .networks import Restorer
+from .networks import Restorer, quiet
 
 __all__ = ["FaceEnhancer"]
 
@@ -55,7 +55,6 @@ class FaceEnhancer:
         self.face_weights_sha256 = weights.sha256
         device = devices.resolve(str(upsampler.describe()["device"]))
         self._restorer = Restorer(weights, device, half=bool(upsampler.half))
-        self._depth_said = False
         self.faces = 0
         """How many faces the last picture had."""
 
@@ -103,21 +102,28 @@ class FaceEnhancer:
         restorer.face_helper.set_upscale_factor(factor)
         restorer.bg_upsampler, restorer.tick = background, background.tick
         try:
-            pasted = self._restore(_bytes_of(picture.color.pixels, picture.color.max_value), background)
+            pasted = self._restore(_bytes_of(picture.color.pixels, picture.color.max_value))
         finally:
-            restorer.bg_upsampler, restorer.tick = None, _quiet
+            restorer.bg_upsampler, restorer.tick = None, quiet
         result, mode = background.full()
         self.faces = restorer.faces
         if self.faces == 0:
             return result, mode
         if result.dtype != np.uint8:
-            self._say_depth()
+            notice(
+                logger,
+                "faces.depth",
+                "Faces are restored in 8 bit; the rest of a 16-bit picture keeps its depth.",
+                once=True,
+            )
         return _merged(result, background.colors(), pasted), mode
 
-    def _restore(self, pixels: np.ndarray, background: _Background) -> np.ndarray:
+    def _restore(self, pixels: np.ndarray) -> np.ndarray:
         """The enlarged picture with its faces pasted in, HxWx3 BGR, uint8."""
         try:
-            return self._paste(pixels)
+            pasted: np.ndarray
+            _, _, pasted = self._restorer.enhance(pixels, has_aligned=False, only_center_face=False, paste_back=True)
+            return pasted
         except RealESRGANError:
             raise  # the upsampler's own, which says all there is to say
         except Exception as error:
@@ -133,23 +139,14 @@ class FaceEnhancer:
                     reason=reason,
                 ) from error
             if kind != "memory" or not self._restorer.leave_device(Phrase("fault.memory", "memory ran out")):
-                raise _failed(reason, device) from error
-        return self._restore(pixels, background)
-
-    def _paste(self, pixels: np.ndarray) -> np.ndarray:
-        pasted: np.ndarray = self._restorer.enhance(pixels, has_aligned=False, only_center_face=False, paste_back=True)[
-            2
-        ]
-        return pasted
-
-    def _say_depth(self) -> None:
-        if not self._depth_said:
-            self._depth_said = True
-            notice(
-                logger,
-                "faces.depth",
-                "Faces are restored in 8 bit; the rest of a 16-bit picture keeps its depth.",
-            )
+                raise TileError(
+                    f"A face could not be restored on {device.spec}: {reason}. Leave out --face_enhance for this "
+                    "picture.",
+                    code="faces.failed",
+                    device=device.spec,
+                    reason=reason,
+                ) from error
+        return self._restore(pixels)
 
 
 class _Background:
@@ -198,10 +195,6 @@ class _Background:
         return self.colors(), "RGB"
 
 
-def _quiet() -> None:
-    pass
-
-
 def _has_room(picture: image.Picture, factor: Any) -> bool:
     """Whether there can be a face, and a result to paste it into; false for a factor that is none."""
     if not (isinstance(factor, (int, float, np.number)) and math.isfinite(factor) and factor > 0):
@@ -240,12 +233,3 @@ def _merged(full: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarr
     target = result[rows] if full.ndim == 2 else result[rows, :, :3]
     target[...] = np.clip(np.rint(target + added * step), 0, np.iinfo(full.dtype).max).astype(full.dtype)
     return result
-
-
-def _failed(reason: Phrase, device: devices.Device) -> TileError:
-    return TileError(
-        f"A face could not be restored on {device.spec}: {reason}. Leave out --face_enhance for this picture.",
-        code="faces.failed",
-        device=device.spec,
-        reason=reason,
-    )

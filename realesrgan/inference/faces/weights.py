@@ -125,32 +125,29 @@ def load(model: Optional[str] = None, *, trust: bool = False, progress: Optional
         content = checkpoints.read(path, trust=True, sha256=sha256)
         states[file.name] = content.state_dict
         hashes.append(content.sha256)
-    _say(restorer, paths)
+    used = tuple(map(str, paths.values()))
+    notice(
+        logger,
+        "faces.weights_used",
+        f"Face weights: {restorer}, own files: {', '.join(used)}",
+        level=logging.INFO,
+        name=restorer,
+        paths=used,
+    )
     return FaceWeights(restorer, states, paths, "+".join(hashes))
 
 
 def _fetch(file: FaceFile, missing: Sequence[FaceFile], any_restorer: bool, progress: Optional[Progress]) -> Path:
     try:
         target = folders.download_folder() / file.file_name
+
+        def check(data: bytes, path: Path) -> None:
+            checkpoints.parse(data, path, trust=True)
+
         # A hash is recorded for none of them: what is kept is at least a checkpoint that runs no code.
-        return download(file.url, target, sha256=file.sha256, check=_check, progress=progress, patient=False)
+        return download(file.url, target, sha256=file.sha256, check=check, progress=progress, patient=False)
     except WeightsError as error:
         raise _missing(missing, any_restorer, error) from error
-
-
-def _check(data: bytes, target: Path) -> None:
-    checkpoints.parse(data, target, trust=True)
-
-
-def _say(restorer: str, paths: Mapping[str, Path]) -> None:
-    notice(
-        logger,
-        "faces.weights_used",
-        f"Face weights: {restorer}, own files: {', '.join(map(str, paths.values()))}",
-        level=logging.INFO,
-        name=restorer,
-        paths=tuple(map(str, paths.values())),
-    )
 
 
 def _missing(files: Sequence[FaceFile], any_restorer: bool, error: Optional[WeightsError] = None) -> WeightsError:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from realesrgan import devices
-from realesrgan.batch.options import BatchOptions
-from realesrgan.batch.plan import DO, Job
+from realesrgan.batch.plan import DO, BatchOptions, Job
 from realesrgan.batch.worker import Work
 from realesrgan.files.naming import OutputPlan, Source
 from realesrgan.inference.child import pack_error

@@ -36,7 +36,6 @@ from facexlib.detection.retinaface_utils import PriorBox
 from facexlib.parsing.parsenet import ParseNet
 from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean
 
-from realesrgan.inference.faces import checks as face_checks
 from realesrgan.inference.faces import networks as face_networks
 from realesrgan.inference.faces.enhancer import FaceEnhancer
 
@@ -137,7 +136,6 @@ def enhancer(shared: FaceEnhancer) -> Iterator[FaceEnhancer]:
     restorer.__dict__.update(before[0])
     helper.__dict__.update(before[1])
     restorer._detection.__dict__.pop("forward", None)
-    shared._depth_said = False
 
 
 # ------------------------------------------------------------------------------------------- planted faces
@@ -219,7 +217,7 @@ def restoring(enhancer: FaceEnhancer, network: Callable[[Tensor], Tensor]) -> Li
         seen.append(x.clone())
         return network(x), []
 
-    enhancer._restorer.gfpgan = face_checks.Guard(run, enhancer._restorer.placed_on, None)
+    enhancer._restorer.gfpgan = face_networks.Guard(run, enhancer._restorer.placed_on, None)
     return seen
 
 
@@ -621,7 +619,7 @@ def test_an_error_on_the_way_to_the_host_is_not_swallowed(
     plant(enhancer, FACE)
     outline(enhancer)
     restoring(enhancer, lambda x: Stuck())  # type: ignore[arg-type,return-value]
-    monkeypatch.setattr(face_checks.torch, "isfinite", lambda x: x if isinstance(x, Stuck) else torch.ones(1))
+    monkeypatch.setattr(face_networks.torch, "isfinite", lambda x: x if isinstance(x, Stuck) else torch.ones(1))
     with pytest.raises(TileError, match="-2147024882"):
         enhancer.enhance(picture())
 
@@ -752,7 +750,7 @@ def test_a_card_that_gets_one_network_wrong_is_not_used(
 def test_half_precision_is_guarded_at_first_use(
     caplog: pytest.LogCaptureFixture, half_result: Callable[[Tensor], Tensor], fault: Any
 ) -> None:
-    guard = face_checks.Guard(stub(lambda x: x), CARD, stub(half_result))
+    guard = face_networks.Guard(stub(lambda x: x), CARD, stub(half_result))
     x = ramps(torch.empty(0))
     guard.check_half(x, x)
     assert guard.half == (fault is None)
@@ -764,7 +762,7 @@ def test_half_precision_is_guarded_at_first_use(
 
 def test_half_precision_that_fails_later_is_left_for_good(caplog: pytest.LogCaptureFixture) -> None:
     outputs = [1.0, float("nan")]
-    guard = face_checks.Guard(stub(lambda x: x), CARD, stub(lambda x: x * outputs.pop(0)))
+    guard = face_networks.Guard(stub(lambda x: x), CARD, stub(lambda x: x * outputs.pop(0)))
     x = ramps(torch.empty(0))
     for _ in range(3):
         (result,) = guard(x)
