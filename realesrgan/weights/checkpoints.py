@@ -233,7 +233,8 @@ def _read_bytes(path: Path, *, verified: bool) -> bytes:
                 )
             head = stream.read(_HEAD)
             _check_head(head, path, verified)
-            return head + stream.read(MAX_BYTES - len(head))
+            # No more than there are: Windows commits all the memory that a read may fill, however short the file is.
+            return head + stream.read(max(0, size - len(head)))
     except OSError as error:
         raise WeightsError(
             f"{path} cannot be read: {one_line(error)}. Check the path, or give a model's name to have its "

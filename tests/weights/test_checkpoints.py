@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from types import MappingProxyType
@@ -159,6 +160,17 @@ def test_the_expected_hash(tmp_path: Path) -> None:
     assert error.code == "weights.hash"
     for words in ("0" * 64, tiny_zoo.sha256(data), str(len(data)), str(len(data) + 1), "--model_path"):
         assert words in str(error)
+
+
+def test_reading_takes_memory_for_the_bytes_that_there_are(tmp_path: Path) -> None:
+    path = write(tmp_path, saved(STATE))
+    checkpoints.read(path)
+    tracemalloc.start()
+    try:
+        checkpoints.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 class Attack:
