@@ -134,7 +134,7 @@ _MOVED = {
     "weights": "checkpoints convert download fetching=loading ncnn_weights=ncnn places=folders transport=download zoo",
     "inference.faces": "face_checks=networks face_networks=networks face_weights=weights",
     "cli": (
-        "cli_console=console cli_options=options cli_run=run cli_show=run messages messages_faces=ko "
+        "cli_console=console cli_options=options cli_run=run cli_show=show messages messages_faces=ko "
         "messages_pictures=ko messages_table=ko messages_video=ko messages_weights=ko video_cli=video "
         "video_options=options"
     ),

@@ -12,15 +12,13 @@ import sys
 from typing import Dict, List, Optional, Sequence
 
 from .. import devices
-from ..errors import DeviceError, InputError, RealESRGANError, one_line
+from ..errors import RealESRGANError, one_line
 from ..files.paths import unquoted
 from . import messages
 from . import options as cli_options
-from .console import Console, prepare_streams
+from .console import FAILED, INTERRUPTED, OK, USAGE, Console, prepare_streams, status_of
 
 __all__ = ["FAILED", "INTERRUPTED", "OK", "USAGE", "main"]
-
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _COMMANDS: Dict[str, str] = {
     "doctor": "realesrgan.tools.doctor.command",
@@ -30,19 +28,6 @@ _COMMANDS: Dict[str, str] = {
     "cluster": "realesrgan.tools.cluster",
     "cluster-node": "realesrgan.tools.cluster.node",
 }
-# Wrong from the start, whatever the pictures: these end a run with the status of wrong usage.
-_USAGE_CODES = (
-    "device.missing",
-    "device.no_card",
-    "device.unknown",
-    "weights.missing",
-    "weights.unreadable",
-    "faces.missing",
-    "faces.python",
-    "faces.weights",
-    "faces.download",
-    "faces.untrusted",
-)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -60,10 +45,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if arguments and arguments[0] in _COMMANDS:
             return _command(arguments[0], arguments[1:])
         return _upscale(cli_options.parse(arguments))
-    except SystemExit as end:  # argparse
-        return end.code if isinstance(end.code, int) else (OK if end.code is None else USAGE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except (SystemExit, KeyboardInterrupt) as end:
+        return status_of(end)
 
 
 def _command(name: str, arguments: List[str]) -> int:
@@ -100,21 +83,16 @@ def _upscale(options: argparse.Namespace) -> int:
             return upscale(options, console)
         except RealESRGANError as error:
             console.error(error)
-            return _status(error)
+            return status_of(error)
         except KeyboardInterrupt:
             console.close_bars()
-            from .run import continuing_flag, say_interrupted
+            from . import show
 
-            say_interrupted(continuing_flag(options), console)
+            show.interrupted(show.continuing_flag(options), console)
             return INTERRUPTED
         except Exception as error:  # noqa: BLE001 - a mistake of ours: one line, and the trace with --verbose
             console.error(error)
             return FAILED
-
-
-def _status(error: RealESRGANError) -> int:
-    usage = isinstance(error, InputError) or (isinstance(error, DeviceError) and error.code in _USAGE_CODES)
-    return USAGE if usage or error.code in _USAGE_CODES else FAILED
 
 
 def _need_libraries(torch: bool) -> None:

@@ -8,10 +8,30 @@ import sys
 import traceback
 from typing import IO, Any, Optional, Set, Tuple, TypeVar, Union
 
-from ..errors import Phrase, RealESRGANError, visible
+from ..errors import InputError, Phrase, RealESRGANError, visible
 from . import messages
 
-__all__ = ["Console", "as_sentence", "can_show", "prepare_streams"]
+__all__ = [
+    "FAILED",
+    "INTERRUPTED",
+    "OK",
+    "USAGE",
+    "Console",
+    "as_sentence",
+    "can_show",
+    "prepare_streams",
+    "status_of",
+]
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses of all commands."""
+
+# Wrong from the start, whatever the pictures: these end a run with the status of wrong usage.
+_USAGE_CODES = (
+    *("device.missing", "device.no_card", "device.unknown", "weights.missing", "weights.unreadable"),
+    *("faces.missing", "faces.python", "faces.weights", "faces.download", "faces.untrusted"),
+    *("video.no_av", "video.old_av", "video.encoder"),
+)
 
 Sentence = Union[RealESRGANError, Phrase]
 _Kind = TypeVar("_Kind", bound="Console")
@@ -188,6 +208,15 @@ def as_sentence(error: BaseException) -> Sentence:
         kind=type(error).__name__,
         reason=error,
     )
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a command that an error has ended; an end by argparse and Ctrl-C are such errors too."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else (OK if error.code is None else USAGE)
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return USAGE if isinstance(error, InputError) or getattr(error, "code", "") in _USAGE_CODES else FAILED
 
 
 def can_show(text: str, stream: Optional[IO[str]]) -> bool:

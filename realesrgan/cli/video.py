@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -14,7 +15,7 @@ from ..errors import InputError, RealESRGANError, visible
 from ..files.paths import Inputs, same_file, unquoted
 from . import messages
 from . import options as cli_options
-from .console import Console, prepare_streams
+from .console import FAILED, INTERRUPTED, OK, Console, prepare_streams, status_of
 from .options import DEFAULT_VIDEO_MODEL, former_flags, parse_video
 
 if TYPE_CHECKING:
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoConsole", "enlarge", "main", "only_preview"]
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-
-_USAGE_CODES = (
-    *("video.no_av", "video.old_av", "video.encoder"),
-    *("weights.missing", "weights.unreadable", "device.missing", "device.no_card", "device.unknown"),
-)
 _SHOWN_CONCEALED = 10
 _QUIET_SECONDS = 30.0
 
@@ -47,15 +42,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     prepare_streams()
     try:
         options = parse_video(unquoted(sys.argv[1:] if argv is None else argv))
-    except SystemExit as end:  # argparse
-        return end.code if isinstance(end.code, int) else (OK if end.code is None else USAGE)
+    except SystemExit as end:
+        return status_of(end)
     console = VideoConsole(options.lang or messages.system_language(), options.verbose)
     with _alone(), console:
         try:
             return enlarge(options, console)
         except RealESRGANError as error:
             console.error(error)
-            return USAGE if isinstance(error, InputError) or error.code in _USAGE_CODES else FAILED
+            return status_of(error)
         except KeyboardInterrupt:
             console.close_bars()
             return INTERRUPTED
@@ -254,7 +249,7 @@ def _one(
 
     source = open_source(task, settings.fps)
     if task.pictures:
-        settings = run.VideoOptions(**{**settings.__dict__, "fps": None})  # the source has the rate already
+        settings = replace(settings, fps=None)  # the source has the rate already
     form = run.plan(source, settings)
     target = task.target(options.output, options.suffix, form.container, inputs)
     other = next((path for result, path in taken.items() if same_file(result, target)), None)

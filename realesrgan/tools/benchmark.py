@@ -24,7 +24,6 @@ from realesrgan.inference import memory, tiling
 from realesrgan.tools import benchmark_table as table
 from realesrgan.tools.benchmark_table import LOST, OK, OUT_OF_MEMORY, Cell, Result
 from realesrgan.tools.made_pictures import textured
-from realesrgan.tools.operators import Counter
 from realesrgan.weights import loading, zoo
 from realesrgan.weights.loading import SOURCES
 
@@ -184,7 +183,7 @@ def _number(flag: str, text: str, least: int) -> int:
 
 
 def _output(path: Path) -> Path:
-    if path.suffix.lower() not in (".json", ".csv", ".md"):
+    if path.suffix.lower() not in table.FORMATS:
         raise InputError(
             f"--output writes .json, .csv and .md, not '{path.name}'.", code="benchmark.output", name=path.name
         )
@@ -298,6 +297,8 @@ class Bench:
         """What one more run of a cell that was timed asks of the device; empty where it works without PyTorch."""
         if not self.device.capabilities.through_torch:
             return ""
+        from realesrgan.tools.operators import Counter
+
         upsampler = self._ready()
         with Counter(self.device.torch_device.type) as counter:
             upsampler.enhance(textured(cell.width, cell.height))
@@ -430,7 +431,8 @@ class Benchmark:
         status = 0
         try:
             cells, seconds = self._plan()
-            if cells and seconds > ASK_BEYOND and not self.options.yes and not self.confirm(_long(seconds)):
+            unasked = self.options.yes or seconds <= ASK_BEYOND
+            if cells and not unasked and not self.confirm(f"This will take about {_duration(seconds)}."):
                 return 2
             self._time(cells)
         except KeyboardInterrupt:
@@ -538,10 +540,6 @@ def _ask(question: str) -> bool:
         return input(f"{question} Go on? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
         return False
-
-
-def _long(seconds: float) -> str:
-    return f"This will take about {_duration(seconds)}."
 
 
 def _duration(seconds: float) -> str:

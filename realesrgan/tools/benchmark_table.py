@@ -11,7 +11,6 @@ import platform
 import statistics
 import sys
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -19,6 +18,7 @@ import cv2
 import numpy as np
 
 from realesrgan import __version__
+from realesrgan.backends.base import installed_version
 from realesrgan.batch.monitor import aligned
 from realesrgan.devices import Device
 from realesrgan.errors import InputError
@@ -140,18 +140,11 @@ def environment(device: Device, command: str) -> Dict[str, Any]:
         "python": platform.python_version(),
         "realesrgan": __version__,
         "torch": None if torch is None else torch.__version__,
-        "torch-directml": _version("torch-directml"),
-        "ncnn": None if through_torch else _version("ncnn"),
+        "torch-directml": installed_version("torch-directml"),
+        "ncnn": None if through_torch else installed_version("ncnn"),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
     }
-
-
-def _version(name: str) -> Optional[str]:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _libraries(about: Dict[str, Any]) -> str:

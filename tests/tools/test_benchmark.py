@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable, List
 
@@ -91,6 +93,11 @@ def test_a_wrong_value_is_named_and_ends_with_2(
         words = [f"{words[0]}={words[1]}"]
     assert benchmark.main([*words, "--device", "cpu"]) == 2
     assert named in capsys.readouterr().err
+
+
+def test_it_can_be_imported_without_pytorch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import realesrgan.tools.benchmark"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 # --------------------------------------------------------------------------------------------------------- cells

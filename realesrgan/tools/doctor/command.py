@@ -21,6 +21,7 @@ from realesrgan.cli.options import Parser
 from realesrgan.errors import Phrase
 from realesrgan.files import atomic
 from realesrgan.files.paths import real
+from realesrgan.tools import ROOT
 from realesrgan.tools.doctor import checks
 from realesrgan.tools.doctor.facts import gather
 from realesrgan.tools.doctor.probe import unpack
@@ -30,7 +31,6 @@ __all__ = ["BROKEN", "LIMITS", "READY", "Scrubber", "diagnose", "lines", "main",
 READY, LIMITS, BROKEN = 0, 1, 2
 _MARKS = {checks.NOTE: "-", checks.LIMIT: "!", checks.PROBLEM: "X"}
 _EMPTY = Phrase("", "")
-_ROOT = Path(real(__file__)).parents[3]
 # What is left after the known folders: a drive, a share, or a path from the root with two parts at least.
 _PATH = re.compile(r"""(?<![\w/\\.:<>])(?:[A-Za-z]:[\\/]|\\\\|~[\\/]|/(?=[^\s/'"]+/))[^\s'"<>|*?;,:()]*""", re.VERBOSE)
 # A home that is not named by the environment; users' names may have spaces.
@@ -279,7 +279,7 @@ def _folders() -> List[Tuple[str, str]]:
                 for slashed in {form, form.replace("\\", "/"), form.replace("\\", "\\\\")}:
                     labels.setdefault(slashed, label)
 
-    add(_ROOT, "<program>")
+    add(ROOT, "<program>")
     add(Path.cwd(), "<working folder>")
     add(sys.prefix, "<python>")
     add(sys.base_prefix, "<python>")

@@ -21,8 +21,8 @@ from realesrgan import __version__, devices
 from realesrgan.backends import BACKENDS, windows
 from realesrgan.backends.base import installed_version
 from realesrgan.errors import Phrase, RealESRGANError, as_field, one_line
-from realesrgan.files.paths import real
 from realesrgan.inference import tuned as profile
+from realesrgan.tools import python_path
 from realesrgan.tools.doctor.probe import WITHOUT
 from realesrgan.weights import folders, ncnn, zoo
 
@@ -185,10 +185,7 @@ def _ended_by(found: Dict[str, Any], known: Container[str]) -> Optional[str]:
 
 
 def _run_probe(arguments: List[str]) -> Dict[str, Any]:
-    environment = dict(os.environ)
-    root = str(Path(real(__file__)).parents[3])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
-    environment["PYTHONIOENCODING"] = "utf-8"
+    environment = {**os.environ, "PYTHONPATH": python_path(), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-m", "realesrgan.tools.doctor.probe", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_PROBE_SECONDS, env=environment, check=False)

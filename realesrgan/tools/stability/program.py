@@ -20,6 +20,7 @@ from realesrgan import __version__, files
 from realesrgan.batch.monitor import aligned
 from realesrgan.cli import options as cli_options
 from realesrgan.cli import run as cli_run
+from realesrgan.cli.console import FAILED, INTERRUPTED, OK, USAGE
 from realesrgan.cli.options import real, whole
 from realesrgan.errors import RealESRGANError
 from realesrgan.files import paths
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from realesrgan.tools.stability.faults import NetworkFault
 
 __all__ = [
-    "FAILED",
-    "INTERRUPTED",
-    "OK",
-    "USAGE",
     "Check",
     "Notices",
     "Run",
@@ -53,7 +50,6 @@ __all__ = [
     "slope_text",
 ]
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 _MB = 1e6
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from realesrgan.cli import messages
-from realesrgan.cli.console import Console
+from realesrgan.cli.console import Console, status_of
 from realesrgan.cli.options import Parser, model_name, real
-from realesrgan.errors import InputError, Phrase, RealESRGANError, as_field
+from realesrgan.errors import Phrase, RealESRGANError, as_field
 from realesrgan.inference import tuned as profile
 from realesrgan.inference.child import Child, ChildGoneError, rebuild_error
 from realesrgan.weights import zoo
@@ -53,7 +53,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return Tuning(options.device, names, options.seconds, console).run()
     except RealESRGANError as error:
         console.show(error)
-        return 2 if isinstance(error, InputError) or error.code == "device.missing" else 1
+        return status_of(error)
 
 
 def _parser() -> Parser:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Optional, Sequence
 
 from realesrgan.cli import messages
-from realesrgan.cli.console import prepare_streams
+from realesrgan.cli.console import prepare_streams, status_of
 from realesrgan.errors import InputError, RealESRGANError, one_line
 
 from . import access
@@ -30,7 +30,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         options = _parser().parse_args(argv)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 2
+        return status_of(end)
     lang = options.lang or messages.system_language()
     try:
         if options.host not in (_LOOPBACK, "localhost") and not options.password:
@@ -42,7 +42,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         server = Server(options.host, options.port, options.password, options.weights_from)
     except RealESRGANError as error:
         print(messages.render(error, lang), file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
+        return status_of(error)
     where = messages.phrase("web.address", "Open {address} in a browser. Ctrl-C ends it.", address=server.address)
     print(messages.render(where, lang), flush=True)
     if not options.no_browser:

@@ -5,9 +5,7 @@ Nothing here knows how a page is drawn. One run at a time has the device; the ot
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import html
 import json
 import os
 import shutil
@@ -20,24 +18,23 @@ import zipfile
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Deque, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
 
 from realesrgan import files
 from realesrgan.batch import report
 from realesrgan.batch import run as batch
-from realesrgan.cli import messages, options, video
+from realesrgan.cli import messages, options, show, video
 from realesrgan.cli import run as cli_run
 from realesrgan.cli.console import Console, Sentence, as_sentence
 from realesrgan.errors import InputError, Phrase, RealESRGANError
 from realesrgan.files.naming import Source
-from realesrgan.files.paths import real
+from realesrgan.tools import python_path
 from realesrgan.tools.doctor import checks
 from realesrgan.tools.doctor import command as doctor
 from realesrgan.tools.doctor.facts import gather
 
-__all__ = ["Desk", "Job", "Progress", "Result", "as_shown", "copied", "escaped", "zipped"]
+__all__ = ["Desk", "Job", "Progress", "Result", "as_shown", "copied", "zipped"]
 
-_ROOT = Path(real(__file__)).parents[3]
 KEPT_SECONDS = 3600.0
 """Files of a run are removed this long after it has ended."""
 _SHOWN = frozenset((".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp"))
@@ -321,8 +318,7 @@ class Desk:
         self._forget()
         job.update(state="working")
         command = [sys.executable, "-m", "realesrgan", "tune", "--lang", job.lang, "--seconds", str(seconds)]
-        environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, [environment.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": python_path(), "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, encoding="utf-8"
         ) as process:
@@ -398,7 +394,7 @@ class _Events:
         job.share(max(self._ended / event.total, job.progress.share), files=(self._ended, event.total))
         record, name = event.record, event.source.path.name
         if record.status == report.FAILED:
-            said = messages.render(cli_run.failed_input(event.error, str(event.source.path)), job.lang)
+            said = messages.render(show.failed_input(event.error, str(event.source.path)), job.lang)
             job.say(_without_folder(said, event.source.path), True)
         elif record.status == report.DONE:
             for note in record.notes:
@@ -459,15 +455,9 @@ def copied(results: Sequence[Result], folder: Path) -> int:
             name=taken[0],
         )
     for result in results:
-        data = result.after.read_bytes()
-        files.write_atomically(folder / result.after.name, functools.partial(_write, data))
+        _copy(result.after, folder / result.after.name)
     return len(results)
 
 
-def _write(data: bytes, stream: BinaryIO) -> None:
-    stream.write(data)
-
-
-def escaped(text: str) -> str:
-    """Text for HTML."""
-    return html.escape(text, quote=True)
+def _copy(source: Path, target: Path) -> None:
+    files.write_atomically(target, lambda stream: stream.write(source.read_bytes()))

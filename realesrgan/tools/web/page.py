@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from html import escape
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -14,7 +15,7 @@ from realesrgan.cli import messages
 from realesrgan.errors import RealESRGANError, as_field
 
 from .access import language
-from .jobs import Desk, Job, Progress, as_shown, copied, escaped, zipped
+from .jobs import Desk, Job, Progress, as_shown, copied, zipped
 from .words import KINDS, VIDEO_KINDS, words
 
 __all__ = ["build"]
@@ -22,6 +23,8 @@ __all__ = ["build"]
 _EVERY = 0.3
 """Seconds between looks at a run."""
 _LARGEST_UPLOAD = 2 * 2**30
+_EVENT: Dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+"""How the page hears of a click: the page itself shows how far a run is, and runs wait for each other elsewhere."""
 _VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".gif", ".webp", ".ts", ".m4v")
 _FONTS = ["system-ui", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans CJK KR", "sans-serif"]
 _STYLE = """
@@ -133,10 +136,8 @@ class _Page:
             self._start_pictures,
             [given, kind, times, *advanced],
             [run, status, start, stop, shown, slider, results, archive, saving],
-            show_progress="hidden",
-            concurrency_limit=None,
             trigger_mode="multiple",
-            api_visibility="private",
+            **_EVENT,
         )
         self._on(stop.click, self._stop, [run])
         self._on(shown.input, self._compare, [run, shown], [slider])
@@ -253,10 +254,9 @@ class _Page:
             return ""
         try:
             count = copied(job.progress.results, Path(folder.strip().strip('"')))
-        except RealESRGANError as error:
-            return self._html(job.progress, (messages.render(error, self.lang), True))
-        except OSError as error:
-            return self._html(job.progress, (messages.render(as_field(error), self.lang), True))
+        except (RealESRGANError, OSError) as error:
+            sentence = error if isinstance(error, RealESRGANError) else as_field(error)
+            return self._html(job.progress, (messages.render(sentence, self.lang), True))
         return self._html(job.progress, (self.words["saved"].format(count=count, folder=folder), False))
 
     # ------------------------------------------------------------------------------------------------------- video
@@ -282,10 +282,7 @@ class _Page:
         inputs = [given, kind, times, codec]
         outputs = [run, status, start, pause, stop, frames, player, results]
         for button, call in ((start, self._start_video), (preview, self._start_preview)):
-            button.click(
-                call, inputs, outputs, show_progress="hidden", concurrency_limit=None, trigger_mode="multiple",
-                api_visibility="private",
-            )  # fmt: skip
+            button.click(call, inputs, outputs, trigger_mode="multiple", **_EVENT)
         self._on(stop.click, self._stop, [run])
         self._on(pause.click, self._pause, [run], [pause])
 
@@ -337,10 +334,9 @@ class _Page:
             stop = gr.Button(say["stop"], variant="stop", interactive=False)
         tuning = gr.HTML()
         measured = gr.Textbox(label=say["tuning"], lines=6, max_lines=20, visible=False, elem_id="measured")
-        hidden: Dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
-        tab.select(self._first_look, [looked], [looked, status, report], **hidden)
-        look.click(self._look, None, [status, report], **hidden)
-        tune.click(self._tune, [seconds], [run, tuning, tune, stop, measured], **hidden)
+        tab.select(self._first_look, [looked], [looked, status, report], **_EVENT)
+        look.click(self._look, None, [status, report], **_EVENT)
+        tune.click(self._tune, [seconds], [run, tuning, tune, stop, measured], **_EVENT)
         self._on(stop.click, self._stop, [run])
 
     def _first_look(self, looked: bool) -> Iterator[Tuple[Any, ...]]:
@@ -366,8 +362,7 @@ class _Page:
     @staticmethod
     def _on(event: Any, call: Any, inputs: List[Any], outputs: Optional[List[Any]] = None) -> None:
         """A short call, that never waits for the runs."""
-        event(call, inputs, outputs, show_progress="hidden", concurrency_limit=None, queue=False,
-              api_visibility="private")  # fmt: skip
+        event(call, inputs, outputs, queue=False, **_EVENT)
 
     def _html(self, progress: Progress, *more: Tuple[str, bool], run: str = "") -> str:
         """A run as a bar, its state, and its notes and errors."""
@@ -381,7 +376,7 @@ class _Page:
             parts.append(say["left"].format(time=self._time(progress.left)))
         parts += [part for part in (progress.name if not progress.ended else "", progress.device) if part]
         lines = [
-            f'<div class="{"run-problem" if problem else "run-note"}">{escaped(text)}</div>'
+            f'<div class="{"run-problem" if problem else "run-note"}">{escape(text)}</div>'
             for text, problem in (*progress.lines, *more)
         ]
         for result in progress.results:
@@ -389,11 +384,11 @@ class _Page:
                 (width, height), (wide, high) = result.sizes
                 sizes = {"width": width, "height": height, "wide": wide, "high": high}
                 said = say["sizes"].format(name=result.after.name, seconds=f"{result.seconds:.1f}", **sizes)
-                lines.append(f'<div class="run-note">{escaped(said)}</div>')
-        about = f'data-state="{progress.state}" data-run="{escaped(run)}" role="status" aria-live="polite"'
-        range_ = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" aria-label="{escaped(state)}"'
+                lines.append(f'<div class="run-note">{escape(said)}</div>')
+        about = f'data-state="{progress.state}" data-run="{escape(run)}" role="status" aria-live="polite"'
+        range_ = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" aria-label="{escape(state)}"'
         bar = f'<div class="run-bar" role="progressbar" {range_}><div style="width:{percent}%"></div></div>'
-        return f"<div {about}><p>{escaped(', '.join(parts))}</p>{bar}{''.join(lines[-200:])}</div>"
+        return f"<div {about}><p>{escape(', '.join(parts))}</p>{bar}{''.join(lines[-200:])}</div>"
 
     def _time(self, seconds: float) -> str:
         if seconds < 90:
