@@ -48,6 +48,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.under_way: Dict[int, Any] = {}
+        self.losses = 0
 
     def begin(self, plan: Tuple[Any, ...], post: Post) -> None:
         """Make ready for jobs: ``plan`` is what all of them have in common."""
@@ -269,7 +270,8 @@ class Dispatcher:
         self.more_workers = more_workers
         self.waiting: Deque[Any] = deque()
         self.tried: Counter[int] = Counter()
-        self.messages: queue.Queue[Tuple[Optional[Worker], Message]] = queue.Queue()
+        self.lost_with: Dict[int, List[Worker]] = {}
+        self.messages: queue.Queue[Tuple[Optional[Worker], int, Message]] = queue.Queue()
         self.last: Exception = DeviceError("no device was available", code="device")
         self.stopping = False
 
@@ -286,6 +288,10 @@ class Dispatcher:
     def told(self, kind: str, *values: Any) -> None:
         """A message that no worker posted."""
         raise NotImplementedError
+
+    def has_all(self, job: Any) -> bool:
+        """Whether everything of a job that is under way has come already."""
+        return False
 
     def given_up(self, worker: Worker, job: Any, error: Exception) -> None:
         """A job was lost with its worker for the last time."""
@@ -326,7 +332,7 @@ class Dispatcher:
 
     def post(self, worker: Optional[Worker], message: Message) -> None:
         """Hand over a message; any thread may."""
-        self.messages.put((worker, message))
+        self.messages.put((worker, 0 if worker is None else worker.losses, message))
 
     def handing(self, job: Any) -> None:
         """A job goes to a worker."""
@@ -337,29 +343,35 @@ class Dispatcher:
             self.workers.append(worker)
 
     def _hand_out(self) -> None:
-        """The next jobs, one to each worker in turn, so that nobody waits while another has several."""
+        """The next jobs, one to each worker in turn, so that nobody waits while another has several.
+
+        One that was lost goes to another worker, if one is free.
+        """
         free = [worker for worker in self.workers if len(worker.under_way) < worker.depth]
         while self.waiting and free:
-            worker = min(free, key=lambda each: len(each.under_way))
             job = self.waiting.popleft()
+            lost = self.lost_with.get(job.index, ())
+            worker = min(free, key=lambda each: (each in lost, len(each.under_way)))
             self.handing(job)
             worker.hand(job)
             free = [each for each in free if len(each.under_way) < each.depth]
 
     def _hear(self, seconds: float) -> None:
         try:
-            worker, (kind, *values) = self.messages.get(timeout=seconds)
+            worker, losses, (kind, *values) = self.messages.get(timeout=seconds)
         except queue.Empty:
             return
         if worker is None:
             self.told(kind, *values)
+        elif losses != worker.losses:
+            return  # said before it was lost, of jobs that are begun anew
         elif kind == "gone":
             if worker in self.workers:
                 self.lost(worker, died(values[0]), "lost")
         else:
             job = worker.under_way.get(values[0])
             if job is None:
-                return  # of a worker that was begun anew
+                return
             if kind == "dropped":
                 del worker.under_way[job.index]
             else:
@@ -373,7 +385,8 @@ class Dispatcher:
             guilty: The job that it was lost with, where that is known: only that one has had a try.
         """
         self.last = error
-        jobs = sorted(worker.under_way.values(), key=lambda job: job.index, reverse=True)
+        left = [job for job in worker.under_way.values() if not self.has_all(job)]
+        jobs = sorted(left, key=lambda job: job.index, reverse=True)
         worker.under_way.clear()
         for job in jobs:
             self.tried[job.index] += kind != "unfit" and (guilty is None or job is guilty)
@@ -381,7 +394,10 @@ class Dispatcher:
                 self.given_up(worker, job, error)
             else:
                 self.waiting.appendleft(job)
-        if kind != "unfit" and not self.stopping and worker.again(kind):
+                self.lost_with.setdefault(job.index, []).append(worker)
+        goes_on = kind != "unfit" and not self.stopping and worker.again(kind)
+        worker.losses += 1
+        if goes_on:
             self._say("pool.again", "begins anew", worker, error)
             return
         worker.close()

@@ -20,7 +20,7 @@ from . import report, steps
 from .plan import CHECK, BatchOptions, Job
 from .run import Upscaler, enlarge, failure
 
-__all__ = ["DEPTH", "Work", "find_devices", "serve"]
+__all__ = ["DEPTH", "Work", "built_for", "find_devices", "serve"]
 
 DEPTH = 4
 """Pictures that one worker may have under way: one on the device, the others being read or written."""
@@ -93,11 +93,8 @@ class Work:
             raise Stopped
 
 
-def serve(line: Line, arguments: Mapping[str, Any], count: int = 1) -> None:
-    """The child's side: build the upsampler, learn the plan, then answer until the parent closes the pipe.
-
-    Messages from the parent: ``plan`` (options, outputs), ``job`` (a job), ``stop``. To the parent: ``ready`` (what the
-    upsampler describes), ``start``, ``tiles``, ``end`` (number, record, kind of error, packed error), ``dropped``.
+def built_for(line: Line, arguments: Mapping[str, Any], count: int) -> Any:
+    """Build the upsampler and tell the parent what it is; None if that failed, which is told, too.
 
     Args:
         count: Such children on this machine.
@@ -107,8 +104,23 @@ def serve(line: Line, arguments: Mapping[str, Any], count: int = 1) -> None:
         built = build(**arguments, progress=lambda done, total: line.send("progress", done, total))
     except Exception as error:  # noqa: BLE001 - raised again in the parent
         line.send("error", devices.classify(error), *pack_error(error))
-        return
+        return None
     line.send("ready", dict(built.describe()))
+    return built
+
+
+def serve(line: Line, arguments: Mapping[str, Any], count: int = 1) -> None:
+    """The child's side: build the upsampler, learn the plan, then answer until the parent closes the pipe.
+
+    Messages from the parent: ``plan`` (options, outputs), ``job`` (a job), ``stop``. To the parent: ``ready`` (what the
+    upsampler describes), ``start``, ``tiles``, ``end`` (number, record, kind of error, packed error), ``dropped``.
+
+    Args:
+        count: Such children on this machine.
+    """
+    built = built_for(line, arguments, count)
+    if built is None:
+        return
     kind, options, outputs = line.receive()
     work = Work(built, options, outputs)
     with ThreadPoolExecutor(DEPTH, thread_name_prefix="picture") as pool:

@@ -7,9 +7,10 @@ import logging
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from ..errors import InputError, RealESRGANError, visible
 from ..files.paths import Inputs, same_file, unquoted
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     import argparse
 
     from ..video.run import VideoOptions, VideoResult
+    from ..video.shared import Crew
     from ..video.tasks import Task
 
-__all__ = ["VideoConsole", "enlarge", "main", "only_preview"]
+__all__ = ["Team", "VideoConsole", "enlarge", "main", "only_preview"]
 
 _SHOWN_CONCEALED = 10
 _QUIET_SECONDS = 30.0
@@ -113,9 +115,50 @@ class VideoConsole(Console):
         )
 
 
+class Team:
+    """Who enlarges the frames: by default the devices that ``--device`` names, where those are several."""
+
+    def start(self, options: argparse.Namespace, arguments: Mapping[str, Any], console: Console) -> Optional[Crew]:
+        """Workers that are ready; None leaves the work to one upsampler.
+
+        Raises:
+            RealESRGANError: There are none.
+        """
+        from .. import devices
+        from ..batch import dispatch
+        from ..video.shared import Crew
+        from ..video.worker import DEPTH, SERVE
+        from .run import worker_arguments
+
+        if not devices.several(options.device):
+            return None
+        name = Path(str(options.model_path or options.model_name)).name
+        try:
+            names = dispatch.devices_for(options.device)
+            built_from = worker_arguments(arguments, options)
+            told = partial(console.bytes_bar, name)
+            return Crew(list(dispatch.start(names, built_from, told, serve=SERVE, depth=DEPTH)))
+        finally:
+            console.close_bars()
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What there is to do, and what enlarges: an upsampler, or a crew."""
+
+    tasks: List[Task]
+    upsampler: Any
+    crew: Optional[Crew]
+    arguments: Dict[str, Any]
+
+    def described(self) -> List[Mapping[str, Any]]:
+        """See :meth:`realesrgan.inference.upsampler.RealESRGANer.describe`; of each worker, if there are several."""
+        return [worker.described for worker in self.crew.workers] if self.crew else [self.upsampler.describe()]
+
+
 @contextlib.contextmanager
-def _ready(options: argparse.Namespace, console: Console) -> Iterator[Tuple[List[Task], Any, Dict[str, Any]]]:
-    """What there is to do, what enlarges, and its arguments."""
+def _ready(options: argparse.Namespace, console: Console, team: Optional[Team]) -> Iterator[_Means]:
+    """Everything that a run needs. Without a team one upsampler enlarges."""
     from ..video import pyav
     from ..video.tasks import find_tasks
     from .run import build_upscaler, upscaler_arguments
@@ -127,38 +170,46 @@ def _ready(options: argparse.Namespace, console: Console) -> Iterator[Tuple[List
         options.model_name = cli_options.model_name(options.model_name or DEFAULT_VIDEO_MODEL)
     tasks = find_tasks(options.input)
     arguments = upscaler_arguments(options, os.environ)
-    upsampler = build_upscaler(arguments, options, console)
+    crew = None if team is None else team.start(options, arguments, console)
+    upsampler = build_upscaler(arguments, options, console) if crew is None else None
     try:
-        yield tasks, upsampler, arguments
+        yield _Means(tasks, upsampler, crew, arguments)
     finally:
-        close = getattr(upsampler, "close", None)
-        if close is not None:
-            close()
+        for each in [upsampler] if crew is None else crew.workers:
+            _close(each)
 
 
-def enlarge(options: argparse.Namespace, console: VideoConsole) -> int:
+def _close(upsampler: Any) -> None:
+    close = getattr(upsampler, "close", None)
+    if close is not None:
+        close()
+
+
+def enlarge(options: argparse.Namespace, console: VideoConsole, team: Optional[Team] = None) -> int:
     """Enlarge what ``-i`` names; gives the exit status.
 
     Raises:
         RealESRGANError: Nothing could be begun, or the only video failed.
     """
-    with _ready(options, console) as (tasks, upsampler, arguments):
-        described = upsampler.describe()
-        console.say(
-            "video.device",
-            "Device: {name} ({device}), {precision}, model {model}",
-            name=described.get("name"),
-            device=described.get("device"),
-            precision=str(described.get("precision")).upper(),
-            model=described.get("model"),
-        )
+    with _ready(options, console, team or Team()) as means:
+        arguments, (described, *others) = means.arguments, means.described()
+        for each in (described, *others):
+            console.say(
+                "video.device",
+                "Device: {name} ({device}), {precision}, model {model}",
+                name=each.get("name"),
+                device=each.get("device"),
+                precision=str(each.get("precision")).upper(),
+                model=each.get("model"),
+            )
         faces = described.get("face_weights_sha256") or options.face_enhance
         identity = {"mix": arguments["dni_weight"], "faces": faces}
-        identity.update({name: described.get(name) for name in ("precision", "tile_pad", "weights_source")})
+        identity.update({name: described.get(name) for name in ("tile_pad", "weights_source")})
         # The bytes count, wherever they lie.
+        identity["precision"] = ",".join(sorted({str(each.get("precision")) for each in (described, *others)}))
         identity["weights"] = described.get("weights_sha256") or arguments["model_path"]
         plain = {key: _plain(value) for key, value in identity.items()}
-        return _all(tasks, upsampler, plain, arguments["model_path"], options, console)
+        return _all(means, plain, options, console)
 
 
 def only_preview(options: argparse.Namespace, console: Console) -> List[Path]:
@@ -170,12 +221,12 @@ def only_preview(options: argparse.Namespace, console: Console) -> List[Path]:
     from ..video import run
     from ..video.tasks import open_source
 
-    with _ready(options, console) as (tasks, upsampler, _):
-        settings = _settings(options, {})
-        opened = open_source(tasks[0], settings.fps)
+    with _ready(options, console, None) as means:
+        settings, task = _settings(options, {}), means.tasks[0]
+        opened = open_source(task, settings.fps)
         form = run.plan(opened, settings)
-        target = tasks[0].target(options.output, options.suffix, form.container)
-        return _preview(opened, upsampler, form, target, Inputs(tasks[0].read()), options, console)
+        target = task.target(options.output, options.suffix, form.container)
+        return _preview(opened, means, form, target, Inputs(task.read()), options, console)
 
 
 def _listed(value: Any) -> List[Any]:
@@ -186,18 +237,12 @@ def _plain(value: Any) -> Any:
     return [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value)
 
 
-def _all(
-    tasks: List[Task],
-    upsampler: Any,
-    identity: Dict[str, Any],
-    weights: Any,
-    options: argparse.Namespace,
-    console: VideoConsole,
-) -> int:
+def _all(means: _Means, identity: Dict[str, Any], options: argparse.Namespace, console: VideoConsole) -> int:
     from ..video.journal import Ledger
     from ..video.tasks import without_results
 
-    tasks = without_results(tasks, options.output, options.suffix)
+    weights = means.arguments["model_path"]
+    tasks = without_results(means.tasks, options.output, options.suffix)
     inputs = Inputs([path for task in tasks for path in task.read()] + [Path(str(each)) for each in _listed(weights)])
     settings = _settings(options, identity)
     ledger = Ledger(options.output) if len(tasks) > 1 else None
@@ -205,7 +250,7 @@ def _all(
     status, done, failed = OK, 0, 0
     for task in tasks:
         try:
-            state = _one(task, upsampler, settings, ledger, taken, inputs, options, console)
+            state = _one(task, means, settings, ledger, taken, inputs, options, console)
         except RealESRGANError as error:
             if len(tasks) == 1:
                 raise
@@ -240,7 +285,7 @@ def _settings(options: argparse.Namespace, identity: Dict[str, Any]) -> VideoOpt
 
 
 def _one(
-    task: Task, upsampler: Any, settings: VideoOptions, ledger: Any, taken: Dict[Path, Path],
+    task: Task, means: _Means, settings: VideoOptions, ledger: Any, taken: Dict[Path, Path],
     inputs: Inputs, options: argparse.Namespace, console: VideoConsole,
 ) -> int:  # fmt: skip
     from ..video import run
@@ -280,12 +325,11 @@ def _one(
         pix_fmt=form.pix_fmt,
     )
     if options.preview:
-        _preview(source, upsampler, form, target, inputs, options, console)
+        _preview(source, means, form, target, inputs, options, console)
     console.begin_frames()
+    bar = partial(console.frames_bar, task.name)
     try:
-        result = run.process(
-            source, upsampler, target, settings, lambda frames, total: console.frames_bar(task.name, frames, total)
-        )
+        result = run.process(source, means.upsampler, target, settings, bar, crew=means.crew)
     finally:
         console.close_bars()
     _report(result, target, console)
@@ -297,17 +341,24 @@ def _one(
 
 
 def _preview(
-    source: Any, upsampler: Any, form: Any, target: Path, inputs: Inputs, options: argparse.Namespace, console: Console
+    source: Any, means: _Means, form: Any, target: Path, inputs: Inputs, options: argparse.Namespace, console: Console
 ) -> List[Path]:
     from ..video import run
     from ..video.preview import preview
     from ..video.tasks import refuse_input
+    from .run import build_upscaler
 
     options.output.mkdir(parents=True, exist_ok=True)
     paths = [target.with_name(f"{target.stem}_preview{number + 1}.png") for number in range(options.preview)]
     for path in paths:
         refuse_input(inputs, path)
-    count = preview(source, upsampler, run.to_pixels(source.info, form), options.outscale, paths)
+    # Where several devices work, its few frames are computed by one of their own.
+    upsampler = means.upsampler or build_upscaler(means.arguments, options, console)
+    try:
+        count = preview(source, upsampler, run.to_pixels(source.info, form), options.outscale, paths)
+    finally:
+        if means.upsampler is None:
+            _close(upsampler)
     for path in paths[:count]:
         console.say("video.preview", "Preview, input beside result: {path}", path=path)
     return paths[:count]

@@ -298,6 +298,9 @@ def rebuild_error(name: str, text: str, code: Optional[str], fields: Dict[str, A
         error.fields = dict(fields)
     elif name == "MemoryError":
         error = MemoryError(text)
+    elif code is not None:  # of a class that a later package defines
+        error = RealESRGANError(text, code=code)
+        error.fields = dict(fields)
     else:
         reason = Phrase("quote", f"{name}: {' '.join(text.split())}")
         error = RealESRGANError(f"The worker process failed: {reason}.", code="worker.failed", reason=reason)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, BinaryIO, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -94,6 +95,17 @@ class AnimationSource:
     def step(self) -> int:
         """Ticks that the last frame is shown."""
         return self._last
+
+    @property
+    def files(self) -> List[Path]:
+        """What is read."""
+        return [self._path]
+
+    def moved(self, files: Sequence[Path]) -> AnimationSource:
+        """The same frames, of a copy of its file."""
+        other = copy.copy(self)
+        other._path = files[0]
+        return other
 
     def _frames(self) -> Iterator[Tuple[Any, int]]:
         """Each frame and how long it is shown in milliseconds."""

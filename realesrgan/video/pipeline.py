@@ -7,18 +7,33 @@ of finished segments. Each contains its own bounded queue, so memory does not de
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat, takewhile
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Protocol,
+    Set,
+    Tuple,
+    TypeVar,
+)
 
 from ..files.threads import Outcome, ReadAhead, WriteBehind
 from .encoding import Format, SegmentFile, check_frames
-from .journal import Journal, Segment, crc_of
+from .journal import Segment, crc_of
 from .pixels import FromPixels
 from .source import Shot
 
-__all__ = ["STAGES", "Work", "enlarge"]
+__all__ = ["STAGES", "Secures", "Stopped", "Work", "enlarge"]
 
 Value = TypeVar("Value")
 
@@ -30,11 +45,37 @@ _ROOM = 2
 _ROOM_DECODED = 4
 
 
+class Stopped(BaseException):
+    """Raised in a thread that is to end as after Ctrl-C, which only the main thread hears."""
+
+
+class Secures(Protocol):
+    """Where finished segments go: a journal, or what tells another process of them."""
+
+    @property
+    def folder(self) -> Path:
+        """Where their files are written."""
+        ...
+
+    def done(self) -> Set[int]:
+        """The indices of the frames that are finished already."""
+        ...
+
+    def add(self, segment: Segment) -> None:
+        """A segment whose file is on the disk and was checked."""
+        ...
+
+    def end(self, total: int) -> None:
+        """There are no more than ``total`` frames."""
+        ...
+
+
 @dataclass
 class Work:
     """What is to be done, and what was done.
 
     Attributes:
+        device: Entered while the network is used; decoding before it and encoding after it go on outside.
         to_pixels: From a shot's picture to an array.
         likely: Frames in all, as far as known.
         computed: Frames that went through the network; ``repeated`` ones took the result of the frame before.
@@ -45,13 +86,14 @@ class Work:
     upsampler: Any
     to_pixels: Callable[[Any], Any]
     form: Format
-    journal: Journal
+    journal: Secures
     outscale: float
     alpha_upsampler: str
     segment: int
     segment_seconds: float
     progress: Optional[Callable[[int, Optional[int]], None]] = None
     likely: Optional[int] = None
+    device: ContextManager[Any] = field(default_factory=nullcontext)
     computed: int = 0
     repeated: int = 0
     busy: Dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
@@ -89,9 +131,10 @@ def enlarge(work: Work, shots: Iterator[Shot], step: int) -> None:
     try:
         with ReadAhead(repeat(None), feeder, ahead=_ROOM_DECODED) as decoding:
             decoded = takewhile(lambda outcome: outcome.error or outcome.value, decoding)
-            with ReadAhead(decoded, _stage(work, "to_pixels", work.to_pixels), ahead=_ROOM) as pixels:
+            converting = _stage(work, "to_pixels", work.to_pixels)
+            with ReadAhead(decoded, converting, ahead=_ROOM) as pixels, work.device:
                 _network(work, pixels, output)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         work.interrupted = True
     except BaseException as failure:  # noqa: BLE001 - raised again once what is done is on the disk
         error = failure

@@ -7,16 +7,16 @@ both sides: measured against floating point, a channel of YUV is off by half a l
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import cv2
 import numpy as np
 
 from . import pyav
-from .probe import Colour
+from .probe import Colour, VideoInfo
 from .pyav import VideoError
 
-__all__ = ["FromPixels", "ToPixels", "checksum", "matrix_name", "same_picture"]
+__all__ = ["FromPixels", "ToPixels", "checksum", "matrix_name", "same_picture", "to_pixels"]
 
 _MATRICES = {1: "bt709", 4: "fcc", 5: "smpte170m", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 _RANGES = {pyav.LIMITED_RANGE: "limited", pyav.FULL_RANGE: "full"}
@@ -98,6 +98,13 @@ class ToPixels:
         row = width * self._channels * np.dtype(dtype).itemsize
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :row]
         return np.ascontiguousarray(rows).view(dtype).reshape(height, width, self._channels)
+
+
+def to_pixels(info: VideoInfo, form: Any) -> Callable[[Any], Any]:
+    """What turns the pictures of a source into arrays, for a :class:`~realesrgan.video.encoding.Format`."""
+    if info.index < 0:
+        return lambda pixels: pixels[:, :, :3] if pixels.shape[2] == 4 and not form.alpha else pixels
+    return ToPixels(info.width, info.height, is_rgb=info.is_rgb, colour=info.colour, alpha=form.alpha, deep=form.deep)
 
 
 class FromPixels:

@@ -16,10 +16,12 @@ from . import pyav
 from .encoding import ANIMATIONS, CODECS, EncoderChoice, Format, choose_format
 from .join import join
 from .journal import Journal, Lock
+from .pieces import VideoPlan
 from .pipeline import Work, enlarge
-from .pixels import ToPixels
+from .pixels import to_pixels
 from .probe import VideoInfo, open_video, say_interlaced
 from .pyav import VideoError, disk_error
+from .shared import Crew, Done, share
 from .source import Anchor, Shot, mark_repeats, resample
 from .streams import KEPT, refusals, say_what_is_left_out
 from .tasks import part_path, parts_folder
@@ -70,7 +72,8 @@ class VideoResult:
         dropped: Frames of the input that are missing in the result.
         concealed: Index, time in seconds and kind of each frame that is not the input's own picture.
         busy: Seconds that each stage (:data:`realesrgan.video.pipeline.STAGES`, and ``"join"``) worked.
-        device_share: Part of the wall time in which the device had work.
+        devices: How many enlarged it.
+        device_share: Part of the wall time in which the device had work; of several the mean.
         path: The result, or the playable part if ``interrupted``; None if there is nothing to play.
     """
 
@@ -84,18 +87,25 @@ class VideoResult:
     seconds: float = 0.0
     busy: Dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
+    devices: int = 1
     path: Optional[Path] = None
 
     @property
     def device_share(self) -> float:
-        return self.busy.get("network", 0.0) / self.seconds if self.seconds else 0.0
+        return self.busy.get("network", 0.0) / self.devices / self.seconds if self.seconds else 0.0
 
 
 Progress = Callable[[int, Optional[int]], None]
 
 
 def process(
-    source: Any, upsampler: Any, target: Path, options: VideoOptions, progress: Optional[Progress] = None
+    source: Any,
+    upsampler: Any,
+    target: Path,
+    options: VideoOptions,
+    progress: Optional[Progress] = None,
+    *,
+    crew: Optional[Crew] = None,
 ) -> VideoResult:
     """Enlarge one video.
 
@@ -104,6 +114,7 @@ def process(
         upsampler: Has ``enhance(img, outscale=..., alpha_upsampler=...)``.
         target: Where the result goes; its suffix must be the container's.
         progress: Called with the frames that are finished and the likely number in all.
+        crew: Who enlarges instead of ``upsampler``, which is None then.
 
     Returns:
         What came of it; after Ctrl-C with ``interrupted``: what is finished is kept, and playable at ``path``.
@@ -122,20 +133,14 @@ def process(
         journal = Journal(parts_folder(target), known, restart=options.restart)
         result = VideoResult(resumed=len(journal.done()))
         if not journal.is_whole:
-            work = Work(
-                upsampler=upsampler,
-                to_pixels=to_pixels(source.info, form),
-                form=form,
-                journal=journal,
-                outscale=options.outscale,
-                alpha_upsampler=options.alpha_upsampler,
-                segment=options.segment,
-                segment_seconds=options.segment_seconds,
-                progress=progress,
-                likely=_likely(source.info, options),
-            )
+            work: Any
             try:
-                enlarge(work, _shots(source, journal, form, options), _step(source, form, options))
+                if crew is not None:
+                    work = _share(crew, source, journal, form, options, progress)
+                    result.devices = work.devices
+                else:
+                    work = _work(source, upsampler, journal, form, options, progress)
+                    enlarge(work, _shots(source, journal, form, options), _step(source, form, options))
             except VideoError as error:
                 if error.code == "video.size_change":
                     _join_until(journal, source.info, form, target)
@@ -148,6 +153,43 @@ def process(
     ended = time.perf_counter()
     result.busy["join"], result.seconds = ended - joining, ended - begun
     return result
+
+
+def _work(
+    source: Any, upsampler: Any, journal: Journal, form: Format, options: VideoOptions, progress: Optional[Progress]
+) -> Work:
+    return Work(
+        upsampler=upsampler,
+        to_pixels=to_pixels(source.info, form),
+        form=form,
+        journal=journal,
+        outscale=options.outscale,
+        alpha_upsampler=options.alpha_upsampler,
+        segment=options.segment,
+        segment_seconds=options.segment_seconds,
+        progress=progress,
+        likely=_likely(source.info, options),
+    )
+
+
+def _share(
+    crew: Crew, source: Any, journal: Journal, form: Format, options: VideoOptions, progress: Optional[Progress]
+) -> Done:
+    likely = _likely(source.info, options)
+    video = VideoPlan(
+        source=source,
+        sizes=tuple(path.stat().st_size for path in source.files),
+        form=form,
+        fps=options.fps,
+        folder=journal.folder.resolve(),
+        outscale=options.outscale,
+        alpha_upsampler=options.alpha_upsampler,
+        segment=crew.segment(options.segment, likely),
+        segment_seconds=options.segment_seconds,
+        skip_repeats=options.skip_repeats,
+        pyav=str(pyav.load().__version__),
+    )
+    return share(crew, video, _step(source, form, options), journal, progress, likely)
 
 
 def _check_target(target: Path) -> None:
@@ -181,13 +223,6 @@ def plan(source: Any, options: VideoOptions) -> Format:
 
 def _size(info: Any, options: VideoOptions) -> Tuple[int, int]:
     return int(info.width * options.outscale), int(info.height * options.outscale)
-
-
-def to_pixels(info: Any, form: Format) -> Callable[[Any], Any]:
-    """What turns the pictures of a source into arrays."""
-    if info.index < 0:
-        return lambda pixels: pixels[:, :, :3] if pixels.shape[2] == 4 and not form.alpha else pixels
-    return ToPixels(info.width, info.height, is_rgb=info.is_rgb, colour=info.colour, alpha=form.alpha, deep=form.deep)
 
 
 def _shots(source: Any, journal: Journal, form: Format, options: VideoOptions) -> Iterator[Shot]:

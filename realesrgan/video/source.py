@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 import logging
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ class Shot:
         picture: A decoded frame, or an array.
         concealed: Empty, ``"repeated"`` or ``"damaged"``.
         same: Whether the picture is exactly that of the frame before.
+        shows: Index of the source's frame that it shows, where that is another than ``index``.
     """
 
     index: int
@@ -64,12 +66,16 @@ class Shot:
     picture: Any
     concealed: str = ""
     same: bool = False
+    shows: Optional[int] = None
+
+    @property
+    def can_anchor(self) -> bool:
+        """Whether the place is found again by its time stamp and picture."""
+        return not self.concealed and self.raw == self.pts
 
     def anchor(self) -> Optional[Tuple[int, int]]:
         """What a journal keeps of it; None if it is no use for finding it again."""
-        if self.concealed or self.raw != self.pts:
-            return None
-        return self.pts, checksum(self.picture)
+        return (self.pts, checksum(self.picture)) if self.can_anchor else None
 
 
 class _Clock:
@@ -117,6 +123,15 @@ class VideoSource:
         """Ticks that a frame lasts if nothing else is known."""
         return max(1, round(1 / (self.info.rate or Fraction(25)) / self.info.time_base))
 
+    @property
+    def files(self) -> List[Path]:
+        """What is read."""
+        return [self.info.path]
+
+    def moved(self, files: Sequence[Path]) -> VideoSource:
+        """The same frames, of copies of its files."""
+        return VideoSource(replace(self.info, path=files[0]))
+
     def shots(self, anchor: Optional[Anchor] = None) -> Iterator[Shot]:
         """The frames, all or those after ``anchor``. If that is not found, all.
 
@@ -139,7 +154,7 @@ class VideoSource:
             decoded = self._decoded(container)
             for pts, frame, _ in decoded:
                 if frame is not None and pts == anchor.pts and checksum(frame) == anchor.checksum:
-                    return self._closing(container, decoded, anchor)
+                    return self._closing(container, decoded, anchor, frame)
                 if pts is not None and pts > anchor.pts:
                     break
         except pyav.FILE_ERRORS as error:
@@ -147,9 +162,9 @@ class VideoSource:
         container.close()
         return None
 
-    def _closing(self, container: Any, decoded: Iterator[Any], anchor: Anchor) -> Iterator[Shot]:
+    def _closing(self, container: Any, decoded: Iterator[Any], anchor: Anchor, picture: Any) -> Iterator[Shot]:
         with container:
-            yield from self._shots(decoded, _Clock(self.info, anchor.pts), anchor.index + 1)
+            yield from self._shots(decoded, _Clock(self.info, anchor.pts), anchor.index + 1, picture)
 
     def _decoded(self, container: Any) -> Iterator[Tuple[Optional[int], Any, str]]:
         """Time stamp, frame (None: unreadable) and concealment, in the order of showing."""
@@ -201,9 +216,8 @@ class VideoSource:
                 return
             yield packet
 
-    def _shots(self, decoded: Iterator[Any], clock: _Clock, index: int) -> Iterator[Shot]:
+    def _shots(self, decoded: Iterator[Any], clock: _Clock, index: int, picture: Any = None) -> Iterator[Shot]:
         waiting: List[Optional[int]] = []
-        picture: Any = None
         first: Optional[int] = None
         for raw, frame, concealed in decoded:
             if frame is not None and (frame.width, frame.height) != (self.info.width, self.info.height):
@@ -331,6 +345,17 @@ class FolderSource:
             interlaced=False,
         )
 
+    @property
+    def files(self) -> List[Path]:
+        """What is read."""
+        return list(self._paths)
+
+    def moved(self, files: Sequence[Path]) -> FolderSource:
+        """The same frames, of copies of its files."""
+        other = copy.copy(self)
+        other._paths = list(files)
+        return other
+
     def _read(self, path: Path) -> Optional[np.ndarray]:
         try:
             return files.read(path).pixels
@@ -345,7 +370,9 @@ class FolderSource:
             VideoError: A picture has another size than the first.
         """
         start = 0 if anchor is None else anchor.index + 1
-        before: Optional[np.ndarray] = None
+        before = None if anchor is None else self._read(self._paths[anchor.index])
+        if before is not None:
+            before = self._fit(before, self._paths[start - 1])
         waiting: List[int] = []
         for index in range(start, len(self._paths)):
             pixels = self._read(self._paths[index])
@@ -395,16 +422,24 @@ def mark_repeats(shots: Iterable[Shot], compare: bool) -> Iterator[Shot]:
         yield replace(shot, same=same)
 
 
-def resample(shots: Iterable[Shot], source: Fraction, target: Fraction, rate: Fraction, step: int) -> Iterator[Shot]:
+def resample(
+    shots: Iterable[Shot],
+    source: Fraction,
+    target: Fraction,
+    rate: Fraction,
+    step: int,
+    start: Optional[Fraction] = None,
+    count: int = 0,
+) -> Iterator[Shot]:
     """Show the same at a constant rate: at each moment the frame that is on the screen.
 
     Args:
         source, target: Time bases before and after.
         rate: Frames a second.
         step: Ticks (before) that the last frame lasts.
+        start: Time of the video's first frame in seconds, where ``shots`` begin later.
+        count: Index of the first frame to give, where ``shots`` begin with or before the one that it shows.
     """
-    count = 0
-    start: Optional[Fraction] = None
     before: Optional[Shot] = None
 
     def until(moment: Fraction) -> Iterator[Shot]:
@@ -412,13 +447,14 @@ def resample(shots: Iterable[Shot], source: Fraction, target: Fraction, rate: Fr
         assert start is not None and before is not None
         # Half a tick of tolerance: time stamps are rounded.
         while start + count / rate + source / 2 < moment:
-            yield replace(before, index=count, pts=round((start + count / rate) / target), raw=None)
+            pts = round((start + count / rate) / target)
+            yield replace(before, index=count, pts=pts, raw=None, shows=before.index)
             count += 1
 
     for shot in shots:
-        if before is None:
+        if start is None:
             start = shot.pts * source
-        else:
+        if before is not None:
             yield from until(shot.pts * source)
         before = shot
     if before is not None:
