@@ -138,7 +138,7 @@ def make_plan(sources: Sequence[naming.Source], options: BatchOptions, former: M
             path=str(options.output),
         )
     claiming = [source for source in sources if source not in ours]
-    outputs = naming.plan_outputs(claiming, options.output, options.suffix, options.extension)
+    outputs = naming.OutputPlan(claiming, options.output, options.suffix, options.extension)
     left = [source for source in sources if source not in results]
     return Plan(plan_jobs(share(left, *options.shard), options, former), outputs)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import codecs
 import re
 import struct
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
 from ..errors import Phrase
+from .metadata import Color
 from .picture import Refused, check_size, damaged, truncated, unsupported
-from .profiles import Color
 
 __all__ = ["FORMATS", "check_dds", "check_radiance", "check_webp", "iso_media", "jpeg2000", "netpbm", "recognise"]
 
@@ -145,15 +145,11 @@ def jpeg2000(data: bytes, max_pixels: int) -> int:
     return samples[0] + 1
 
 
-class Media(NamedTuple):
-    """What HEIC and AVIF say of their pixels beside the profile: the colour space and the bits of a sample."""
+def iso_media(data: bytes) -> Tuple[Optional[Color], int]:
+    """Of a picture in a HEIC or AVIF file: the colour space that it names beside the profile, and the bits of a sample.
 
-    color: Optional[Color]
-    bits: int
-
-
-def iso_media(data: bytes) -> Media:
-    """The properties of the picture in a HEIC or AVIF file, from the first of their kind in it."""
+    Both are the first of their kind in the file.
+    """
     start = data[: 1 << 20]
     color, bits = None, 8
     at = start.find(b"colrnclx")
@@ -164,7 +160,7 @@ def iso_media(data: bytes) -> Media:
     at = start.find(b"pixi\0\0\0\0")
     if at >= 0 and at + 10 <= len(start) and start[at + 8]:
         bits = start[at + 9]
-    return Media(color, bits)
+    return color, bits
 
 
 _TOKEN = re.compile(rb"(?:\s|#[^\r\n]{0,9999}[\r\n]){1,9999}([^\s#]{1,20})")

@@ -114,10 +114,9 @@ class Jpeg:
             text = comment.decode("utf-8")
         except UnicodeDecodeError:
             text = comment.decode("latin-1")
-        return Metadata(
-            icc=icc if 0 < len(icc) <= LIMIT else None, exif=b"".join(self._exif) or None, xmp=found.get("xmp"),
-            iptc=found.get("iptc") or None, comment=text or None, dpi=self.dpi,
-        )  # fmt: skip
+        profile = icc if 0 < len(icc) <= LIMIT else None
+        exif = b"".join(self._exif) or None
+        return Metadata(profile, exif, found.get("xmp"), found.get("iptc") or None, text or None, dpi=self.dpi)
 
     def plain(self, filling: bool = False) -> bytes:
         """The same picture with nothing but its pixels, ended; with ``filling``, other bytes where pixels are missing.

@@ -43,9 +43,8 @@ PICTURE_SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k"}
 
 _EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tiff"}
 _EXTENSIONS["bmp"] = ".bmp"
-#: What each format cannot contain: (alpha, 16 bit).
-_HOLDS = {"PNG": (True, True), "TIFF": (True, True), "WEBP": (True, False), "JPEG": (False, False)}
-_HOLDS["BMP"] = (False, False)
+#: Formats that can contain 16 bit.
+_DEEP = {"PNG", "TIFF"}
 _LONGEST_NAME = 255
 _MODES = ("L", "LA", "RGB", "RGBA")
 _DEPTHS = (8, 16)
@@ -102,8 +101,8 @@ def choose_extension(requested: str, source_path: PathLike, mode: str, depth: in
             allowed=allowed,
         )
     suffix = PurePath(source_path).suffix
-    holds = _HOLDS.get(WRITABLE.get(suffix.lower(), ""))
-    if holds is None or mode.endswith("A") or (depth > 8 and not holds[1]):
+    kind = WRITABLE.get(suffix.lower())
+    if kind is None or mode.endswith("A") or (depth > 8 and kind not in _DEEP):
         return ".png"
     return suffix
 
@@ -152,6 +151,10 @@ class OutputPlan:
 
     A name belongs to the source that keeps its suffix (``a.png`` before ``a.jpg`` for ``a_out.png``), else to the
     first in the list; each other one is refused with an error naming both.
+
+    Args:
+        extension: As in :func:`choose_extension`.
+        case_sensitive: Whether the output's file system tells ``a.png`` from ``A.png``; ``None``: find out.
     """
 
     def __init__(
@@ -241,6 +244,9 @@ class OutputPlan:
         return self._folders[path]
 
 
+plan_outputs = OutputPlan
+
+
 def results_among(sources: Sequence[Source], output_dir: PathLike, suffix: str, extension: str) -> Set[Source]:
     """The sources that lie where the result of another one goes: a former run wrote into the folder that it read.
 
@@ -259,23 +265,6 @@ def results_among(sources: Sequence[Source], output_dir: PathLike, suffix: str, 
                 if other not in found and same_file(other.path, output_path(source, output_dir, suffix, wish)):
                     found.add(other)
     return found
-
-
-def plan_outputs(
-    sources: Sequence[Source],
-    output_dir: PathLike,
-    suffix: str = "out",
-    extension: str = "auto",
-    *,
-    case_sensitive: Optional[bool] = None,
-) -> OutputPlan:
-    """Decide which source may write which name; see :class:`OutputPlan`.
-
-    Args:
-        extension: As in :func:`choose_extension`.
-        case_sensitive: Whether the output's file system tells ``a.png`` from ``A.png``; ``None``: find out.
-    """
-    return OutputPlan(sources, output_dir, suffix, extension, case_sensitive=case_sensitive)
 
 
 def _refusal(source: Source, target: Path, code: str, reason: str, other: Path) -> PictureError:

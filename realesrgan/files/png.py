@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 
 from ..errors import Phrase
-from .metadata import LIMIT, Metadata
+from .metadata import LIMIT, Color, Metadata
 from .picture import Decoded, damaged, truncated
-from .profiles import Color
 
 __all__ = [
     "GREY",

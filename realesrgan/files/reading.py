@@ -42,7 +42,7 @@ from . import headers
 from . import jpeg as jpeg_file
 from . import png as png_file
 from . import tiff as tiff_file
-from .metadata import LIMIT, Metadata, clean_exif, fit_xmp, xmp_orientation
+from .metadata import LIMIT, Metadata, clean_exif, fit_xmp, icc_fits, icc_space, xmp_orientation
 from .paths import PathLike, openable
 from .picture import (
     MAX_PIXELS,
@@ -57,7 +57,6 @@ from .picture import (
     truncated,
     unsupported,
 )
-from .profiles import icc_fits, icc_space
 
 __all__ = ["quiet", "read"]
 
@@ -195,22 +194,22 @@ def _keep_metadata(image: Image.Image, decoded: Decoded) -> None:
 
 def _decode_iso(data: bytes, image: ImageFile.ImageFile, kind: str) -> Decoded:
     """HEIC and AVIF: what they say of colour and depth, which Pillow does not pass on."""
-    media = headers.iso_media(data)
-    if kind == "HEIF" and media.bits > 8:
+    color, bits = headers.iso_media(data)
+    if kind == "HEIF" and bits > 8:
         import pillow_heif  # type: ignore[import-not-found, unused-ignore]
 
         array = np.asarray(pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False))
         if array.dtype == np.uint16:
             if array.ndim == 3:
                 array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR if array.shape[2] == 3 else cv2.COLOR_RGBA2BGRA)
-            decoded = _in_depth(array | array >> media.bits, kind)
-            decoded.metadata = Metadata(color=media.color)
+            decoded = _in_depth(array | array >> bits, kind)
+            decoded.metadata = Metadata(color=color)
             return decoded
     decoded = _decode_image(image, kind)
-    decoded.metadata = Metadata(color=media.color)
-    if media.bits > 8:
-        text = f"{kind} is read with 8 bit: its {media.bits}-bit values were rounded"
-        decoded.notes.append(Note("note.read_depth", text, format=kind, bits=media.bits))
+    decoded.metadata = Metadata(color=color)
+    if bits > 8:
+        text = f"{kind} is read with 8 bit: its {bits}-bit values were rounded"
+        decoded.notes.append(Note("note.read_depth", text, format=kind, bits=bits))
     return decoded
 
 

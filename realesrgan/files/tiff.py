@@ -88,7 +88,8 @@ class Tiff:
         """What the file contains beside its pixels."""
         exif = None
         try:
-            exif, whole = metadata.exif_from_tiff(self.data)
+            fields, whole = metadata.descriptive_fields(self.data)
+            exif = metadata.exif_block(fields) if fields else None
         except (ValueError, struct.error):
             whole = False
         if not whole:

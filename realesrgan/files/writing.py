@@ -25,9 +25,10 @@ from .jpeg import segments
 from .metadata import (
     Field,
     Metadata,
+    descriptive_fields,
     exif_block,
-    exif_to_fields,
     fit_xmp,
+    icc_fits,
     pack_directory,
     resize_exif,
     resolution_fields,
@@ -36,7 +37,6 @@ from .naming import WRITABLE
 from .paths import PathLike, shown
 from .picture import Note, Refused, failure, os_failure
 from .png import SIGNATURE, make_chunk, metadata_chunks
-from .profiles import icc_fits
 from .reading import quiet
 from .threads import ReadAhead
 
@@ -349,7 +349,7 @@ def _tiff(stream: BinaryIO, pixels: np.ndarray, mode: str, kept: Metadata, compr
     fields += [Field(34675, 7, kept.icc)] if kept.icc else []
     fields += [Field(700, 1, kept.xmp)] if kept.xmp else []
     fields += [Field(33723, 7, kept.iptc)] if kept.iptc else []
-    described = exif_to_fields(kept.exif) if kept.exif else ()
+    described = descriptive_fields(kept.exif)[0] if kept.exif else ()
     if kept.dpi and not any(field.tag == 282 for field in described):
         fields += resolution_fields(kept.dpi)
     stream.write(pack_directory((*fields, *described), at))

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from support.picture_samples import exif_block, jpeg_segments, pattern, png, png_chunks, rgb_profile, saved
 
 from realesrgan import files
-from realesrgan.files.profiles import Color
+from realesrgan.files.metadata import Color
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "cases"
 PIXELS = pattern(16, 24)
