@@ -45,11 +45,7 @@ def search_folders() -> List[Path]:
     cache = cache_folder()
     if cache is not None:
         folders.append(cache)
-    unique: List[Path] = []
-    for folder in folders:
-        if folder not in unique:
-            unique.append(folder)
-    return unique
+    return list(dict.fromkeys(folders))
 
 
 def listed() -> str:

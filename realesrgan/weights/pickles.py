@@ -11,7 +11,7 @@ import io
 import pickletools
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from realesrgan.errors import Phrase, as_field
 
@@ -27,37 +27,23 @@ _MAX_DEPTH = 6
 _MAX_SIDES = 16
 _LONGEST_KEY = 100
 
-#: Class of a storage -> bytes of a number and its kind.
-DTYPES: Mapping[str, Tuple[int, str]] = MappingProxyType(
+#: Class of a storage -> bytes of a number, its kind, and its type in numpy, where a network here may have such numbers.
+DTYPES: Mapping[str, Tuple[int, str, str]] = MappingProxyType(
     {
-        "DoubleStorage": (8, "floating"),
-        "FloatStorage": (4, "floating"),
-        "HalfStorage": (2, "floating"),
-        "BFloat16Storage": (2, "floating"),
-        "LongStorage": (8, "whole"),
-        "IntStorage": (4, "whole"),
-        "ShortStorage": (2, "whole"),
-        "CharStorage": (1, "whole"),
-        "ByteStorage": (1, "whole"),
-        "BoolStorage": (1, "bool"),
-        "ComplexFloatStorage": (8, "complex"),
-        "ComplexDoubleStorage": (16, "complex"),
-        **{f"{name}Storage": (1, "quantised") for name in ("QUInt8", "QInt8", "QUInt4x2", "QUInt2x4")},
-        "QInt32Storage": (4, "quantised"),
-    }
-)
-_NUMPY: Mapping[str, str] = MappingProxyType(
-    {
-        "DoubleStorage": "<f8",
-        "FloatStorage": "<f4",
-        "HalfStorage": "<f2",
-        "BFloat16Storage": "<u2",
-        "LongStorage": "<i8",
-        "IntStorage": "<i4",
-        "ShortStorage": "<i2",
-        "CharStorage": "i1",
-        "ByteStorage": "u1",
-        "BoolStorage": "?",
+        "DoubleStorage": (8, "floating", "<f8"),
+        "FloatStorage": (4, "floating", "<f4"),
+        "HalfStorage": (2, "floating", "<f2"),
+        "BFloat16Storage": (2, "floating", "<u2"),
+        "LongStorage": (8, "whole", "<i8"),
+        "IntStorage": (4, "whole", "<i4"),
+        "ShortStorage": (2, "whole", "<i2"),
+        "CharStorage": (1, "whole", "i1"),
+        "ByteStorage": (1, "whole", "u1"),
+        "BoolStorage": (1, "bool", "?"),
+        "ComplexFloatStorage": (8, "complex", ""),
+        "ComplexDoubleStorage": (16, "complex", ""),
+        **{f"{name}Storage": (1, "quantised", "") for name in ("QUInt8", "QInt8", "QUInt4x2", "QUInt2x4")},
+        "QInt32Storage": (4, "quantised", ""),
     }
 )
 #: What rebuilds a tensor that no network here has, and what such a tensor is called.
@@ -205,6 +191,11 @@ class _Machine:
         del self.stack[len(self.stack) - count :]
         return taken
 
+    def top(self) -> Any:
+        (value,) = self.take(1)
+        self.stack.append(value)
+        return value
+
 
 class _Lines(io.BytesIO):
     """Bytes whose lines are short: Python's own reader turns a long line into a number in quadratic time."""
@@ -224,13 +215,13 @@ def array(tensor: Tensor, numbers: bytes) -> np.ndarray:
     """
     import numpy as np
 
-    kind = tensor.storage.kind
-    stored = np.frombuffer(numbers, _NUMPY[kind])
-    if kind == "BFloat16Storage":  # the upper half of a float32
+    _, kind, dtype = DTYPES[tensor.storage.kind]
+    stored = np.frombuffer(numbers, dtype)
+    if tensor.storage.kind == "BFloat16Storage":  # the upper half of a float32
         stored = (stored.astype(np.uint32) << 16).view(np.float32)
     steps = tuple(stride * stored.itemsize for stride in tensor.strides)
     seen = np.lib.stride_tricks.as_strided(stored[tensor.offset :], tensor.shape, steps, writeable=False)
-    return np.array(seen, np.float32 if DTYPES[kind][1] == "floating" else stored.dtype, order="C")
+    return np.array(seen, np.float32 if kind == "floating" else stored.dtype, order="C")
 
 
 def read(data: bytes, start: int = 0) -> Pickle:
@@ -258,7 +249,9 @@ def read(data: bytes, start: int = 0) -> Pickle:
         raise
     except Exception as error:  # whatever damaged bytes lead to
         raise PickleRefused(error, unsafe=False) from error
-    raise PickleRefused(_ends_early(len(data)), unsafe=False)
+    size = len(data)
+    reason = Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size)
+    raise PickleRefused(reason, unsafe=False)
 
 
 def _key(value: Any) -> Any:
@@ -281,23 +274,20 @@ def _no_shape() -> PickleRefused:
     return PickleRefused(Phrase("damaged.shape", "the shape of a tensor in it is none"), unsafe=False)
 
 
-def _ends_early(size: int) -> Phrase:
-    return Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size)
-
-
 def _kind(value: Any) -> str:
     return type(value).__name__.lower().lstrip("_")
 
 
-def _set_items(target: Any, pairs: Iterable[Any]) -> None:
+def _set_items(machine: _Machine, pairs: Sequence[Any]) -> None:
+    target = machine.top()
     if not isinstance(target, dict):
         raise _misused(_kind(target))
-    flat = list(pairs)
-    for key, value in zip(flat[::2], flat[1::2]):
+    for key, value in zip(pairs[::2], pairs[1::2]):
         target[_key(key)] = value
 
 
-def _append(target: Any, values: Iterable[Any]) -> None:
+def _append(machine: _Machine, values: Sequence[Any]) -> None:
+    target = machine.top()
     if not isinstance(target, list):
         raise _misused(_kind(target))
     target.extend(values)
@@ -388,56 +378,21 @@ def _stack_global(machine: _Machine, _: Any) -> None:
     _name(machine, f"{module}.{name}")
 
 
-def _push(machine: _Machine, argument: Any) -> None:
-    machine.stack.append(argument)
-
-
 def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
     return lambda machine, _: machine.stack.append(machine.take(count))
 
 
-def _peek(machine: _Machine) -> Any:
-    (top,) = machine.take(1)
-    machine.stack.append(top)
-    return top
-
-
 def _put(machine: _Machine, argument: Any) -> None:
-    machine.memo[argument] = _peek(machine)
+    machine.memo[argument] = machine.top()
 
 
-def _one_item(machine: _Machine, _: Any) -> None:
-    pair = machine.take(2)
-    _set_items(_peek(machine), pair)
-
-
-def _one_value(machine: _Machine, _: Any) -> None:
-    values = machine.take(1)
-    _append(_peek(machine), values)
-
-
-def _items(machine: _Machine, _: Any) -> None:
-    pairs = machine.since_mark()
-    _set_items(_peek(machine), pairs)
-
-
-def _values(machine: _Machine, _: Any) -> None:
-    values = machine.since_mark()
-    _append(_peek(machine), values)
-
-
-def _nothing(machine: _Machine, _: Any) -> None:
-    pass
-
-
+#: Instructions that are a plain value.
+_VALUES = ["BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"]
+_VALUES += ["BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"]
 _ACTIONS: Mapping[str, Callable[[_Machine, Any], Any]] = MappingProxyType(
     {
-        **dict.fromkeys(["PROTO", "FRAME"], _nothing),
-        **dict.fromkeys(
-            ["BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"],
-            _push,
-        ),
-        **dict.fromkeys(["BINSTRING", "SHORT_BINSTRING"], _push),
+        **dict.fromkeys(["PROTO", "FRAME"], lambda machine, _: None),
+        **dict.fromkeys(_VALUES, lambda machine, value: machine.stack.append(value)),
         "NONE": lambda machine, _: machine.stack.append(None),
         "NEWTRUE": lambda machine, _: machine.stack.append(True),
         "NEWFALSE": lambda machine, _: machine.stack.append(False),
@@ -449,10 +404,10 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], Any]] = MappingProxyType(
         "TUPLE1": _tuple_of(1),
         "TUPLE2": _tuple_of(2),
         "TUPLE3": _tuple_of(3),
-        "APPEND": _one_value,
-        "APPENDS": _values,
-        "SETITEM": _one_item,
-        "SETITEMS": _items,
+        "APPEND": lambda machine, _: _append(machine, machine.take(1)),
+        "APPENDS": lambda machine, _: _append(machine, machine.since_mark()),
+        "SETITEM": lambda machine, _: _set_items(machine, machine.take(2)),
+        "SETITEMS": lambda machine, _: _set_items(machine, machine.since_mark()),
         **dict.fromkeys(["BINPUT", "LONG_BINPUT"], _put),
         "MEMOIZE": lambda machine, _: _put(machine, len(machine.memo)),
         **dict.fromkeys(["BINGET", "LONG_BINGET"], lambda machine, key: machine.stack.append(machine.memo[key])),
