@@ -73,7 +73,8 @@ def write_atomically(path: PathLike, produce: Callable[[BinaryIO], object]) -> N
             _sync(stream.fileno())
         replace(partial, target)
     except BaseException:
-        _unlink(partial)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise
 
 
@@ -193,8 +194,3 @@ def _sync(descriptor: int) -> None:
         # Some network and FUSE file systems have no such call; a full disk (ENOSPC, EDQUOT, EIO) is a real error.
         if error.errno not in (errno.EINVAL, errno.ENOSYS, getattr(errno, "ENOTSUP", errno.EINVAL)):
             raise
-
-
-def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()

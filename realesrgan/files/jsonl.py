@@ -67,7 +67,7 @@ class LineWriter:
         append: Keep the lines of the file; otherwise the file starts empty.
 
     Raises:
-        OSError: The file cannot be opened for writing.
+        OSError: The disk's own error, here and in every method.
     """
 
     def __init__(self, path: Path, *, append: bool = True) -> None:
@@ -78,11 +78,7 @@ class LineWriter:
             self._write(b"\n")
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Append one object.
-
-        Raises:
-            OSError: The disk's own error.
-        """
+        """Append one object."""
         text = json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n"
         # Lone surrogates (names that are not valid UTF-8 on Linux) must not end a run at its report.
         self._write(text.encode("utf-8", "backslashreplace"))
@@ -93,19 +89,11 @@ class LineWriter:
             left = left[self._file.write(left) :]
 
     def sync(self) -> None:
-        """Wait until what was written is on the disk.
-
-        Raises:
-            OSError: The disk's own error.
-        """
+        """Wait until what was written is on the disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file.
-
-        Raises:
-            OSError: The disk's own error; some network file systems tell only now that they are full.
-        """
+        """Close the file; some network file systems tell only now that they are full."""
         self._file.close()
 
     def __enter__(self) -> LineWriter:

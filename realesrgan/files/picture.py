@@ -129,20 +129,12 @@ def unsupported(kind: str) -> Refused:
 
 
 def damaged(detail: Any) -> Refused:
-    """The refusal of a file whose bytes contradict its format.
-
-    Args:
-        detail: What is wrong: an error or a :class:`~realesrgan.errors.Phrase`.
-    """
+    """The refusal of a file whose bytes contradict its format, with what is wrong: an error or a Phrase."""
     return Refused("picture.damaged", "the file is damaged", detail=detail)
 
 
-def truncated(detail: Any = None) -> Refused:
-    """The refusal of a file that ends too early.
-
-    Args:
-        detail: How much is missing, a :class:`~realesrgan.errors.Phrase`.
-    """
+def truncated(detail: Optional[Phrase] = None) -> Refused:
+    """The refusal of a file that ends too early, with how much is missing."""
     detail = detail or Phrase("truncated.end", "its end is missing")
     return Refused("picture.truncated", "the file is truncated", detail=detail)
 

@@ -169,11 +169,7 @@ _DEPTHS = (({1}, {16}), ({1}, {32}), ({3}, {32}), ({3}, {64}))
 
 
 def parse(data: bytes) -> Tiff:
-    """Read the directory.
-
-    Raises:
-        Refused: It is damaged.
-    """
+    """Read the directory; raises Refused if it is damaged."""
     try:
         return Tiff(data)
     except (ValueError, struct.error) as error:

@@ -174,16 +174,13 @@ def without_prefix(state: Mapping[str, Value]) -> Dict[str, Value]:
     """The parameters without what programs put before all their names, such as ``module.``."""
     found = dict(state)
     for _ in range(_DEEPEST):
-        prefix = next((prefix for prefix in _candidates(found) if _applies(prefix, found)), None)
+        # "model." is also the beginning of the names of ESRGAN's first release.
+        prefixes = _PREFIXES if any(map(_SEQUENTIAL.fullmatch, found)) else (*_PREFIXES, "model.")
+        prefix = next((prefix for prefix in prefixes if _applies(prefix, found)), None)
         if prefix is None:
             break
         found = {key[len(prefix) :]: value for key, value in found.items() if key.startswith(prefix)}
     return found
-
-
-def _candidates(state: Mapping[str, Value]) -> Tuple[str, ...]:
-    # "model." is also the beginning of the names of ESRGAN's first release.
-    return _PREFIXES if any(map(_SEQUENTIAL.fullmatch, state)) else (*_PREFIXES, "model.")
 
 
 def _applies(prefix: str, state: Mapping[str, Value]) -> bool:

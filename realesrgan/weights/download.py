@@ -138,11 +138,7 @@ def _check(url: str, stream: BinaryIO, target: Path, check: Check) -> None:
 
 
 def _lock(stream: BinaryIO) -> None:
-    """Mark an unfinished file as being written to; Windows does it by itself.
-
-    Raises:
-        OSError: Another process has marked it.
-    """
+    """Mark an unfinished file as being written to; OSError if another process has. Windows does it by itself."""
     if fcntl is not None:
         fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -176,7 +172,8 @@ class _Broken(Exception):
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
-        self.reason = _reason_of(error)
+        inner = getattr(error, "reason", None)
+        self.reason: Phrase = as_field(inner if isinstance(inner, BaseException) else error)
         self.answered = isinstance(error, ValueError)
 
 
@@ -392,12 +389,6 @@ class _Transfer:
             reason=reason,
             path=str(self.target),
         )
-
-
-def _reason_of(error: BaseException) -> Phrase:
-    inner = getattr(error, "reason", None)
-    reason: Phrase = as_field(inner if isinstance(inner, BaseException) else error)
-    return reason
 
 
 def _not_reachable(url: str, reason: Phrase) -> WeightsError:
