@@ -123,9 +123,9 @@ _MOVED = {
         "naming packing=writing picture pipeline=threads png_file=png reader=reading tiff_file=tiff writer=writing"
     ),
     "inference": (
-        "assemble child engine faces image=arrays memory network pace=slowdown planes=cpu_rrdb precision "
-        "profile=tuned stages steps tiling transfer upsampler winograd worker=isolated "
-        "worker_child=isolated_child"
+        "assemble=upsampler child engine faces image=arrays memory=tiling network pace=engine planes=cpu_rrdb "
+        "precision profile=tuned stages steps=upsampler tiling transfer=network upsampler winograd=cpu_rrdb "
+        "worker=isolated worker_child=isolated"
     ),
     "video:video": (
         "problems=pyav inputs=tasks folder=source remarks=run rotation=join segments=encoding ledger=journal"

@@ -53,7 +53,7 @@ def measure(case: Case) -> Dict[str, float]:
     from realesrgan import RealESRGANer, devices
     from realesrgan.archs import structure
     from realesrgan.batch.monitor import peak_resident, resident
-    from realesrgan.inference import memory
+    from realesrgan.inference import tiling
     from realesrgan.tools.benchmark import network
     from realesrgan.tools.made_pictures import textured
 
@@ -74,7 +74,7 @@ def measure(case: Case) -> Dict[str, float]:
         min(side + 2 * pad, whole) for side, whole in zip(upsampler.last_run.tile, (picture.shape[0], picture.shape[1]))
     )
     cpu = devices.resolve("cpu")
-    tile = memory.tile_bytes(shape, height, width, half=False, device=cpu)
+    tile = tiling.tile_bytes(shape, height, width, half=False, device=cpu)
     tile -= cpu.kind.weight_bytes(shape, half=False)
     at_scale = picture.nbytes * 16
     resized = result.nbytes if float(case["outscale"]) != 4 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import queue
 import subprocess
 import sys
@@ -12,6 +13,17 @@ import pytest
 
 from realesrgan import files, utils
 from realesrgan.errors import PictureError
+
+OLD_PATHS = [
+    ".".join(filter(None, [place.rpartition(":")[0], entry.partition("=")[0]]))
+    for place, modules in utils._MOVED.items()
+    for entry in modules.split()
+]
+
+
+@pytest.mark.parametrize("old", OLD_PATHS)
+def test_every_old_path_leads_to_a_module(old):
+    assert importlib.util.find_spec(f"realesrgan.{utils._new_path(old)}") is not None
 
 
 def save(path, seed):

@@ -16,7 +16,7 @@ from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence
 
 from ..errors import DeviceError, as_field, notice, one_line
 from ..inference.child import Child, ChildGoneError, died, rebuild_error
-from ..inference.isolated import FLOOR
+from ..inference.tiling import halved
 from .worker import DEPTH
 
 __all__ = ["ATTEMPTS", "Dispatcher", "LocalWorker", "Message", "Post", "Worker", "devices_for", "start"]
@@ -76,7 +76,7 @@ class LocalWorker(Worker):
 
     Args:
         device: For example ``"cuda:1"``.
-        arguments: Of :func:`realesrgan.inference.isolated_child.build`, without the device.
+        arguments: Of :func:`realesrgan.inference.isolated.build`, without the device.
         count: Such processes on this machine, which share the cores.
         serve: The child's side, ``module:function``; called with the line, the arguments and the count.
         depth: Jobs that may be under way at once.
@@ -164,7 +164,7 @@ class LocalWorker(Worker):
         self._restarts += 1
         tile = int(self._arguments.get("tile") or self.described.get("tile") or 0)
         if tile:
-            self._arguments["tile"] = max(FLOOR, -(-tile // 2))
+            self._arguments["tile"] = halved(tile)
         try:
             self.start()
             self.begin(*self._begun)

@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 from .. import devices
 from ..files.naming import OutputPlan
 from ..inference.child import Line, pack_error, share_processor
-from ..inference.isolated_child import build
+from ..inference.isolated import build_for
 from . import report, steps
 from .plan import CHECK, BatchOptions, Job
 from .run import Upscaler, enlarge, failure
@@ -100,12 +100,9 @@ def built_for(line: Line, arguments: Mapping[str, Any], count: int) -> Any:
         count: Such children on this machine.
     """
     share_processor(count)
-    try:
-        built = build(**arguments, progress=lambda done, total: line.send("progress", done, total))
-    except Exception as error:  # noqa: BLE001 - raised again in the parent
-        line.send("error", devices.classify(error), *pack_error(error))
-        return None
-    line.send("ready", dict(built.describe()))
+    built = build_for(line, arguments)
+    if built is not None:
+        line.send("ready", dict(built.describe()))
     return built
 
 
@@ -155,4 +152,4 @@ def find_devices(line: Line, request: Optional[str]) -> None:
     try:
         line.send("devices", devices.all_of(request))
     except Exception as error:  # noqa: BLE001 - raised again in the parent
-        line.send("error", devices.classify(error), *pack_error(error))
+        line.send_error(error)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from .. import lazy_door
 
 if TYPE_CHECKING:
-    from .upsampler import RealESRGANer, RunRecord
+    from .engine import RunRecord
+    from .upsampler import RealESRGANer
 
 __all__ = ["RealESRGANer", "RunRecord"]
 
-__getattr__, __dir__ = lazy_door(__name__, {"RealESRGANer": "upsampler", "RunRecord": "upsampler"})
+__getattr__, __dir__ = lazy_door(__name__, {"RealESRGANer": "upsampler", "RunRecord": "engine"})

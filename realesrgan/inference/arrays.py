@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
@@ -11,8 +12,12 @@ import numpy as np
 from ..errors import InputError
 from .tiling import Box, Canvas
 
-__all__ = ["Picture", "Plane", "Rows", "allocate", "decode", "resize", "resize_alpha"]
+__all__ = ["LUMA", "Picture", "Plane", "Rows", "allocate", "decode", "resize", "resize_alpha"]
 
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in a grey value."""
+_LONGEST = 2**31 - 1
+"""Pixels of the longer side of a result, as OpenCV counts them."""
 _CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -48,6 +53,11 @@ class Plane:
     def unit(self, pixels: np.ndarray) -> np.ndarray:
         """Stored values as float32, 0..1."""
         return pixels.astype(np.float32) / np.float32(self.max_value)
+
+    def rgb(self, pixels: np.ndarray) -> np.ndarray:
+        """Stored values as 3xHxW RGB, float32, 0..1, three times the same where the plane is grey; may be a view."""
+        unit = self.unit(pixels)
+        return np.stack((unit, unit, unit)) if self.is_grey else unit[:, :, ::-1].transpose(2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,28 @@ class Picture:
     @property
     def width(self) -> int:
         return int(self.color.pixels.shape[1])
+
+    def size_at(self, outscale: float) -> Tuple[int, int]:
+        """Width and height of the result, ``outscale`` times those of the picture, rounded down.
+
+        Raises:
+            InputError: ``outscale`` is no number above 0, or too large.
+        """
+        if not (isinstance(outscale, (int, float, np.number)) and math.isfinite(outscale) and outscale > 0):
+            raise InputError(
+                f"outscale is {outscale!r}; it must be a number above 0, for example 2 or 3.5.", code="outscale"
+            )
+        width, height = float(self.width) * float(outscale), float(self.height) * float(outscale)
+        if max(width, height) > _LONGEST:
+            raise InputError(
+                f"outscale is {outscale!r}: a side of {max(width, height):.3g} pixels is more than {_LONGEST}. Use a "
+                "smaller outscale.",
+                code="outscale.large",
+                outscale=outscale,
+                side=f"{max(width, height):.3g}",
+                limit=_LONGEST,
+            )
+        return max(int(width), 1), max(int(height), 1)
 
 
 def decode(img: np.ndarray) -> Picture:

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
-from .. import errors
+from .. import devices, errors
 from ..errors import DeviceError, Lines, Phrase, RealESRGANError, as_field
 
 __all__ = ["Child", "ChildGoneError", "Line", "died", "pack_error", "rebuild_error", "share_processor"]
@@ -45,6 +45,10 @@ class Line:
         """Send a kind and plain values."""
         with self._lock:
             self._connection.send(message)
+
+    def send_error(self, error: Exception) -> None:
+        """Send an error, which the parent raises again, with what it means for the device."""
+        self.send("error", devices.classify(error), *pack_error(error))
 
     def receive(self) -> Tuple[Any, ...]:
         """The next message.
@@ -136,6 +140,15 @@ class Child:
                 return message
             _log_again(*message[1:])
 
+    def answer(self, silence: float, progress: Optional[Callable[..., None]] = None) -> Tuple[Any, ...]:
+        """As :meth:`receive`, but messages of the kind ``"progress"`` go to ``progress``."""
+        while True:
+            message = self.receive(silence)
+            if message[0] != "progress":
+                return message
+            if progress is not None:
+                progress(*message[1:])
+
     def ready(self, silence: float, progress: Optional[Callable[..., None]] = None) -> Dict[str, Any]:
         """What the child says once it has built what it works with; ``progress`` is told what it fetches.
 
@@ -143,14 +156,10 @@ class Child:
             ChildGoneError: It died or is hung.
             RealESRGANError: It could not build it.
         """
-        while True:
-            kind, *values = self.receive(silence)
-            if kind == "ready":
-                return dict(values[0])
-            if kind == "error":
-                raise rebuild_error(*values[1:])
-            if progress is not None:
-                progress(*values)
+        kind, *values = self.answer(silence, progress)
+        if kind == "error":
+            raise rebuild_error(*values[1:])
+        return dict(values[0])
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Use the line, with an end of the child turned into :class:`ChildGoneError`."""

@@ -11,19 +11,18 @@ import contextlib
 import functools
 import importlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, ContextManager, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, ContextManager, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import Phrase, one_line
-from .stages import is_plain
+from .stages import is_plain, phases
 
 __all__ = [
     "SHAPES",
     "WIDTHS",
     "Convolution",
-    "Packed",
     "Picture",
     "Shape",
     "enlarging",
@@ -140,32 +139,6 @@ def takes(conv: nn.Conv2d) -> bool:
     return is_plain(conv) and conv.bias is not None
 
 
-class Packed:
-    """Something made of a network's weights: kept, and made again when they have changed.
-
-    Args:
-        module: The network.
-        make: Makes it of the network.
-    """
-
-    def __init__(self, module: nn.Module, make: Callable[[Any], Any]) -> None:
-        self._module = module
-        self._make = make
-        self._parts = [part._parameters for part in module.modules() if part._parameters]
-        self._state: List[Tuple[int, int]] = []
-        self._made: Any = None
-
-    def current(self) -> Any:
-        state = [(p.data_ptr(), _version(p)) for part in self._parts for p in part.values() if p is not None]
-        if state != self._state:
-            self._made, self._state = self._make(self._module), state
-        return self._made
-
-
-def _version(parameter: Tensor) -> int:
-    return 0 if parameter.is_inference() else int(parameter._version)
-
-
 def run_together(calls: Sequence[Callable[[], None]]) -> None:
     """Run the first calls of several kernels in threads, so that they are compiled at the same time."""
     with ThreadPoolExecutor(len(calls), thread_name_prefix="kernels") as pool:
@@ -193,19 +166,8 @@ class Picture:
 
 
 def enlarging(weight: Tensor) -> Tensor:
-    """The four 2x2 convolutions that a nearest doubling and a 3x3 convolution come to: 4 x out x in x 2 x 2.
-
-    In the order of the phases: even rows and columns; even rows, odd columns; odd rows, even columns; odd ones. Those
-    weights are added up that meet the same pixel.
-    """
-    phases = [_halved(_halved(weight.float(), 2, row), 3, column) for row in (0, 1) for column in (0, 1)]
-    return torch.stack(phases)
-
-
-def _halved(weight: Tensor, axis: int, phase: int) -> Tensor:
-    # An even row sees the one above in its first weight and its own twice; an odd row its own twice and the one below.
-    first, second, third = weight.unbind(axis)
-    return torch.stack((first + second, third) if phase else (first, second + third), axis)
+    """What :func:`realesrgan.inference.stages.phases` gives, 4 x out x in x 2 x 2 in FP32."""
+    return torch.stack(phases(weight.float()))
 
 
 def packed(weight: Tensor, block: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A plane of pixels through a plan of tiles, into a finished host array.
+"""A picture through a plan of tiles, into a finished host array.
 
 Whole pictures live on the host; a device sees one tile. A network gives finished rows on the host, checked, reduced to
 the picture's own channels and quantised; here they are put into their place. How many may be under way while the
@@ -11,26 +11,73 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Deque, Optional, Set, Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from .. import devices
 from ..errors import DeviceLostError, DeviceOutOfMemoryError, Phrase, RealESRGANError, TileError, notice, one_line
-from . import tiling
+from . import arrays, tiling
 from .arrays import Plane
 from .precision import BLACK, Networks
-from .slowdown import Pace
-from .tiling import Canvas, Tile
+from .tiling import FLOOR, Canvas, Tile, halved
 
-__all__ = ["FLOOR", "Job", "Outcome", "run"]
+__all__ = ["Job", "Outcome", "Pace", "RunRecord", "enlarge", "run"]
 
 logger = logging.getLogger(__name__)
 
-FLOOR = 32
-"""Smallest side of a tile that is tried after out-of-memory errors."""
 _PAGE = 4096
 _ROWS = 64
+_SLOWER = 3
+_IN_A_ROW = 2  # one slow tile may be another program's doing
+_SHORTEST = 0.05  # seconds; below, the clock and the scheduler count more than the card
+
+Progress = Callable[[int, int], None]
+
+
+class Pace:
+    """The pace of one device and network over all pictures of a run: notices when a card becomes slow without an error.
+
+    Under Windows a card whose memory is full borrows from the main memory and says nothing; the same work then takes
+    many times as long. So the time of a tile is compared with the quickest equal tile before it.
+    """
+
+    def __init__(self) -> None:
+        self._quickest: Dict[Tuple[int, int, bool], float] = {}
+        self._slow = 0
+        self._said = False
+
+    def dropped(self, shape: Tuple[int, int, bool], seconds: float) -> bool:
+        """Take note of a finished tile.
+
+        Args:
+            shape: Rows and columns that were read, and whether it was in FP16: what makes tiles equal.
+
+        Returns:
+            Whether this tile and the one before it took over three times as long as an equal one once did.
+        """
+        quickest = self._quickest.setdefault(shape, seconds)
+        self._quickest[shape] = min(quickest, seconds)
+        slow = seconds > max(_SLOWER * quickest, _SHORTEST)
+        self._slow = self._slow + 1 if slow else 0
+        if self._slow < _IN_A_ROW:
+            return False
+        self._slow = 0
+        return True
+
+    def say(self, device: str, tile: int, smaller: int) -> None:
+        """Tell the user, once."""
+        if not self._said:
+            self._said = True
+            notice(
+                logger,
+                "tile.slow",
+                f"{device} became {_SLOWER} times slower at a tile of {tile} pixels, probably because its memory is "
+                f"full and it borrows from the main memory: going on with {smaller}. Close other programs that use it.",
+                device=device,
+                tile=tile,
+                smaller=smaller,
+            )
 
 
 @dataclass(frozen=True)
@@ -43,7 +90,6 @@ class Job:
         scale: The network's factor.
         tile: Side of a tile, 0 for the whole picture.
         pad: Padding of a tile.
-        fixed_shape: See :func:`realesrgan.inference.tiling.plan`.
         pace: What is known of the device's pace, where a tile may become slow without an error.
     """
 
@@ -52,7 +98,6 @@ class Job:
     scale: int
     tile: int
     pad: int
-    fixed_shape: bool = False
     pace: Optional[Pace] = None
 
 
@@ -75,7 +120,40 @@ class Outcome:
     limit: Optional[int] = None
 
 
-Progress = Callable[[int, int], None]
+@dataclass(frozen=True)
+class RunRecord:
+    """How the last picture was computed.
+
+    Attributes:
+        tile: Height and width of the largest tile, without its padding.
+        tile_pad: Its padding.
+        tiles: Tiles computed, alpha's included.
+        precision: ``"fp16"`` or ``"fp32"``, at the end of the picture.
+        splits: How often tiles were made smaller because memory ran out.
+        redone: Tiles computed again in FP32.
+        seconds: Wall time of the call.
+    """
+
+    tile: Tuple[int, int] = (0, 0)
+    tile_pad: int = 0
+    tiles: int = 0
+    precision: str = "fp32"
+    splits: int = 0
+    redone: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], tile_pad: int, half: bool, seconds: float) -> RunRecord:
+        """The record of a picture whose planes went so."""
+        return cls(
+            tile=(max(outcome.shape[0] for outcome in outcomes), max(outcome.shape[1] for outcome in outcomes)),
+            tile_pad=tile_pad,
+            tiles=sum(outcome.tiles for outcome in outcomes),
+            precision="fp16" if half else "fp32",
+            splits=sum(outcome.splits for outcome in outcomes),
+            redone=sum(outcome.redone for outcome in outcomes),
+            seconds=seconds,
+        )
 
 
 def run(networks: Networks, job: Job, out: np.ndarray, progress: Optional[Progress] = None) -> Outcome:
@@ -89,11 +167,47 @@ def run(networks: Networks, job: Job, out: np.ndarray, progress: Optional[Progre
         progress: Called with the tiles done and the tiles planned after each tile.
 
     Raises:
-        DeviceOutOfMemoryError: Not even a tile of :data:`FLOOR` fits.
+        DeviceOutOfMemoryError: Not even a tile of :data:`realesrgan.inference.tiling.FLOOR` fits.
         DeviceLostError: The device is gone.
         TileError: The network failed for another reason, or gave NaN in FP32.
     """
     return _Run(networks, job, out, progress).finish()
+
+
+def enlarge(
+    img: np.ndarray,
+    scale: int,
+    outscale: Optional[float],
+    alpha_upsampler: Optional[str],
+    run: Callable[[Plane, np.ndarray, Optional[Progress]], Outcome],
+    progress: Optional[Progress],
+) -> Tuple[np.ndarray, str, List[Outcome]]:
+    """A picture's colour and alpha through ``run``, and to the size that is wanted.
+
+    Args:
+        img, outscale, alpha_upsampler, progress: See :meth:`realesrgan.RealESRGANer.enhance`.
+        run: Puts a plane, enlarged by ``scale``, into an array.
+
+    Returns:
+        The picture, its mode, and how each plane went.
+    """
+    picture = arrays.decode(img)
+    width, height = picture.size_at(scale if outscale is None else outscale)
+    channels = {"L": 1, "RGB": 3, "RGBA": 4}[picture.mode]
+    result = arrays.allocate(picture.height * scale, picture.width * scale, channels, picture.depth)
+    through_network = picture.alpha is not None and alpha_upsampler == "realesrgan"
+    colors = result[:, :, :3] if picture.alpha is not None else result
+    outcomes = [run(picture.color, colors, _part(progress, 0, 2 if through_network else 1))]
+    if picture.alpha is not None and through_network:
+        outcomes.append(run(picture.alpha, result[:, :, 3], _part(progress, 1, 2)))
+    elif picture.alpha is not None:
+        arrays.resize_alpha(picture.alpha, scale, result[:, :, 3])
+    return arrays.resize(result, width, height), picture.mode, outcomes
+
+
+def _part(progress: Optional[Progress], number: int, count: int) -> Optional[Progress]:
+    """The progress of one of several runs of equal length."""
+    return None if progress is None else lambda done, total: progress(number * total + done, count * total)
 
 
 @dataclass
@@ -137,7 +251,7 @@ class _Run:
         self.out = out
         self.progress = progress
         self.device = networks.device
-        self.waiting: Deque[Tile] = deque(tiling.plan(job.canvas, job.tile, job.pad, fixed_shape=job.fixed_shape))
+        self.waiting: Deque[Tile] = deque(tiling.plan(job.canvas, job.tile, job.pad))
         self.under_way: Deque[_Landing] = deque()
         self.trials: Set[Tile] = set()
         self.tried: Set[int] = set()
@@ -255,7 +369,7 @@ class _Run:
         read = flight.tile.read
         if pace is None or not pace.dropped((read.height, read.width, flight.half), now - begun):
             return
-        smaller = max(FLOOR, -(-flight.tile.side // 2))
+        smaller = halved(flight.tile.side)
         if smaller < min(flight.tile.side, self.outcome.limit or flight.tile.side):
             self.outcome = replace(self.outcome, limit=smaller)
             pace.say(self.device.name, flight.tile.side, smaller)
@@ -294,7 +408,7 @@ class _Run:
             ) from error
         # A tensor that we refused ourselves leaves the backend's allocator as it was.
         if not self.device.capabilities.recovers_memory and not isinstance(error, MemoryError):
-            smaller = _halved(tile)
+            smaller = halved(tile.side)
             raise DeviceOutOfMemoryError(
                 f"{self.device.spec} ({self.device.name}) ran out of memory at a tile of {tile.side} pixels. This "
                 f"process cannot use it any more: start again with smaller tiles (-t {smaller}), or with --device cpu.",
@@ -308,7 +422,7 @@ class _Run:
     def _shrink(self, tile: Tile) -> None:
         # What has arrived of this tile does not count; tiles before it are accepted.
         self.under_way = deque(landing for landing in self.under_way if landing.flight.tile != tile)
-        limit = _halved(tile)
+        limit = halved(tile.side)
         self.waiting.appendleft(tile)
         self.outcome = replace(self.outcome, splits=self.outcome.splits + 1, limit=limit)
         while self.under_way:
@@ -330,10 +444,6 @@ class _Run:
             tile=tile.side,
             smaller=limit,
         )
-
-
-def _halved(tile: Tile) -> int:
-    return max(FLOOR, -(-tile.side // 2))
 
 
 def _place(tile: Tile) -> str:

@@ -7,27 +7,28 @@ goes on with the same picture in smaller tiles. This process never imports torch
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import re
 import time
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 
 from .. import devices
 from ..errors import DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase, notice
-from .child import Child, ChildGoneError, died, rebuild_error
+from .child import Child, ChildGoneError, Line, died, rebuild_error
+from .tiling import halved
 
-__all__ = ["FLOOR", "IsolatedUpsampler", "Settings", "isolates"]
+__all__ = ["IsolatedUpsampler", "Settings", "build", "build_for", "isolates", "serve"]
 
 logger = logging.getLogger(__name__)
 
-FLOOR = 32
-"""Smallest side of a tile that a new process is given."""
-
-_SERVE = "realesrgan.inference.isolated_child:serve"
+_BUILD, _SERVE = "realesrgan.inference.isolated:build", "realesrgan.inference.isolated:serve"
+_ATTRIBUTES = ("scale", "tile_size", "tile_pad", "pre_pad", "half", "model_name", "weights_source")
+"""Of the upsampler, that are the same here."""
 
 Progress = Callable[[int, int], None]
 
@@ -36,17 +37,13 @@ def isolates(wish: Optional[bool], request: Optional[str]) -> bool:
     """Whether the work is to be done in a child process.
 
     Args:
-        wish: ``--isolate`` or ``--no-isolate``; None leaves it to the device.
+        wish: ``--isolate`` or ``--no-isolate``; None leaves it to :func:`realesrgan.devices.may_be_lost`.
         request: What ``--device`` says.
-
-    Without a wish it is done where a device may be lost for good; see :func:`realesrgan.devices.may_be_lost`.
 
     Raises:
         InputError: The request cannot be read.
     """
-    if wish is not None:
-        return wish
-    return devices.may_be_lost(request or None)
+    return devices.may_be_lost(request or None) if wish is None else wish
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Settings:
         pause: Seconds before a new process, in which Windows can bring a card back.
     """
 
-    factory: str = "realesrgan.inference.isolated_child:build"
+    factory: str = _BUILD
     restarts: int = 3
     silence: float = 900.0
     pause: float = 2.0
@@ -87,7 +84,7 @@ class IsolatedUpsampler:
         **arguments: Keyword arguments of RealESRGANer, plain values only; ``faces`` as :func:`build` accepts it.
 
     Attributes:
-        last_run: The values of :class:`~realesrgan.inference.upsampler.RunRecord`.
+        last_run: See :class:`~realesrgan.inference.engine.RunRecord`.
         restarts: New processes so far.
 
     Raises:
@@ -170,9 +167,9 @@ class IsolatedUpsampler:
         self._discard()
         self.restarts += 1
         known = self._lasting or int(str(self._described.get("tile") or 0)) or side
-        self._lasting = max(FLOOR, -(-known // 2)) if known else 0
+        self._lasting = halved(known) if known else 0
         # A picture smaller than a tile needs its own half, but the pictures after it do not.
-        smaller = max(FLOOR, min(self._lasting, -(-min(tile or known, side) // 2))) if side else self._lasting
+        smaller = min(self._lasting, halved(min(tile or known, side))) if side else self._lasting
         # The first sentence; the others say what to do where nothing goes on by itself.
         first = re.split(r"\.(?:\s|$)", str(lost.error), maxsplit=1)[0]
         code = getattr(lost.error, "code", "quote")
@@ -193,12 +190,14 @@ class IsolatedUpsampler:
         arguments = dict(self._arguments)
         if self._lasting:
             arguments["tile"] = self._lasting
-        self._child = Child(_SERVE, self.settings.factory, arguments)
-        _, described, attributes = self._wait("ready", self._progress)
-        self._described = described
-        for name, value in attributes.items():
-            setattr(self, name, value)
-        return self._child
+        self._child = child = Child(_SERVE, self.settings.factory, arguments)
+        try:
+            self._described, attributes = self._answer(child, self._progress)
+        except BaseException:
+            self._discard()
+            raise
+        vars(self).update(attributes)
+        return child
 
     def _ask(
         self,
@@ -209,53 +208,36 @@ class IsolatedUpsampler:
         progress: Optional[Progress],
     ) -> Tuple[np.ndarray, str]:
         child = self._child or self._start()
-        try:
+        with self._speaking():
             shape = tuple(map(int, img.shape))
             child.call(child.line.send, "enhance", shape, img.dtype.str, outscale, alpha_upsampler, tile)
             child.call(child.line.send_array, img)
-        except ChildGoneError as gone:
-            raise self._died(gone) from None
-        except BaseException:
-            self._discard()
-            raise
-        _, shape, dtype, mode, run, self._described = self._wait("done", progress)
-        self.last_run = SimpleNamespace(**run)
-        try:
+        shape, dtype, mode, self.last_run, self._described = self._answer(child, progress)
+        with self._speaking():
             return child.call(child.line.receive_array, shape, dtype), mode
-        except ChildGoneError as gone:
-            raise self._died(gone) from None
-        except BaseException:
-            self._discard()
-            raise
 
-    def _wait(self, kind: str, progress: Optional[Progress]) -> Tuple[Any, ...]:
-        """The child's message of that kind; progress is passed on, an error raised."""
-        child = self._child
-        assert child is not None
-        try:
-            while True:
-                message = child.receive(self.settings.silence)
-                if message[0] == kind:
-                    return message
-                if message[0] == "error":
-                    break
-                if progress is not None:
-                    progress(*message[1:])
-        except ChildGoneError as gone:
-            raise self._died(gone) from None
-        except BaseException:  # Ctrl-C or the callback's own: what the child says next would belong to this picture
-            self._discard()
-            raise
-        error = _judge(message[1], rebuild_error(*message[2:]))
-        if kind == "ready":
-            self._discard()
+    def _answer(self, child: Child, progress: Optional[Progress]) -> Any:
+        """The child's next values; progress is passed on, an error raised."""
+        with self._speaking():
+            kind, *values = child.answer(self.settings.silence, progress)
+        if kind != "error":
+            return values
+        error = _judge(values[0], rebuild_error(*values[1:]))
         if isinstance(error, (DeviceLostError, DeviceOutOfMemoryError)):
             raise _LostError(error)
         raise error
 
-    def _died(self, gone: ChildGoneError) -> _LostError:
-        self._discard()
-        return _LostError(died(gone))
+    @contextlib.contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """What ends a conversation half-way ends the child: the next it says would belong to this picture."""
+        try:
+            yield
+        except ChildGoneError as gone:
+            self._discard()
+            raise _LostError(died(gone)) from None
+        except BaseException:  # Ctrl-C, or an error of the caller's progress
+            self._discard()
+            raise
 
     def _discard(self) -> None:
         child, self._child = self._child, None
@@ -270,3 +252,52 @@ def _judge(kind: str, error: Exception) -> Exception:
     made: Exception = DeviceLostError(str(error)) if kind == "lost" else DeviceOutOfMemoryError(str(error))
     made.__cause__ = error.__cause__
     return made
+
+
+# ------------------------------------------------------------------------------------------------- the child's side
+
+
+def build(*, faces: Optional[Mapping[str, Any]] = None, **arguments: Any) -> Any:
+    """Build, in the child, a RealESRGANer, or with ``faces`` (its further arguments) a FaceEnhancer around it."""
+    from .upsampler import RealESRGANer
+
+    upsampler = RealESRGANer(**arguments)
+    if faces is None:
+        return upsampler
+    module: Any = importlib.import_module("realesrgan.inference.faces.enhancer")
+    return module.FaceEnhancer(upsampler, progress=arguments.get("progress"), **faces)
+
+
+def build_for(line: Line, arguments: Mapping[str, Any], factory: str = _BUILD) -> Any:
+    """Build in the child, and send the progress; an error is sent too, and None is given."""
+    module, _, name = factory.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), name)
+        return make(**arguments, progress=lambda done, total: line.send("progress", done, total))
+    except Exception as error:  # noqa: BLE001 - raised again in the parent
+        line.send_error(error)
+        return None
+
+
+def serve(line: Line, factory: str, arguments: Mapping[str, Any]) -> None:
+    """Build the upsampler, then answer until the parent closes the pipe."""
+    built = build_for(line, arguments, factory)
+    if built is None:
+        return
+    inner = getattr(built, "upsampler", built)
+    line.send("ready", built.describe(), {name: getattr(inner, name) for name in _ATTRIBUTES if hasattr(inner, name)})
+    while True:
+        _, shape, dtype, outscale, alpha_upsampler, tile = line.receive()
+        img = line.receive_array(shape, dtype)
+        try:
+            if tile:
+                inner.tile_size = tile
+            pixels, mode = built.enhance(
+                img, outscale, alpha_upsampler, progress=lambda done, total: line.send("progress", done, total)
+            )
+        except Exception as error:  # noqa: BLE001 - raised again in the parent
+            line.send_error(error)
+            continue
+        pixels = np.ascontiguousarray(pixels)
+        line.send("done", pixels.shape, pixels.dtype.str, mode, built.last_run, built.describe())
+        line.send_array(pixels)

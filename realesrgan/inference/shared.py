@@ -21,9 +21,9 @@ from ..errors import DeviceLostError, Phrase, RealESRGANError, as_field, notice,
 from . import engine
 from .arrays import Plane, Rows
 from .child import Child, ChildGoneError, Line, pack_error, rebuild_error, share_processor
-from .isolated_child import build
+from .engine import RunRecord, enlarge
+from .isolated import build
 from .tiling import Box, Canvas
-from .upsampler import RunRecord, enlarge
 
 __all__ = ["SharedUpsampler", "serve"]
 

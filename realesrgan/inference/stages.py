@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from .. import devices
 from ..archs.structure import HALO, Structure
-from . import memory
+from . import tiling
 from .tiling import Box
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SLOPE",
     "Band",
     "ChannelPReLU",
+    "Derived",
     "RRDBStages",
     "Runtime",
     "SequenceStages",
@@ -35,6 +36,7 @@ __all__ = [
     "is_apart",
     "is_plain",
     "is_unchanged",
+    "phases",
     "sliced",
 ]
 
@@ -82,7 +84,7 @@ class Runtime:
 
     def band_rows(self, height: int, width: int) -> int:
         """Rows of the feature map in a band, for a tile of ``height`` x ``width`` pixels."""
-        return self.rows or memory.band_rows(self.structure, height, width, half=self.half, device=self.device)
+        return self.rows or tiling.band_rows(self.structure, height, width, half=self.half, device=self.device)
 
     def overlong(self, flops: int) -> bool:
         """Whether the device must not be given that many operations in one submission."""
@@ -104,11 +106,6 @@ class Runtime:
         capabilities = self.device.capabilities
         rows = (self.rows or capabilities.band_rows) * scale
         return max(rows, -(-height // 4)) if capabilities.asynchronous or capabilities.tall_bands else rows
-
-    def contiguous(self, x: Tensor) -> Tensor:
-        """A copy of a part of a tensor, in the layout in which the device computes."""
-        layout = torch.channels_last if self.device.capabilities.channels_last else torch.contiguous_format
-        return x.contiguous(memory_format=layout)
 
 
 class Stages:
@@ -179,6 +176,48 @@ def is_apart(module: nn.Module) -> bool:
     return True
 
 
+class Derived:
+    """What is made of the parameters of networks or their parts: kept, and made again when they have changed.
+
+    Args:
+        make: Makes it of a module.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+        self._parts: Dict[nn.Module, List[Dict[str, Any]]] = {}
+        self._kept: Dict[nn.Module, Tuple[List[Tuple[int, int]], Any]] = {}
+
+    def of(self, module: nn.Module) -> Any:
+        """What is made of a module as it is now."""
+        if module not in self._parts:
+            self._parts[module] = [part._parameters for part in module.modules() if part._parameters]
+        state = [(p.data_ptr(), _version(p)) for part in self._parts[module] for p in part.values() if p is not None]
+        if module not in self._kept or self._kept[module][0] != state:
+            self._kept[module] = state, self._make(module)
+        return self._kept[module][1]
+
+
+def _version(parameter: Tensor) -> int:
+    """A number that grows with every change in place."""
+    return 0 if parameter.is_inference() else parameter._version
+
+
+def phases(weight: Tensor) -> List[Tensor]:
+    """The four 2x2 convolutions, as weights, that a nearest doubling and a 3x3 convolution come to.
+
+    They give the result's even rows and columns; even rows, odd columns; odd rows, even columns; odd ones. Weights that
+    meet the same pixel are added up.
+    """
+    return [_halved(_halved(weight, 2, row), 3, column) for row in (0, 1) for column in (0, 1)]
+
+
+def _halved(weight: Tensor, axis: int, phase: int) -> Tensor:
+    # An even row sees the one above in its first weight and its own twice; an odd row its own twice and the one below.
+    first, second, third = weight.unbind(axis)
+    return torch.stack((first + second, third) if phase else (first, second + third), axis)
+
+
 class ChannelPReLU(nn.PReLU):
     """PReLU with a weight for each channel, by operations that every backend has; exact."""
 
@@ -194,13 +233,10 @@ class ChannelPReLU(nn.PReLU):
         host = self.weight.detach().cpu()
         self.within = bool(((host >= 0) & (host <= 1)).all())
         self.slopes = self.weight.detach().view(1, -1, 1, 1)
-        self.state = self._version_now()
-
-    def _version_now(self) -> int:
-        return 0 if self.weight.is_inference() else self.weight._version
+        self.state = _version(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.state != self._version_now():
+        if self.state != _version(self.weight):
             self._prepare()
         # For slopes within 0 and 1, the larger of both is the right one.
         return torch.maximum(x, x * self.slopes) if self.within else torch.where(x >= 0, x, x * self.slopes)
@@ -228,25 +264,18 @@ class RRDBStages(Stages):
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         features = self.trunk(x)
-        shrink = self.runtime.structure.unshuffle
-        height, width = features.shape[2:]
-        # Only what is kept, rounded outwards to whole pixels of the feature map, goes through the last stage.
-        top, bottom = keep.y0 // shrink, -(-keep.y1 // shrink)
-        left, right = max(keep.x0 // shrink - HALO, 0), min(-(-keep.x1 // shrink) + HALO, width)
-        rows = self.band_rows(x.shape[2], x.shape[3])
-        for start in range(top, bottom, rows):
-            stop = min(start + rows, bottom)
-            first, last = max(start - HALO, 0), min(stop + HALO, height)
+        shrink, height = self.runtime.structure.unshuffle, self.band_rows(x.shape[2], x.shape[3])
+        for row, read, kept in tiling.bands(keep, features.shape[2:], shrink, height, HALO, scale):
+            rows, columns = read.slices
             with torch.no_grad():
-                out = (self._compiled or self._last)(self._cropped(features, first, last, left, right))
-            y0, y1 = max(start * shrink, keep.y0), min(stop * shrink, keep.y1)
-            # From pixels of the picture to pixels of this band's result.
-            upper, inner = (y0 - first * shrink) * scale, (keep.x0 - left * shrink) * scale
-            out = out[:, :, upper : upper + (y1 - y0) * scale, inner : inner + keep.width * scale]
-            yield Band((y0 - keep.y0) * scale, out)
+                out = (self._compiled or self._last)(self._cropped(features[:, :, rows, columns]))
+            rows, columns = kept.slices
+            yield Band(row, out[:, :, rows, columns])
 
-    def _cropped(self, features: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
-        return self.runtime.contiguous(features[:, :, y0:y1, x0:x1])
+    def _cropped(self, features: Tensor) -> Tensor:
+        """A part of the feature map in the layout in which the last stage computes."""
+        channels_last = self.runtime.device.capabilities.channels_last
+        return features.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
     @torch.no_grad()
     def trunk(self, x: Tensor) -> Tensor:
@@ -285,7 +314,7 @@ class RRDBStages(Stages):
 
     @torch.no_grad()
     def _with_residual(self, conv: Any) -> nn.Conv2d:
-        state = sum(0 if one.is_inference() else one._version for one in conv.parameters())
+        state = sum(map(_version, conv.parameters()))
         if conv not in self._scaled or self._scaled[conv][0] != state:
             made = copy.deepcopy(conv)
             for parameter in made.parameters():

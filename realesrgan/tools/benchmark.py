@@ -20,7 +20,7 @@ from realesrgan.cli import messages
 from realesrgan.cli.options import model_name
 from realesrgan.devices import Device
 from realesrgan.errors import DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase, RealESRGANError, one_line
-from realesrgan.inference import memory, tiling
+from realesrgan.inference import tiling
 from realesrgan.tools import benchmark_table as table
 from realesrgan.tools.benchmark_table import LOST, OK, OUT_OF_MEMORY, Cell, Result
 from realesrgan.tools.made_pictures import textured
@@ -266,7 +266,7 @@ class Bench:
         side = cell.tile
         if side is None:
             half, device = self.half, self.device
-            side = memory.choose_tile(self.structure, cell.height, cell.width, pad, half=half, device=device)
+            side = tiling.choose_tile(self.structure, cell.height, cell.width, pad, half=half, device=device)
         canvas = tiling.Canvas(cell.height, cell.width, 0, self.structure.multiple)
         tiles = tiling.plan(canvas, side, pad)
         return sum(self.structure.flops(tile.read.height, tile.read.width) for tile in tiles)
@@ -349,7 +349,7 @@ class Bench:
             seconds=tuple(taken),
             device_peak=totals.device_memory,
             resident_peak=totals.resident,
-            planned=memory.tile_bytes(self.structure, *read, half=run.precision == "fp16", device=self.device),
+            planned=tiling.tile_bytes(self.structure, *read, half=run.precision == "fp16", device=self.device),
         )
 
     def _ready(self) -> RealESRGANer:
@@ -380,7 +380,7 @@ class Bench:
         room = _free_memory()
         side = max(cell.width, cell.height) if cell.tile == 0 else (cell.tile or 256) + 64
         height, width = min(side, cell.height), min(side, cell.width)
-        tile = memory.tile_bytes(self.structure, height, width, half=False, device=self.device)
+        tile = tiling.tile_bytes(self.structure, height, width, half=False, device=self.device)
         need = tile + cell.width * cell.height * 3 * (self.scale**2 + 1)
         return f"not tried: about {need / 1e9:.0f} GB, {room / 1e9:.0f} GB are free" if need > room else ""
 

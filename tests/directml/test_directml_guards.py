@@ -23,7 +23,8 @@ from realesrgan import RealESRGANer, devices
 from realesrgan.backends import BACKENDS
 from realesrgan.errors import DeviceError, DeviceLostError, RealESRGANError
 from realesrgan.inference import arrays as image
-from realesrgan.inference import stages, transfer
+from realesrgan.inference import network as tile_network
+from realesrgan.inference import stages
 from realesrgan.inference.network import TileNetwork
 
 PIXELS = picture(31, 42)
@@ -254,11 +255,11 @@ def test_7_prelu_with_many_weights_ends_the_process(directml, compact, monkeypat
     ids=["flip", "uint16", "bfloat16", "complex"],
 )
 def test_8_quantised_in_another_way_ends_the_process(directml, plain, monkeypatch, change) -> None:
-    quantise = transfer.quantise
+    quantise = tile_network.quantise
     pixels = picture(31, 42, dtype=np.uint16)
     upsampler = make(plain)
     upsampler.enhance(pixels)
-    monkeypatch.setattr(transfer, "quantise", lambda values, *others: quantise(change(values), *others))
+    monkeypatch.setattr(tile_network, "quantise", lambda values, *others: quantise(change(values), *others))
     with pytest.raises(ProcessEnded):
         upsampler.enhance(pixels)
     assert numbers(directml) == {8}
@@ -311,12 +312,12 @@ def test_11_pinned_memory_is_refused(directml, plain, monkeypatch) -> None:
     "change", [lambda values: values.to(torch.float64), lambda values: repr(values) and values], ids=["values", "print"]
 )
 def test_12_a_card_without_float64_refuses_it(directml_with, plain, monkeypatch, change) -> None:
-    quantise = transfer.quantise
+    quantise = tile_network.quantise
     with directml_with(adapters=(Adapter(float64=False),)) as simulation:
         upsampler = make(plain)
         upsampler.enhance(PIXELS)
         assert "torch.float64" not in simulation.dtypes
-        monkeypatch.setattr(transfer, "quantise", lambda values, *others: quantise(change(values), *others))
+        monkeypatch.setattr(tile_network, "quantise", lambda values, *others: quantise(change(values), *others))
         with pytest.raises(RealESRGANError, match="Float64"):
             upsampler.enhance(PIXELS)
 
@@ -324,8 +325,8 @@ def test_12_a_card_without_float64_refuses_it(directml_with, plain, monkeypatch,
 def test_13_a_missing_operator_goes_to_the_cpu_and_back(directml, plain, monkeypatch) -> None:
     make(plain).enhance(PIXELS)
     assert not directml.fallbacks
-    quantise = transfer.quantise
-    monkeypatch.setattr(transfer, "quantise", lambda values, *others: quantise(torch.nan_to_num(values), *others))
+    quantise = tile_network.quantise
+    monkeypatch.setattr(tile_network, "quantise", lambda values, *others: quantise(torch.nan_to_num(values), *others))
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         make(plain).enhance(PIXELS)
@@ -403,7 +404,7 @@ def test_unchecked_a_tile_of_fp16_comes_out_broken(directml_with, like_directml,
         assert upsampler.last_run.redone > 0 and not upsampler.half
         assert simulation.half_convolutions > 30
     fine = torch.tensor([0.0, 1.0])
-    monkeypatch.setattr(transfer, "health", lambda values: fine.to(values.device))
+    monkeypatch.setattr(tile_network, "health", lambda values: fine.to(values.device))
     with directml_with(half=fault, half_from=30):
         result, _ = make(plain, half=True).enhance(PIXELS)
     assert np.abs(result.astype(int) - expected).max() > 100

@@ -1,20 +1,23 @@
-"""A plane through tiles: every pixel right, whatever the tiles, and no failure without a word."""
+"""A plane through tiles: every pixel right, whatever the tiles, and no failure or slow card without a word."""
 
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.networks import CPU, Failing, Nearest, rrdb, srvgg
+from support.networks import CPU, Failing, Nearest, rrdb, seeded, srvgg
 
+from realesrgan import RealESRGANer, devices
+from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.errors import DeviceLostError, DeviceOutOfMemoryError, TileError
 from realesrgan.inference import arrays as image
 from realesrgan.inference import engine
-from realesrgan.inference.engine import Job
+from realesrgan.inference.engine import Job, Pace
 from realesrgan.inference.precision import Networks
 from realesrgan.inference.tiling import Canvas
 
@@ -25,20 +28,20 @@ def picture(height: int, width: int, channels: int = 3, dtype: type = np.uint8, 
     return np.random.default_rng(seed).integers(0, top + 1, shape, dtype=dtype)
 
 
-def upscale(module, pixels, *, tile=0, pad=0, pre_pad=0, multiple=1, scale=4, progress=None, fixed=False):
+def upscale(module, pixels, *, tile=0, pad=0, pre_pad=0, multiple=1, scale=4, progress=None):
     decoded = image.decode(pixels)
     out = image.allocate(decoded.height * scale, decoded.width * scale, 1 if decoded.mode == "L" else 3, decoded.depth)
     canvas = Canvas(decoded.height, decoded.width, pre_pad, multiple)
     networks = Networks(module, CPU, scale)
-    outcome = engine.run(networks, Job(decoded.color, canvas, scale, tile, pad, fixed), out, progress)
+    outcome = engine.run(networks, Job(decoded.color, canvas, scale, tile, pad), out, progress)
     return out, outcome
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 50), st.integers(0, 12), st.integers(0, 7), st.booleans())
-def test_an_identity_network_gives_each_pixel_back(height, width, tile, pad, pre_pad, fixed) -> None:
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 50), st.integers(0, 12), st.integers(0, 7))
+def test_an_identity_network_gives_each_pixel_back(height, width, tile, pad, pre_pad) -> None:
     pixels = picture(height, width)
-    out, _ = upscale(Nearest(), pixels, tile=tile, pad=pad, pre_pad=pre_pad, multiple=2, fixed=fixed)
+    out, _ = upscale(Nearest(), pixels, tile=tile, pad=pad, pre_pad=pre_pad, multiple=2)
     np.testing.assert_array_equal(out, pixels.repeat(4, 0).repeat(4, 1))
 
 
@@ -175,3 +178,66 @@ class NaNs(Nearest):
 def test_nan_in_fp32_is_an_error_and_never_a_picture() -> None:
     with pytest.raises(TileError, match="NaN"):
         upscale(NaNs(), picture(8, 8))
+
+
+# A card that becomes slow without an error
+
+
+EQUAL = (64, 64, False)
+
+
+def test_two_slow_tiles_in_a_row_count_and_one_does_not():
+    pace = Pace()
+    assert not any(pace.dropped(EQUAL, seconds) for seconds in (1.0, 0.9, 2.6, 2.6, 3.5, 1.0, 3.5))
+    assert pace.dropped(EQUAL, 3.5)
+
+
+def test_tiles_of_other_shapes_and_precisions_are_not_compared():
+    pace = Pace()
+    assert not pace.dropped(EQUAL, 0.1)
+    for shape in ((64, 32, False), (64, 64, True)):
+        assert not pace.dropped(shape, 9.0)
+        assert not pace.dropped(shape, 9.0)
+
+
+def test_times_too_short_to_tell_do_not_count():
+    pace = Pace()
+    assert not any(pace.dropped(EQUAL, seconds) for seconds in (0.001, 0.04, 0.04, 0.04))
+
+
+@pytest.mark.parametrize(
+    ("backend", "platform", "spills"),
+    [("directml", "linux", True), ("cuda", "win32", True), ("cuda", "linux", False), ("cpu", "win32", False)],
+)
+def test_which_devices_spill(backend, platform, spills, monkeypatch):
+    monkeypatch.setattr("sys.platform", platform)
+    assert devices.Device(backend, 0, "x").spills is spills
+
+
+def test_on_a_card_that_spills_the_tile_shrinks_once_and_the_result_is_right(directml_with, caplog, monkeypatch):
+    """Another program takes the card's memory in the middle of a picture. Time is the simulation's own."""
+    from directml_standin import Adapter
+
+    module = seeded(lambda: RRDBNet(3, 3, 4, num_feat=8, num_block=1, num_grow_ch=4))
+    picture = np.random.default_rng(5).integers(0, 256, (96, 144, 3), dtype=np.uint8)
+    card = [Adapter("Radeon RX 580 Series", 200 * 2**20)]
+
+    def enhance():
+        made = RealESRGANer(4, None, model=module, tile=48, tile_pad=4, pre_pad=0, half=False, device="directml")
+        return made, made.enhance(picture)[0]
+
+    with directml_with(adapters=card) as simulation:
+        plain, expected = enhance()
+        first, last = simulation.operation_number // 2, simulation.operation_number
+    assert plain.last_run.tiles == 6 and last > first > 0
+    spilling = {"spill": True, "elsewhere": 199 * 2**20, "elsewhere_from": first}
+    with directml_with(adapters=card, **spilling) as simulation, caplog.at_level(logging.WARNING):
+        # As if the network were a larger one, whose tiles take seconds.
+        clock = SimpleNamespace(perf_counter=lambda: simulation.simulated_seconds * 1e6)
+        monkeypatch.setattr(engine, "time", clock)
+        made, result = enhance()
+        assert simulation.spills > 0
+    assert np.abs(result.astype(int) - expected).max() <= 1
+    said = [record for record in caplog.records if getattr(record, "notice_code", "") == "tile.slow"]
+    assert len(said) == 1 and said[0].notice_fields["smaller"] == 32
+    assert made.last_run.tiles > 6

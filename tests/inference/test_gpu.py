@@ -14,7 +14,7 @@ import torch
 
 from realesrgan import RealESRGANer, devices
 from realesrgan.archs import structure as structures
-from realesrgan.inference import memory
+from realesrgan.inference import tiling
 from realesrgan.inference.network import TileNetwork
 from realesrgan.inference.tiling import Box
 from realesrgan.weights import zoo
@@ -98,7 +98,7 @@ def test_the_memory_model_is_within_15_percent(side, half) -> None:
     structure = structures.of(x4plus(), 4)
     measured, own = peak(side, half)
     device = devices.resolve("cuda")
-    figure = memory.tile_bytes(structure, side, side, half=half, device=device, kernels=own) / MB
+    figure = tiling.tile_bytes(structure, side, side, half=half, device=device, kernels=own) / MB
     assert figure == pytest.approx(measured, rel=0.15)
 
 

@@ -376,7 +376,6 @@ def test_on_directml_a_picture_survives_the_loss_of_the_card(
 def test_faces_are_restored_in_the_child_too(monkeypatch: pytest.MonkeyPatch) -> None:
     from types import ModuleType, SimpleNamespace
 
-    from realesrgan.inference import isolated_child as worker_child
     from realesrgan.inference import upsampler as upsampler_room
 
     class Enhancer:
@@ -387,9 +386,9 @@ def test_faces_are_restored_in_the_child_too(monkeypatch: pytest.MonkeyPatch) ->
     faces.FaceEnhancer = Enhancer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "realesrgan.faces.enhancer", faces)
     monkeypatch.setattr(upsampler_room, "RealESRGANer", lambda **arguments: SimpleNamespace(**arguments))
-    built = worker_child.build(scale=4, progress=print, faces={"trust_weights": True})
+    built = worker.build(scale=4, progress=print, faces={"trust_weights": True})
     assert built.upsampler.scale == 4 and built.options == {"trust_weights": True, "progress": print}
-    assert worker_child.build(scale=2, progress=None, faces=None).scale == 2
+    assert worker.build(scale=2, progress=None, faces=None).scale == 2
 
 
 def test_a_pipe_that_another_thread_closes_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from support.networks import Failing, Nearest, rrdb, srvgg
 
 from realesrgan import RealESRGANer
 from realesrgan.errors import DeviceError, InputError, RealESRGANError
-from realesrgan.inference import assemble
+from realesrgan.inference import upsampler as upsampler_room
 from realesrgan.inference.tiling import Box
 
 
@@ -182,7 +182,7 @@ def test_a_device_that_is_not_there_is_said_before_weights_are_looked_for(monkey
     def unexpected(*args, **options):
         raise AssertionError("weights were looked for")
 
-    monkeypatch.setattr(assemble, "network", unexpected)
+    monkeypatch.setattr(upsampler_room, "source_of", unexpected)
     with pytest.raises(DeviceError, match="xpu:9 is not available"):
         RealESRGANer(4, "RealESRGAN_x4plus", device="xpu:9")
 

@@ -258,7 +258,7 @@ def test_what_scripts_read(device) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("grey", [False, True])
 def test_quantising_is_that_of_the_other_backends(dtype, grey) -> None:
-    from realesrgan.inference import transfer
+    from realesrgan.inference import network
 
     generator = np.random.default_rng(0)
     values = generator.uniform(-0.3, 1.3, (3, 40, 50)).astype(np.float32)
@@ -267,7 +267,7 @@ def test_quantising_is_that_of_the_other_backends(dtype, grey) -> None:
     plane = Plane(np.zeros((1, 1) if grey else (1, 1, 3), dtype), {np.uint8: 255.0, np.uint16: 65535.0}.get(dtype, 1.0))
     out = np.empty((40, 50) if grey else (40, 50, 3), dtype)
     quantise(values, plane, out)
-    expected = transfer.quantise(torch.from_numpy(values[None]), plane, np.dtype(dtype)).numpy()
+    expected = network.quantise(torch.from_numpy(values[None]), plane, np.dtype(dtype)).numpy()
     if dtype == np.float32:
         np.testing.assert_allclose(out, expected, atol=1e-6)
     else:

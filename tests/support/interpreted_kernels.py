@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from torch.nn import functional as F
 from realesrgan import devices
 from realesrgan.archs import structure
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
-from realesrgan.inference import transfer
+from realesrgan.inference import network as tile_network
 from realesrgan.inference.arrays import Plane
 from realesrgan.inference.cuda_conv import Convolution, Picture, Shape, enlarging
-from realesrgan.inference.cuda_srvgg import CudaSequenceStages
+from realesrgan.inference.cuda_stages import CudaSequenceStages
 from realesrgan.inference.stages import Runtime
 from realesrgan.inference.tiling import Box
 
@@ -89,18 +88,17 @@ def enlargement() -> None:
 
 
 def quantising() -> None:
-    network: Any = SimpleNamespace(own_kernels="other")
     values = torch.randn(1, 3, 5, 1030).mul_(0.6).add_(0.5).half()
     for dtype, largest in ((np.uint8, 255.0), (np.uint16, 65535.0), (np.float32, 255.0)):
         for shape in ((1, 1), (1, 1, 3)):
             plane = Plane(np.zeros(shape, dtype), largest)
             for given in (values, values.contiguous(memory_format=torch.channels_last)[:, :, 1:, 3:]):
-                result, health = transfer.finished(given, plane, dtype, network)
-                assert torch.equal(result, transfer.quantise(given, plane, dtype))
-                assert torch.equal(health, transfer.health(given).reshape(-1))
+                result, health = tile_network.finished(given, plane, dtype, own_kernels=True)
+                assert torch.equal(result, tile_network.quantise(given, plane, dtype))
+                assert torch.equal(health, tile_network.health(given).reshape(-1))
     for wrong in (float("nan"), float("inf"), -float("inf")):
         values[0, 1, 4, 1029] = wrong
-        assert transfer.finished(values, plane, np.uint8, network)[1][0] == 1
+        assert tile_network.finished(values, plane, np.uint8, own_kernels=True)[1][0] == 1
     print("quantised")
 
 

@@ -7,9 +7,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from realesrgan.archs.structure import Structure
 from realesrgan.devices import Device
 from realesrgan.inference.child import Line
-from realesrgan.inference.memory import Structure
 
 CARD = Device("directml", 0, "Radeon RX 580 Series", 8 * 2**30)
 NETWORK = Structure("srvgg", 4, 1, 64, 0, 621_424, 1, 1, 18)

@@ -66,7 +66,7 @@ class FaceEnhancer:
     @property
     def last_run(self) -> Any:
         """How the last picture was computed outside of its faces: a
-        :class:`realesrgan.inference.upsampler.RunRecord`."""
+        :class:`realesrgan.inference.engine.RunRecord`."""
         return self.upsampler.last_run
 
     def describe(self) -> Dict[str, object]:

@@ -12,7 +12,7 @@ from realesrgan.batch.plan import DO, BatchOptions, Job
 from realesrgan.batch.worker import Work
 from realesrgan.files.naming import OutputPlan, Source
 from realesrgan.inference.child import pack_error
-from realesrgan.inference.isolated_child import build
+from realesrgan.inference.isolated import build
 
 __all__ = ["Actor"]
 
@@ -31,7 +31,7 @@ class Actor:
     """Built by Ray on the machine that has the device; several pictures are under way at once.
 
     Args:
-        arguments: Of :func:`realesrgan.inference.isolated_child.build`.
+        arguments: Of :func:`realesrgan.inference.isolated.build`.
     """
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:

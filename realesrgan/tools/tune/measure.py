@@ -10,10 +10,10 @@ import numpy as np
 
 from realesrgan import devices
 from realesrgan.errors import RealESRGANError, as_field
-from realesrgan.inference import assemble, memory
+from realesrgan.inference import tiling, upsampler
 from realesrgan.inference.arrays import Plane
 from realesrgan.inference.child import Line, pack_error
-from realesrgan.inference.precision import Networks, check_device
+from realesrgan.inference.precision import Networks, Source, check_device
 from realesrgan.inference.tiling import Box
 from realesrgan.weights import loading as weights
 from realesrgan.weights import zoo
@@ -58,11 +58,11 @@ def serve(line: Line, request: Optional[str]) -> None:
 def _measure(line: Line, device: devices.Device, model: str, half: bool, below: int, seconds: float) -> str:
     end = time.perf_counter() + seconds
     spec = zoo.get(model)
-    source = assemble.of_weights(weights.or_random(model, arrays=not device.capabilities.through_torch))
+    source = Source.of_weights(weights.or_random(model, arrays=not device.capabilities.through_torch))
     shape = spec.network
     pad = shape.default_pad
-    line.send("network", shape, memory.device_tile(shape, pad, half=half, device=device))
-    networks = assemble.networks_of(source, device)
+    line.send("network", shape, tiling.device_tile(shape, pad, half=half, device=device))
+    networks = upsampler.networks_of(source, device)
     check_device(networks)
     if half:
         networks.choose(True)
@@ -79,7 +79,7 @@ def _measure(line: Line, device: devices.Device, model: str, half: bool, below: 
     for side in _sides(device, below):
         read = side + 2 * pad
         own = networks.own_kernels
-        if memory.tile_bytes(shape, read, read, half=half, device=device, kernels=own) > memory.budget(device):
+        if tiling.tile_bytes(shape, read, read, half=half, device=device, kernels=own) > tiling.budget(device):
             return "room"
         if 2 * cost * read**2 > end - time.perf_counter():
             return "time"
@@ -95,7 +95,7 @@ def _measure(line: Line, device: devices.Device, model: str, half: bool, below: 
 
 def _sides(device: devices.Device, below: int) -> Iterator[int]:
     longer = _LONGER if device.capabilities.asynchronous else ()
-    return (side for side in (*memory.LADDER[1:], *longer) if side < below)
+    return (side for side in (*tiling.LADDER[1:], *longer) if side < below)
 
 
 def _time(networks: Networks, side: int, pad: int, scale: int, end: float) -> float:

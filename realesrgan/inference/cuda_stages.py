@@ -1,26 +1,30 @@
-"""An RRDBNet in FP16 on CUDA cards by our own kernels: nothing is concatenated, added or enlarged in passes of its own.
+"""Networks in FP16 on CUDA cards by our own kernels: nothing is concatenated, added or enlarged in passes of its own.
 
-A dense block's channels lie in planes of 64: its input in one, what its first and second convolutions add in the next,
-the third's and fourth's in another. Result channels are computed 64 at a time, which the matrix units need to be quick:
-one product gives the first convolution and as much of the second as comes from the same input; another, over what the
-first one added, gives the rest. Likewise the third and the fourth. What lies between is kept in FP16, as is every
-result of a layer. The residual connections are part of the last product.
+Of an RRDBNet, a dense block's channels lie in planes of 64: its input in one, what its first and second convolutions
+add in the next, the third's and fourth's in another. Result channels are computed 64 at a time, which the matrix units
+need to be quick: one product gives the first convolution and as much of the second as comes from the same input;
+another, over what the first one added, gives the rest. Likewise the third and the fourth. What lies between is kept in
+FP16, as is every result of a layer. The residual connections are part of the last product.
+
+Of an SRVGGNet, the activations are part of the convolutions, and one pass enlarges and adds the enlarged input.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
+import importlib
+from typing import Any, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..archs.structure import HALO, Structure
-from .cuda_conv import Convolution, Packed, Picture, enlarging, family, on, run_together, shapes_of, takes
-from .stages import RESIDUAL, SLOPE, RRDBStages, Runtime, convs
+from ..archs.structure import HALO
+from .cuda_conv import Convolution, Picture, enlarging, family, on, run_together, shapes_of, takes
+from .stages import RESIDUAL, SLOPE, Band, Derived, RRDBStages, Runtime, Stages, convs
+from .tiling import Box
 
-__all__ = ["CudaRRDBStages", "suits"]
+__all__ = ["CudaRRDBStages", "CudaSequenceStages", "suits_rrdb", "suits_sequence"]
 
 _FEATURES, _GROWTH = 64, 32
 # Planes of the picture that the trunk works in. The last one is the first convolution's result, later the trunk's.
@@ -29,12 +33,24 @@ _PLANES = 6
 _LAST = 16
 """Result channels of the last convolution, of which the first three count: matrix units compute no fewer."""
 _SMALLEST_BAND, _LARGEST_BAND = 16, 64
+_COLUMNS = 512
+"""Columns of an SRVGGNet's result that a program computes."""
+_LEAST_ROWS, _MOST_PARTS = 64, 16
+"""Of an SRVGGNet: least rows of features in a part, and most parts: one is copied while another is made."""
 
 
-def suits(module: nn.Module, structure: Structure) -> bool:
+def suits_rrdb(module: nn.Module, runtime: Runtime) -> bool:
     """Whether it is an RRDBNet of the sizes that the kernels are made for: those of every published one."""
+    structure = runtime.structure
     sizes = (structure.features, structure.growth, structure.out_channels, structure.doublings)
     return structure.last > 0 and sizes == (_FEATURES, _GROWTH, 3, 2) and all(map(takes, convs(module)))
+
+
+def _entering(x: Tensor, first: Convolution) -> Picture:
+    """A tile as a network's first convolution reads it."""
+    entering = x.new_zeros(1, *x.shape[2:], first.steps * first.shape.block)
+    entering[0, :, :, : x.shape[1]] = x[0].permute(1, 2, 0)
+    return Picture(entering)
 
 
 class _Dense(NamedTuple):
@@ -98,25 +114,17 @@ class _Weights:
             return call
 
         dense = self.blocks[0][0]
-        entering = self.first.steps * self.first.shape.block
-        run_together(
-            [
-                run(dense.fifth, add=0, ratio=RESIDUAL),
-                run(dense.first),
-                run(dense.second, add=0),
-                run(self.doubled[0]),
-                run(self.last, out=_LAST),
-                run(self.first, entering),
-            ]
-        )
+        calls = [run(dense.fifth, add=0, ratio=RESIDUAL), run(dense.first), run(dense.second, add=0)]
+        calls += [run(self.doubled[0]), run(self.last, out=_LAST)]
+        run_together([*calls, run(self.first, self.first.steps * self.first.shape.block)])
 
 
 class CudaRRDBStages(RRDBStages):
-    """The stages of an RRDBNet that :func:`suits` accepts, on a card for which the kernels are not refused."""
+    """The stages of an RRDBNet that :func:`suits_rrdb` accepts, on a card for which the kernels are not refused."""
 
     def __init__(self, module: nn.Module, runtime: Runtime) -> None:
         super().__init__(module, runtime)
-        self._packed = Packed(module, functools.partial(_Weights, tuned=runtime.shapes))
+        self._packed = Derived(functools.partial(_Weights, tuned=runtime.shapes))
         self._weights: Any = None
 
     def band_rows(self, height: int, width: int) -> int:
@@ -131,20 +139,15 @@ class CudaRRDBStages(RRDBStages):
 
     def _trunk(self, x: Tensor) -> Tensor:
         fresh = self._weights is None
-        self._weights = weights = self._packed.current()
+        self._weights = weights = self._packed.of(self.module)
         if fresh:
             weights.compile()
         shrink = self.runtime.structure.unshuffle
         if shrink > 1:
             x = F.pixel_unshuffle(x, shrink)
-        height, width = x.shape[2:]
-        block = weights.first.shape.block
-        entering = x.new_zeros(1, height, width, -(-x.shape[1] // block) * block)
-        entering[0, :, :, : x.shape[1]] = x[0].permute(1, 2, 0)
-        tensor = x.new_empty(_PLANES, height, width, _FEATURES)
+        tensor = x.new_empty(_PLANES, *x.shape[2:], _FEATURES)
         planes = Picture(tensor)
-        weights.first(Picture(entering), planes, out_plane=_FIRST)
-        del entering
+        weights.first(_entering(x, weights.first), planes, out_plane=_FIRST)
         entry = _FIRST
         for one, two, three in weights.blocks:
             _run(one, planes, entry, _PASSING)
@@ -154,8 +157,8 @@ class CudaRRDBStages(RRDBStages):
         weights.body(planes, planes, plane=entry, out_plane=_FIRST, add=_FIRST, ratio=1.0)
         return tensor[_FIRST].permute(2, 0, 1)[None]
 
-    def _cropped(self, features: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
-        return features[:, :, y0:y1, x0:x1]
+    def _cropped(self, features: Tensor) -> Tensor:
+        return features
 
     def _last(self, features: Tensor) -> Tensor:
         with on(features.device):
@@ -202,3 +205,65 @@ def _run(dense: _Dense, planes: Picture, source: int, out: int, entry: Optional[
     dense.third(planes, planes, plane=source, follow=_ADDED, out_plane=_ADDED + 1)
     dense.fourth(planes, planes, plane=_ADDED + 1, out_plane=_ADDED + 1, out_channel=_GROWTH, add=_ADDED + 1)
     dense.fifth(planes, planes, plane=source, follow=_ADDED, out_plane=out, add=source, ratio=RESIDUAL, entry=entry)
+
+
+def suits_sequence(module: Any, runtime: Runtime) -> bool:
+    """Whether it is an SRVGGNetCompact of the sizes that the kernels are made for: those of every published one."""
+    structure = runtime.structure
+    sizes = (structure.features, structure.in_channels, structure.out_channels)
+    if structure.last or sizes != (_FEATURES, 3, 3) or 3 * structure.scale**2 > _FEATURES:
+        return False
+    return all(map(takes, convs(module))) and all(isinstance(layer, nn.PReLU) for layer in list(module.body)[1::2])
+
+
+def _layers(module: Any, tuned: Mapping[str, Sequence[int]]) -> List[Convolution]:
+    """The convolutions with their activations, packed."""
+    layers = list(module.body)
+    cards = family(layers[0].weight.device)
+    shapes = shapes_of(cards, tuned)
+    slopes = [*(layer.weight for layer in layers[1::2]), 1.0]
+    roles = ["first", *["wide"] * (len(slopes) - 1)]
+    return [
+        Convolution(conv.weight, conv.bias, slope, shapes[role], hopper=cards == "hopper", width=_FEATURES)
+        for conv, slope, role in zip(layers[::2], slopes, roles)
+    ]
+
+
+class CudaSequenceStages(Stages):
+    """The layers of an SRVGGNet that :func:`suits_sequence` accepts."""
+
+    def __init__(self, module: nn.Module, runtime: Runtime) -> None:
+        super().__init__(module, runtime)
+        self._packed = Derived(functools.partial(_layers, tuned=runtime.shapes))
+
+    def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
+        with torch.no_grad(), on(x.device):
+            features = self._features(x)
+        rows = max(_LEAST_ROWS, -(-keep.height // _MOST_PARTS))
+        for start in range(keep.y0, keep.y1, rows):
+            stop = min(start + rows, keep.y1)
+            with torch.no_grad(), on(x.device):
+                values = self._enlarged(features, x, start, stop, keep, scale)
+            yield Band((start - keep.y0) * scale, values)
+
+    def largest(self, height: int, width: int) -> int:
+        return 2 * _FEATURES * height * width
+
+    def _features(self, x: Tensor) -> Tensor:
+        layers = self._packed.of(self.module)
+        planes = Picture(x.new_empty(2, *x.shape[2:], _FEATURES))
+        layers[0](_entering(x, layers[0]), planes)
+        plane = 0
+        for layer in layers[1:]:
+            layer(planes, planes, plane=plane, out_plane=1 - plane)
+            plane = 1 - plane
+        return planes.tensor[plane]
+
+    def _enlarged(self, features: Tensor, x: Tensor, start: int, stop: int, keep: Box, scale: int) -> Tensor:
+        height, width = (stop - start) * scale, keep.width * scale
+        out = x.new_empty(1, 3, height, width)
+        kernels = importlib.import_module(".cuda_kernels", __package__)
+        strides = (*features.stride()[:2], *x.stride()[1:], *out.stride()[1:3])
+        grid = (-(-width // _COLUMNS), height)
+        kernels.shuffled[grid](features, x, out, start, keep.x0, width, *strides, scale, _COLUMNS, num_warps=4)
+        return out

@@ -29,7 +29,7 @@ from realesrgan.archs.rrdbnet_arch import RRDBNet
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 from realesrgan.backends import BACKENDS
 from realesrgan.errors import Phrase
-from realesrgan.inference import cuda_conv, cuda_rrdb, cuda_srvgg, memory, network
+from realesrgan.inference import cuda_conv, cuda_stages, network, tiling
 from realesrgan.inference.cuda_conv import SHAPES, Convolution, Picture, Shape, enlarging, fits, shapes_of
 from realesrgan.inference.network import TileNetwork
 from realesrgan.inference.precision import Networks
@@ -114,8 +114,8 @@ def by_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Convolution, "__call__", reference)
 
 
-def taken_apart(module: nn.Module) -> cuda_rrdb.CudaRRDBStages:
-    return cuda_rrdb.CudaRRDBStages(copy.deepcopy(module).half(), Runtime(CPU, structure.of(module, 1), half=True))
+def taken_apart(module: nn.Module) -> cuda_stages.CudaRRDBStages:
+    return cuda_stages.CudaRRDBStages(copy.deepcopy(module).half(), Runtime(CPU, structure.of(module, 1), half=True))
 
 
 def result_of(stages: Any, x: torch.Tensor, keep: Box, scale: int) -> torch.Tensor:
@@ -152,10 +152,10 @@ def test_a_sequence_gives_what_the_module_gives(by_pytorch, monkeypatch, size, k
         base = x[:, :, start:stop, keep.x0 : keep.x1].float()
         return F.pixel_shuffle(values, scale) + F.interpolate(base, scale_factor=scale, mode="nearest")
 
-    monkeypatch.setattr(cuda_srvgg.CudaSequenceStages, "_enlarged", enlarged)
+    monkeypatch.setattr(cuda_stages.CudaSequenceStages, "_enlarged", enlarged)
     module, x = made_sequence(), torch.rand(1, 3, *size)
     runtime = Runtime(CPU, structure.of(module, 1), half=True)
-    stages = cuda_srvgg.CudaSequenceStages(copy.deepcopy(module).half(), runtime)
+    stages = cuda_stages.CudaSequenceStages(copy.deepcopy(module).half(), runtime)
     rows, columns = keep.scaled(4).slices
     with torch.no_grad():
         expected = module(x)[:, :, rows, columns]
@@ -200,17 +200,19 @@ def test_phases_are_the_doubling_and_its_convolution(by_pytorch, size) -> None:
 
 def test_networks_of_other_sizes_are_left_to_pytorch() -> None:
     def suits(suiting: Any, module: nn.Module) -> bool:
-        return suiting(module, structure.of(module, 1))
+        return suiting(module, Runtime(CPU, structure.of(module, 1)))
 
-    assert suits(cuda_rrdb.suits, made()) and not suits(cuda_srvgg.suits, made())
-    assert not suits(cuda_rrdb.suits, rrdb()), "eight features"
-    assert not suits(cuda_rrdb.suits, RRDBNet(3, 3, 2, num_block=1, unshuffle=1)), "one doubling"
+    assert suits(cuda_stages.suits_rrdb, made()) and not suits(cuda_stages.suits_sequence, made())
+    assert not suits(cuda_stages.suits_rrdb, rrdb()), "eight features"
+    assert not suits(cuda_stages.suits_rrdb, RRDBNet(3, 3, 2, num_block=1, unshuffle=1)), "one doubling"
     other = made()
     other.conv_hr = nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect")
-    assert not suits(cuda_rrdb.suits, other)
-    assert suits(cuda_srvgg.suits, made_sequence()) and not suits(cuda_rrdb.suits, made_sequence())
-    assert not suits(cuda_srvgg.suits, srvgg()), "eight features"
-    assert not suits(cuda_srvgg.suits, SRVGGNetCompact(num_conv=2, upscale=8)), "more than 64 channels at the end"
+    assert not suits(cuda_stages.suits_rrdb, other)
+    assert suits(cuda_stages.suits_sequence, made_sequence()) and not suits(cuda_stages.suits_rrdb, made_sequence())
+    assert not suits(cuda_stages.suits_sequence, srvgg()), "eight features"
+    assert not suits(cuda_stages.suits_sequence, SRVGGNetCompact(num_conv=2, upscale=8)), (
+        "more than 64 channels at the end"
+    )
 
 
 @pytest.mark.parametrize("cards", sorted(SHAPES))
@@ -255,10 +257,10 @@ def test_memory_counts_the_planes() -> None:
     net = structure.of(made(blocks=2), 4)
     cuda = devices.Device("cuda", 0, "card", memory=8 * 2**30)
     for side in (532, 1024):
-        plain = memory.tile_bytes(net, side, side, half=True, device=cuda)
-        own = memory.tile_bytes(net, side, side, half=True, device=cuda, kernels=True)
+        plain = tiling.tile_bytes(net, side, side, half=True, device=cuda)
+        own = tiling.tile_bytes(net, side, side, half=True, device=cuda, kernels=True)
         assert 6 * 2 * 64 * side**2 < own < plain
-    assert memory.device_tile(net, 32, half=True, device=cuda, kernels=True) == 512
+    assert tiling.device_tile(net, 32, half=True, device=cuda, kernels=True) == 512
 
 
 # When they are taken
@@ -354,7 +356,7 @@ def card_device() -> devices.Device:
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The kernels of this card's family, and those by pointers, which run on every card."""
     if request.param == "other":
-        for module in (cuda_conv, cuda_rrdb, cuda_srvgg):
+        for module in (cuda_conv, cuda_stages):
             monkeypatch.setattr(module, "family", lambda device: "other")
     return request.param
 
