@@ -382,9 +382,9 @@ def test_faces_are_restored_in_the_child_too(monkeypatch: pytest.MonkeyPatch) ->
         def __init__(self, upsampler: Any, **options: Any) -> None:
             self.upsampler, self.options = upsampler, options
 
-    faces = ModuleType("realesrgan.faces.enhancer")
+    faces = ModuleType("realesrgan.inference.faces.enhancer")
     faces.FaceEnhancer = Enhancer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "realesrgan.faces.enhancer", faces)
+    monkeypatch.setitem(sys.modules, "realesrgan.inference.faces.enhancer", faces)
     monkeypatch.setattr(upsampler_room, "RealESRGANer", lambda **arguments: SimpleNamespace(**arguments))
     built = worker.build(scale=4, progress=print, faces={"trust_weights": True})
     assert built.upsampler.scale == 4 and built.options == {"trust_weights": True, "progress": print}
