@@ -1,4 +1,4 @@
-"""Which Python and which environment: the lower third of first_run.py.
+"""Which Python and which environment first_run.py and start.py use.
 
 Only the standard library, and nothing that Python 3.6 lacks: the Python that starts it need not be the one used.
 """

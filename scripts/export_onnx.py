@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from realesrgan.errors import InputError, RealESRGANError
+from realesrgan.errors import InputError, RealESRGANError, one_line
 
 __all__ = ["difference", "export", "main"]
 
@@ -60,7 +60,7 @@ def export(network: Any, path: Path, multiple: int, opset: int = 17) -> None:
             )
         partial.replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot write {path}: {one_line(error)}") from error
     finally:
         if partial.exists():
             partial.unlink()

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import picture_jobs
 
+from realesrgan.cli.options import whole
 from realesrgan.data.sources import FolderSource
 from realesrgan.errors import InputError, RealESRGANError
 
@@ -59,17 +60,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--input", type=Path, required=True, help="folder with pictures")
     parser.add_argument("--output", type=Path, required=True, help="folder for the parts; must not exist")
-    parser.add_argument("--crop_size", type=int, default=480, help="side of a part (480)")
-    parser.add_argument("--step", type=int, default=240, help="from part to part (240)")
-    parser.add_argument("--thresh_size", type=int, default=0, help="ignore rests of so many pixels and less (0)")
-    parser.add_argument("--compression_level", type=int, default=3, metavar="0..9", help="of PNG (3)")
-    parser.add_argument("--n_thread", type=int, default=4, help="processes (4)")
+    parser.add_argument("--crop_size", type=whole(1), default=480, help="side of a part (480)")
+    parser.add_argument("--step", type=whole(1), default=240, help="from part to part (240)")
+    parser.add_argument("--thresh_size", type=whole(0), default=0, help="ignore rests of so many pixels and less (0)")
+    parser.add_argument("--compression_level", type=whole(0, 9), default=3, metavar="0..9", help="of PNG (3)")
+    parser.add_argument("--n_thread", type=whole(1), default=4, help="processes (4)")
     args = parser.parse_args(argv)
     try:
-        if args.crop_size < 1 or args.step < 1:
-            raise InputError(f"--crop_size and --step are numbers from 1, not {args.crop_size} and {args.step}")
-        if not 0 <= args.compression_level <= 9:
-            raise InputError(f"--compression_level is a number from 0 to 9, not {args.compression_level}")
         if args.output.exists():
             raise InputError(f"{args.output} exists already: remove it, or name another folder")
         paths = [args.input / key for key in FolderSource(args.input).names()]

@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 import picture_jobs
 
+from realesrgan.cli.options import whole
 from realesrgan.data.sources import FolderSource
-from realesrgan.errors import InputError, RealESRGANError
+from realesrgan.errors import RealESRGANError
 
 __all__ = ["Shrinker", "main"]
 
@@ -52,12 +53,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--input", type=Path, required=True, help="folder with pictures")
     parser.add_argument("--output", type=Path, required=True, help="folder for the smaller ones")
-    parser.add_argument("--shortest_edge", type=int, default=400, help="short side of the smallest version (400)")
-    parser.add_argument("--n_thread", type=int, default=4, help="processes (4)")
+    parser.add_argument("--shortest_edge", type=whole(1), default=400, help="short side of the smallest version (400)")
+    parser.add_argument("--n_thread", type=whole(1), default=4, help="processes (4)")
     args = parser.parse_args(argv)
     try:
-        if args.shortest_edge < 1:
-            raise InputError(f"--shortest_edge is a number of pixels from 1, not {args.shortest_edge}")
         paths = [args.input / key for key in FolderSource(args.input).names()]
         return picture_jobs.run(
             Shrinker(args.input, args.output, args.shortest_edge), paths, args.n_thread, "Shrinking"

@@ -1,4 +1,4 @@
-"""What is installed, and pip with its errors in plain words: the middle third of first_run.py."""
+"""What first_run.py installs, and pip with its errors in plain words."""
 
 import collections
 import hashlib

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from realesrgan.errors import InputError, PictureError, RealESRGANError
+from realesrgan.errors import InputError, PictureError, RealESRGANError, one_line
 
 __all__ = ["read", "run", "write"]
 
@@ -26,7 +26,7 @@ def read(path: Path) -> np.ndarray:
     try:
         data = path.read_bytes()  # OpenCV's own reading fails on names outside the code page on Windows
     except OSError as error:
-        raise PictureError(f"cannot read {path}: {error.strerror or error}", path=str(path)) from error
+        raise PictureError(f"cannot read {path}: {one_line(error)}", path=str(path)) from error
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
     if pixels is None:
         raise PictureError(f"cannot decode {path}: not a picture, or broken", path=str(path))
@@ -43,7 +43,7 @@ def write(path: Path, pixels: np.ndarray, compression: int = 3) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, compression])[1].tobytes())
     except OSError as error:
-        raise PictureError(f"cannot write {path}: {error.strerror or error}", path=str(path)) from error
+        raise PictureError(f"cannot write {path}: {one_line(error)}", path=str(path)) from error
 
 
 def _guarded(job: Callable[[Path], int], path: Path) -> tuple[int, Optional[str]]:

@@ -11,14 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["BROKEN", "LIMITS", "READY", "diagnose", "main", "report"]
 
-__getattr__, __dir__ = lazy_door(
-    __name__,
-    {
-        "BROKEN": "command",
-        "LIMITS": "command",
-        "READY": "command",
-        "diagnose": "command",
-        "main": "command",
-        "report": "command",
-    },
-)
+__getattr__, __dir__ = lazy_door(__name__, dict.fromkeys(__all__, "command"))
