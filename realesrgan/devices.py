@@ -168,7 +168,12 @@ def resolve(
     """
     device = _resolve(request, gpu_id, exclude)
     if device.capabilities.through_torch and not _torch_installed():
-        raise _without_torch(device)
+        raise DeviceError(
+            f"{device.label} needs PyTorch, which is not installed, and no graphics card was found that works without "
+            "it. Install it: pip install torch. For a graphics card with a Vulkan driver: pip install ncnn.",
+            code="device.without_torch",
+            device=device.label,
+        )
     return device
 
 
@@ -251,15 +256,6 @@ def need_torch(what: str) -> None:
             code="device.need_torch",
             what=what,
         )
-
-
-def _without_torch(device: Device) -> DeviceError:
-    return DeviceError(
-        f"{device.label} needs PyTorch, which is not installed, and no graphics card was found that works without it. "
-        "Install it: pip install torch. For a graphics card with a Vulkan driver: pip install ncnn.",
-        code="device.without_torch",
-        device=device.label,
-    )
 
 
 def _say_once(name: str, reason: str) -> None:

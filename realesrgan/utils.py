@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterator, List, Optional, Sequence, Union
 
 from . import files
 from .errors import PictureError
@@ -144,13 +144,18 @@ _MOVED = {
     "data:data": (
         "kernels=realesrgan_dataset paired_dataset=realesrgan_paired_dataset patches=sampling textures=sources"
     ),
-    "models:models": "measures=base perceptual=base pool=degradation registration=compat sharpen=degradation",
+    "models:models": (
+        "measures=base perceptual=base pool=degradation registration=compat sharpen=degradation state=base"
+    ),
     "tools:tools.doctor": (
         "doctor_text=checks doctor_text_devices=checks facts checks private=command probe reference"
     ),
     "tools:tools.tune": "measure",
     "tools:tools.stability": "drift faults long_run repeated rounds=long_run vitals=drift",
-    "tools:tools": "corpus=made_pictures textured=made_pictures",
+    "tools:tools": (
+        "benchmark_cells=benchmark benchmark_options=benchmark benchmark_output=benchmark_table "
+        "benchmark_types=benchmark_table corpus=made_pictures textured=made_pictures"
+    ),
 }
 
 
@@ -184,21 +189,18 @@ class _OldNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         module = importlib.import_module(spec.loader_state)
-        self._specs[spec.loader_state] = module.__spec__
+        spec.loader_state = module.__spec__
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         # It has been executed under its own name; the import system has just given it the old path's spec.
-        module.__spec__ = self._specs.pop(module.__name__)
+        module.__spec__ = getattr(module.__spec__, "loader_state", module.__spec__)
 
     def get_code(self, fullname: str) -> Any:
         """For ``python -m``."""
         found = importlib.util.find_spec(f"{__package__}.{_new_path(fullname.partition('.')[2])}")
         loader: Any = found.loader if found else None
         return loader.get_code(found.name) if found else None
-
-    def __init__(self) -> None:
-        self._specs: Dict[str, Optional[importlib.machinery.ModuleSpec]] = {}
 
 
 def install_old_names() -> None:

@@ -7,12 +7,12 @@ import queue
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
 
 from realesrgan import files, utils
 from realesrgan.errors import PictureError
+from tests.support.picture_samples import noise, put
 
 OLD_PATHS = [
     ".".join(filter(None, [place.rpartition(":")[0], entry.partition("=")[0]]))
@@ -27,8 +27,8 @@ def test_every_old_path_leads_to_a_module(old):
 
 
 def save(path, seed):
-    pixels = np.random.default_rng(seed).integers(0, 255, (5, 6, 3), np.uint8)
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    pixels = noise(5, 6, 3, seed=seed)
+    put(path, pixels)
     return pixels
 
 

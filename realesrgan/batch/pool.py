@@ -67,9 +67,7 @@ class _Pool(Dispatcher):
         begun = time.perf_counter()
         for job in self.recorder.jobs:
             if job.action == SKIP:
-                output = None if job.output is None else str(job.output)
-                record = report.Record(str(job.source.path), report.SKIPPED, output, notes=(job.reason,))
-                self.recorder.settle(job, record)
+                self.recorder.skip(job, job.output, job.reason)
             else:
                 self.waiting.append(job)
                 self.left += 1
@@ -119,13 +117,5 @@ class _Pool(Dispatcher):
         self._settle(job, failure(job, error, self.options, {"device": worker.name}), error)
 
     def without_workers(self) -> None:
-        """No device is left: the rest is not tried, and each one's record says why."""
-        for job in self.waiting:
-            record = report.Record(
-                str(job.source.path),
-                report.NOT_DONE,
-                error_code=getattr(self.last, "code", None),
-                error_text=f"not tried: {self.last}",
-            )
-            self.left -= 1
-            self.recorder.settle(job, record, self.last)
+        self.left -= len(self.waiting)
+        self.recorder.leave(self.waiting, self.last)

@@ -231,6 +231,17 @@ class Recorder:
         while self._next in self._settled:
             self._report(self._next)
 
+    def skip(self, job: Job, output: Optional[Path], reason: str) -> None:
+        """Note that a picture was done before: its result, and how that is known."""
+        self.settle(job, report.Record(str(job.source.path), report.SKIPPED, steps.text(output), notes=(reason,)))
+
+    def leave(self, jobs: Iterable[Job], error: Exception) -> None:
+        """Note that pictures are not tried, since no device is left; each one's record says why."""
+        for job in jobs:
+            code, text = getattr(error, "code", None), f"not tried: {error}"
+            record = report.Record(str(job.source.path), report.NOT_DONE, error_code=code, error_text=text)
+            self.settle(job, record, error)
+
     def end(self) -> None:
         """Report what is settled behind a gap, after Ctrl-C, and count what is not."""
         for index in sorted(self._settled):
@@ -314,7 +325,7 @@ class _Batch:
                 outcomes = iter(reading)
                 for job in pending:
                     if job.action == SKIP:
-                        self._skip(job, job.output, job.reason)
+                        self.recorder.skip(job, job.output, job.reason)
                     else:
                         self._take(job, next(outcomes), writing)
                     self._collect(writing.finished())
@@ -322,7 +333,7 @@ class _Batch:
                 stopped.set()
                 self.result.interrupted = True
             except DeviceLostError as error:
-                self._give_up(pending, error)
+                self.recorder.leave(pending, error)
             self._collect(writing.drain())
         self.recorder.end()
         self.result.seconds = time.perf_counter() - start
@@ -337,7 +348,7 @@ class _Batch:
             known.update(loaded.known())
             output = self.plan.outputs.path(job.source, loaded.extension)
             if job.action == CHECK and output.exists():
-                self._skip(job, output, "exists")
+                self.recorder.skip(job, output, "exists")
                 return
             self.recorder.tell("start", job)
             item, record = self._enlarge(job, loaded, output)
@@ -382,15 +393,3 @@ class _Batch:
                 times = (record.read_seconds or 0.0, record.device_seconds or 0.0, outcome.seconds)
                 self.monitor.add(str(job.source.relative), *times)
             self.recorder.settle(job, steps.finished(record, written))
-
-    def _skip(self, job: Job, output: Optional[Path], reason: str) -> None:
-        record = report.Record(str(job.source.path), report.SKIPPED, steps.text(output), notes=(reason,))
-        self.recorder.settle(job, record)
-
-    def _give_up(self, pending: Iterable[Job], error: DeviceLostError) -> None:
-        """The device is of no use any more: the rest is left, and each one's record says why."""
-        for job in pending:
-            record = report.Record(
-                str(job.source.path), report.NOT_DONE, error_code=error.code, error_text=f"not tried: {error}"
-            )
-            self.recorder.settle(job, record, error)

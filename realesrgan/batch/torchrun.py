@@ -1,4 +1,4 @@
-"""Under torchrun: a process that ends with an error waits until the others have done their shares.
+"""Under torchrun: each process does its share, and one that ends with an error waits until the others have done theirs.
 
 torchrun stops all processes as soon as one of them ends with a status other than 0. One damaged picture must not cost
 the others their shares, and its status must not be lost either.
@@ -10,18 +10,26 @@ import logging
 import os
 import sys
 import time
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Mapping, Optional, Tuple
 
-__all__ = ["end_together"]
+__all__ = ["end_together", "shard"]
 
 logger = logging.getLogger(__name__)
 
 _KEY = "realesrgan/ended"
-_POLL = 0.5
+
+
+def shard(environment: Mapping[str, str]) -> Tuple[int, int]:
+    """The share of a process that torchrun started, counted from 1, and how many there are; ``(1, 1)`` for others."""
+    try:
+        rank, count = int(environment["RANK"]), int(environment["WORLD_SIZE"])
+    except (KeyError, ValueError):
+        return 1, 1
+    return (rank + 1, count) if 0 <= rank < count else (1, 1)
 
 
 def end_together(
-    status: int, environment: Mapping[str, str], *, store: Optional[Callable[[], Any]] = None, poll: float = _POLL
+    status: int, environment: Mapping[str, str], *, store: Optional[Callable[[], Any]] = None, poll: float = 0.5
 ) -> int:
     """Say that this process's share is done; if it ends with an error, wait for the other processes.
 

@@ -99,7 +99,7 @@ def upscale(options: argparse.Namespace, console: Console, team: Optional[Team] 
         )
         show.others(others, console)
         return 1 if missing else 2
-    shard = options.shard or _torchrun_shard(os.environ)
+    shard = options.shard or torchrun.shard(os.environ)
     settings = batch_settings(options, shard)
     arguments = upscaler_arguments(options, os.environ)
     if options.denoise_strength not in (None, 1) and arguments["dni_weight"] is None:
@@ -239,15 +239,6 @@ def _no_videos(sources: List[Source]) -> List[Source]:
         text = f"{path} is a video. Enlarge it with: realesrgan video -i {path}"
         raise InputError(text, code="input.video", path=path)
     return sources
-
-
-def _torchrun_shard(environment: Mapping[str, str]) -> Tuple[int, int]:
-    """The share of a process that torchrun started, counted from 1; otherwise all."""
-    try:
-        rank, count = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-    except (KeyError, ValueError):
-        return 1, 1
-    return (rank + 1, count) if 0 <= rank < count else (1, 1)
 
 
 def upscaler_arguments(options: argparse.Namespace, environment: Mapping[str, str]) -> Dict[str, Any]:

@@ -15,7 +15,9 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 import cv2
 import numpy as np
 
+from realesrgan import files
 from realesrgan.errors import InputError, PictureError, one_line
+from realesrgan.files.picture import os_failure
 
 __all__ = ["FolderSource", "LmdbSource", "decode_bgr", "draw", "draw_folder", "meta_lines", "open_source", "shrink"]
 
@@ -82,8 +84,7 @@ class FolderSource:
         try:
             return decode_bgr(Path(path).read_bytes(), path)
         except OSError as error:
-            reason = one_line(error)
-            raise PictureError(f"cannot read {path}: {reason}", path=path, reason=reason) from error
+            raise os_failure(path, error, "read") from error
 
 
 class LmdbSource:
@@ -210,14 +211,6 @@ def draw_folder(
     """
     for number in range(count):
         picture = draw(seed + number, size)
-        targets = [(Path(gt_folder), picture)]
+        files.write(Path(gt_folder) / f"{number:04d}.png", picture)
         if lq_folder is not None:
-            targets.append((Path(lq_folder), shrink(picture, scale, seed + number)))
-        for folder, pixels in targets:
-            path = folder / f"{number:04d}.png"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-            except OSError as error:
-                reason = one_line(error)
-                raise PictureError(f"cannot write {path}: {reason}", path=str(path), reason=reason) from error
+            files.write(Path(lq_folder) / f"{number:04d}.png", shrink(picture, scale, seed + number))

@@ -1,9 +1,15 @@
 """What both models add to basicsr's: devices, safe files, pairs made by degradation, the perceptual loss's weights, and
-exact resuming; and a measure for the validation."""
+exact resuming; and a measure for the validation.
+
+Files contain tensors and plain values only, so they load with ``weights_only=True``: no code runs from one.
+"""
 
 from __future__ import annotations
 
+import pickle
+import random
 import warnings
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple, Union
@@ -16,14 +22,14 @@ from basicsr.utils import get_root_logger
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from realesrgan.errors import InputError, WeightsError, one_line
+from realesrgan.errors import InputError, RealESRGANError, WeightsError, one_line
+from realesrgan.files.atomic import write_atomically
 from realesrgan.models.degradation import Degradation, PairPool, UnsharpMask
 from realesrgan.models.options import value_at
-from realesrgan.models.state import load_file, plain, restore_rng, rng_state, save_file
 from realesrgan.weights.checkpoints import torch_is_breakable
 from realesrgan.weights.download import sha256_of
 
-__all__ = ["RealESRMixin", "calculate_l1", "need_vgg_weights", "quiet_vgg"]
+__all__ = ["RealESRMixin", "calculate_l1", "load_file", "need_vgg_weights", "quiet_vgg", "save_file"]
 
 Pair = Tuple[torch.Tensor, torch.Tensor]
 
@@ -220,7 +226,7 @@ class RealESRMixin:
         """
         if current_iter == -1:
             return
-        own = {"rng": rng_state(), "pool": self.pool.state_dict()}
+        own = {"rng": _rng_state(), "pool": self.pool.state_dict()}
         rank = self.opt["rank"]
         if rank != 0:
             save_file(own, self._state_path(current_iter, rank))
@@ -233,9 +239,9 @@ class RealESRMixin:
                 "batches": self.batches_this_epoch,
                 "seed": self.opt["manual_seed"],
                 "world_size": self.opt["world_size"],
-                "optimizers": [plain(optimizer.state_dict()) for optimizer in self.optimizers],
-                "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
-                "best": plain(getattr(self, "best_metric_results", {})),
+                "optimizers": [_plain(optimizer.state_dict()) for optimizer in self.optimizers],
+                "schedulers": [_plain(scheduler.state_dict()) for scheduler in self.schedulers],
+                "best": _plain(getattr(self, "best_metric_results", {})),
                 **own,
             }
             save_file(state, self._state_path(current_iter, 0))
@@ -263,8 +269,80 @@ class RealESRMixin:
     def restore_generators(self) -> None:
         """Put the random number generators where they were; the last thing before training goes on."""
         if getattr(self, "_generators", None) is not None:
-            restore_rng(self._generators)
+            _restore_rng(self._generators)
             self._generators = None
+
+
+def _rng_state() -> Dict[str, Any]:
+    """The states of Python's, numpy's, torch's and (where there is one) CUDA's generators, as plain values."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    state: Dict[str, Any] = {
+        "python": [version, list(numbers), gauss],
+        "numpy": [str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _restore_rng(state: Dict[str, Any]) -> None:
+    """Put the generators where :func:`_rng_state` found them."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def _plain(value: Any) -> Any:
+    """A state dict with subclasses of dict (such as a scheduler's Counter) turned into dicts."""
+    if isinstance(value, Counter):
+        return {"__counter__": dict(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    return value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"__counter__"}:
+            return Counter(value["__counter__"])
+        return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_restored(item) for item in value)
+    return value
+
+
+def save_file(value: Any, path: Union[str, Path]) -> None:
+    """``torch.save``: a file by this name is always whole.
+
+    Raises:
+        RealESRGANError: It cannot be written.
+    """
+    try:
+        write_atomically(path, lambda stream: torch.save(value, stream))
+    except (OSError, RuntimeError) as error:
+        raise RealESRGANError(f"cannot save {path}: {error}", code="train.save", path=str(path)) from error
+
+
+def load_file(path: Union[str, Path]) -> Any:
+    """What :func:`save_file` or another program saved, on the CPU. Runs no code from the file.
+
+    Raises:
+        WeightsError: There is no such file, or it is broken, or it contains more than tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"there is no file {path}: download or train it, or correct its path in the options")
+    try:
+        return _restored(torch.load(path, map_location="cpu", weights_only=True))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise WeightsError(f"cannot load {path}: {one_line(error)}") from error
 
 
 def need_vgg_weights(options: Dict[str, Any]) -> None:

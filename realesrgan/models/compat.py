@@ -28,7 +28,7 @@ from typing import Any, Dict, Iterator, Mapping, MutableMapping, Optional, Seque
 
 from ..errors import RealESRGANError
 
-__all__ = ["MODULE_NAME", "OURS", "import_basicsr", "install", "register", "spec_of", "uninstall"]
+__all__ = ["MODULE_NAME", "OURS", "import_basicsr", "install", "register", "spec_of"]
 
 MODULE_NAME = "torchvision.transforms.functional_tensor"
 # Asked in this order. The first is where the functions went, but its name says that it is private; the second is public
@@ -188,22 +188,10 @@ def spec_of(fullname: str) -> Optional[importlib.machinery.ModuleSpec]:
 
 def install() -> None:
     """Put both finders in place. Calling it again changes nothing; it imports nothing."""
-    if not any(map(_is_ours, sys.meta_path)):
+    # By name, not by class: a reloaded module has other classes of the same names.
+    if all(type(finder).__module__ != __name__ for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
         sys.meta_path.insert(0, _RegistriesFinder())
     registries = sys.modules.get(REGISTRIES)
     if registries is not None:  # basicsr was first
         _fill(registries)
-
-
-def uninstall() -> None:
-    """Take both out again, for the tests that ask whether they are still needed."""
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_ours(finder)]
-    module = sys.modules.get(MODULE_NAME)
-    if module is not None and _is_ours(getattr(module, "__loader__", None)):
-        del sys.modules[MODULE_NAME]
-
-
-def _is_ours(finder: object) -> bool:
-    # By name, not by class: a reloaded module has other classes of the same names.
-    return type(finder).__module__ == __name__

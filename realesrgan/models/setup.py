@@ -14,7 +14,6 @@ import torch
 
 from realesrgan.errors import DeviceError, InputError, notice
 from realesrgan.files.paths import real
-from realesrgan.models.state import load_file
 
 __all__ = ["choose_device", "derive", "draw_missing", "find_state", "prepare_folders", "resume_networks"]
 __all__ += ["seed_everything", "set_up_log", "start_processes"]
@@ -167,6 +166,8 @@ def find_state(options: Options, auto_resume: bool) -> Optional[Dict[str, Any]]:
     Raises:
         WeightsError: It cannot be loaded.
     """
+    from realesrgan.models.base import load_file
+
     path = options["path"].get("resume_state")
     if auto_resume:
         states = Path(options["path"]["training_states"]).glob("*.state")

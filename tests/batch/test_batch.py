@@ -16,24 +16,9 @@ from realesrgan.batch import run as batch
 from realesrgan.batch.monitor import Monitor
 from realesrgan.errors import DeviceLostError, DeviceOutOfMemoryError, InputError, PictureError
 from tests.support.nearest import Nearest
+from tests.support.picture_samples import get, noise, put
 
 WAIT = 20
-
-
-def noise(*shape: int, dtype=np.uint8, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-
-
-def save(path: Path, pixels: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    encoded, data = cv2.imencode(path.suffix, pixels)
-    assert encoded
-    path.write_bytes(data.tobytes())
-    return path
-
-
-def load(path: Path) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def enlarged(pixels: np.ndarray, factor: int = 4) -> np.ndarray:
@@ -44,7 +29,7 @@ def enlarged(pixels: np.ndarray, factor: int = 4) -> np.ndarray:
 def folder(tmp_path):
     """Six pictures, two of which cannot be read."""
     for index in range(4):
-        save(tmp_path / "in" / f"{index}.png", noise(5 + index, 6, 3, seed=index))
+        put(tmp_path / "in" / f"{index}.png", noise(5 + index, 6, 3, seed=index))
     (tmp_path / "in" / "1b.png").write_bytes(b"")
     (tmp_path / "in" / "2b.jpg").write_text("no picture", encoding="utf-8")
     return tmp_path / "in"
@@ -67,8 +52,8 @@ def test_good_pictures_are_done_and_bad_ones_named(folder, tmp_path):
     assert [Path(record.input).name for record in result.failed] == ["1b.png", "2b.jpg"]
     assert [record.error_code for record in result.failed] == ["picture.empty", "picture.format"]
     for index in range(4):
-        expected = enlarged(load(folder / f"{index}.png"))
-        assert np.array_equal(load(tmp_path / "out" / f"{index}_out.png"), expected)
+        expected = enlarged(get(folder / f"{index}.png"))
+        assert np.array_equal(get(tmp_path / "out" / f"{index}_out.png"), expected)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{index}_out.png" for index in range(4)]
 
 
@@ -215,8 +200,8 @@ def test_skip_existing_reads_and_computes_only_what_is_missing(folder, tmp_path)
 
 
 def test_skip_existing_tells_a_jpg_from_a_png_of_the_same_name(tmp_path):
-    save(tmp_path / "in" / "a.jpg", noise(8, 8, 3))
-    save(tmp_path / "in" / "a.png", noise(8, 8, 3))
+    put(tmp_path / "in" / "a.jpg", noise(8, 8, 3))
+    put(tmp_path / "in" / "a.png", noise(8, 8, 3))
     run(tmp_path / "in", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_out.jpg", "a_out.png"]
     (tmp_path / "out" / "a_out.jpg").unlink()
@@ -243,13 +228,13 @@ def again(folder, tmp_path, **options):
 def test_resume_does_what_failed_is_missing_has_changed_or_has_other_options(folder, tmp_path):
     assert again(folder, tmp_path) == ["0", "1", "2", "3"]
     assert again(folder, tmp_path) == []
-    save(folder / "1b.png", noise(4, 4, 3))  # failed before, and is good now
+    put(folder / "1b.png", noise(4, 4, 3))  # failed before, and is good now
     assert again(folder, tmp_path) == ["1b"]
     (tmp_path / "out" / "0_out.png").unlink()
     assert again(folder, tmp_path) == ["0"]
     (tmp_path / "out" / "3_out.png").write_bytes(b"something else")
     assert again(folder, tmp_path) == ["3"]
-    save(folder / "2.png", noise(9, 9, 3))
+    put(folder / "2.png", noise(9, 9, 3))
     assert again(folder, tmp_path) == ["2"]
     assert again(folder, tmp_path) == []
     assert again(folder, tmp_path, digest="other") == ["0", "1", "1b", "2", "3"]
@@ -260,8 +245,8 @@ def test_resume_does_what_failed_is_missing_has_changed_or_has_other_options(fol
 
 def test_shares_are_the_whole_without_overlap(tmp_path):
     for index in range(7):
-        save(tmp_path / "in" / f"{index}.png", noise(4, 4, 3, seed=index))
-    save(tmp_path / "in" / "3.bmp", noise(4, 4, 3))
+        put(tmp_path / "in" / f"{index}.png", noise(4, 4, 3, seed=index))
+    put(tmp_path / "in" / "3.bmp", noise(4, 4, 3))
     done = []
     for index in (1, 2, 3):
         result, events = run(tmp_path / "in", tmp_path / "out", shard=(index, 3))
@@ -279,24 +264,24 @@ def test_a_share_that_is_none(text):
 
 
 def test_two_inputs_of_one_name(tmp_path):
-    save(tmp_path / "in" / "a.bmp", noise(4, 4, 3, seed=1))
-    save(tmp_path / "in" / "a.png", noise(4, 4, 3, seed=2))
+    put(tmp_path / "in" / "a.bmp", noise(4, 4, 3, seed=1))
+    put(tmp_path / "in" / "a.png", noise(4, 4, 3, seed=2))
     result, _ = run(tmp_path / "in", tmp_path / "out", extension="png")
     assert result.done == 1
     assert [record.error_code for record in result.failed] == ["picture.clash"]
     assert Path(result.failed[0].input).name == "a.bmp"
-    assert np.array_equal(load(tmp_path / "out" / "a_out.png"), enlarged(load(tmp_path / "in" / "a.png")))
+    assert np.array_equal(get(tmp_path / "out" / "a_out.png"), enlarged(get(tmp_path / "in" / "a.png")))
 
 
 def test_an_input_is_never_overwritten(tmp_path):
-    before = save(tmp_path / "in" / "a.png", noise(4, 4, 3)).read_bytes()
+    before = put(tmp_path / "in" / "a.png", noise(4, 4, 3)).read_bytes()
     result, _ = run(tmp_path / "in", tmp_path / "in", suffix="")
     assert [record.error_code for record in result.failed] == ["picture.overwrites"]
     assert (tmp_path / "in" / "a.png").read_bytes() == before
 
 
 def test_the_tree_is_kept(tmp_path):
-    save(tmp_path / "in" / "사진" / "é😀.png", noise(4, 4, 3))
+    put(tmp_path / "in" / "사진" / "é😀.png", noise(4, 4, 3))
     result, _ = run(tmp_path / "in", tmp_path / "out", recursive=True)
     assert result.ok
     assert (tmp_path / "out" / "사진" / "é😀_out.png").exists()
@@ -318,17 +303,17 @@ def test_output_that_is_a_file_or_cannot_be_made(folder, tmp_path):
 def test_constant_alpha_does_not_go_through_the_network(tmp_path):
     pixels = noise(6, 7, 4)
     pixels[:, :, 3] = 77
-    save(tmp_path / "in" / "a.png", pixels)
+    put(tmp_path / "in" / "a.png", pixels)
     upscaler = Nearest()
     run(tmp_path / "in", tmp_path / "out", upscaler)
     assert [seen[0] for seen in upscaler.seen] == [(6, 7, 3)]
-    assert np.array_equal(load(tmp_path / "out" / "a_out.png"), enlarged(pixels))
+    assert np.array_equal(get(tmp_path / "out" / "a_out.png"), enlarged(pixels))
 
 
 def test_colour_is_bled_under_transparency_unless_told_not_to(tmp_path):
     pixels = np.zeros((6, 8, 4), np.uint8)
     pixels[:, :4] = (10, 20, 30, 255)  # the rest is transparent black
-    save(tmp_path / "in" / "a.png", pixels)
+    put(tmp_path / "in" / "a.png", pixels)
     upscaler = Nearest()
     run(tmp_path / "in", tmp_path / "out", upscaler)
     assert (upscaler.seen[0][2][:, :, :3] == (10, 20, 30)).all()
@@ -341,7 +326,7 @@ def test_colour_is_bled_under_transparency_unless_told_not_to(tmp_path):
 def test_without_bleeding_constant_alpha_goes_through_too(tmp_path):
     pixels = noise(6, 7, 4)
     pixels[:, :, 3] = 255
-    save(tmp_path / "in" / "a.png", pixels)
+    put(tmp_path / "in" / "a.png", pixels)
     upscaler = Nearest()
     run(tmp_path / "in", tmp_path / "out", upscaler, alpha_bleed=False)
     assert [seen[0] for seen in upscaler.seen] == [(6, 7, 4)]
@@ -377,10 +362,10 @@ def test_grey_with_alpha_stays_grey_with_alpha(tmp_path, alpha_upsampler, consta
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_depth_and_channels_stay(tmp_path, shape, dtype):
     pixels = noise(*shape, dtype=dtype) | (1 << 7)
-    save(tmp_path / "in" / "a.png", pixels)
+    put(tmp_path / "in" / "a.png", pixels)
     result, _ = run(tmp_path / "in", tmp_path / "out", outscale=2.0, alpha_bleed=False)
     assert result.ok
-    out = load(tmp_path / "out" / "a_out.png")
+    out = get(tmp_path / "out" / "a_out.png")
     assert out.dtype == dtype
     assert np.array_equal(out, enlarged(pixels, 2))
 
@@ -389,7 +374,7 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path, monkeypatch):
     """No more pictures are alive at once in a long run than the bounds allow."""
     import weakref
 
-    save(tmp_path / "in" / "a.png", noise(8, 8, 3))
+    put(tmp_path / "in" / "a.png", noise(8, 8, 3))
     source = files.list_pictures([tmp_path / "in"])[0]
     many = [files.Source(source.path, source.relative.with_name(f"{index}.png")) for index in range(60)]
     references = []
@@ -436,7 +421,7 @@ def test_pictures_in_a_row_share_what_the_first_one_built(tmp_path, monkeypatch)
     monkeypatch.setattr(weights, "load", counting("loads", weights.load))
     upscaler = RealESRGANer(4, None, model=networks.srvgg(), device="cpu")
     for index in range(6):
-        save(tmp_path / "in" / f"{index}.png", noise(20, 30, 3, seed=index))
+        put(tmp_path / "in" / f"{index}.png", noise(20, 30, 3, seed=index))
     result, _ = run(tmp_path / "in", tmp_path / "out", upscaler)
     assert result.done == 6
     assert counts == {"networks": 1, "frees": 0, "loads": 0}

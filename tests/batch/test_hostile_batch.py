@@ -14,11 +14,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from support.picture_samples import bound_by_permissions, by_opencv, pattern, saved
+from support.picture_samples import bound_by_permissions, by_opencv, get, pattern, saved
 
 from realesrgan.batch import run as batch
 from realesrgan.cli import commands as cli
@@ -73,7 +72,7 @@ def check(folder: Path, capsys: Any, name: str, says: str, *words: str, also: tu
     out = folder.parent / "out"
     assert results(out) == sorted([f"{name[:-4]}_out.png" for name in GOOD] + list(also))
     for seed, good in enumerate(GOOD):
-        found = cv2.imdecode(np.frombuffer((out / f"{good[:-4]}_out.png").read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        found = get(out / f"{good[:-4]}_out.png")
         assert np.array_equal(found, pattern(6, 7, seed=seed).repeat(4, 0).repeat(4, 1))
 
 

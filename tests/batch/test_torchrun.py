@@ -8,12 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 
 from realesrgan.batch import report
 from tests.support import networks
+from tests.support.picture_samples import noise, put
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "inference_realesrgan.py"
@@ -62,12 +61,9 @@ def prepare(tmp_path):
     error while the second is at work, and torchrun ends every process as soon as one ends with an error.
     """
     folder, weights = tmp_path / "in", tmp_path / "tiny.pth"
-    folder.mkdir()
-    noise = np.random.default_rng(1)
     for index in range(PICTURES):
         side = 300 if index % 2 else 9 + index
-        pixels = noise.integers(0, 255, (side, side + 3, 3), np.uint8)
-        (folder / f"{index}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        put(folder / f"{index}.png", noise(side, side + 3, 3, seed=index))
     (folder / DAMAGED).write_bytes(b"no picture")
     torch.save({"params": networks.srvgg().state_dict()}, weights)
     return folder, ["-i", folder, "--model_path", weights, "--trust-weights", "--device", "cpu", "--lang", "en"]

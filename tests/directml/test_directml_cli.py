@@ -12,8 +12,9 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Set
 import numpy as np
 import pytest
 from directml_standin import adapters, integrated_first
-from support.card import assert_close, get, on_cpu, picture, put, save, spread
+from support.card import assert_close, on_cpu, picture, save, spread
 from support.networks import rrdb, srvgg
+from support.picture_samples import get, put
 
 from realesrgan import __version__, devices
 from realesrgan.archs import structure

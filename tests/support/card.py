@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -32,16 +31,6 @@ KINDS: Dict[str, np.ndarray] = {
     "rgb16": picture(40, 52, 3, np.uint16),
     "rgba16": picture(40, 52, 4, np.uint16),
 }
-
-
-def put(path: Path, pixels: np.ndarray) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-    return path
-
-
-def get(path: Path) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 def spread(module: nn.Module) -> nn.Module:

@@ -15,7 +15,20 @@ import cv2
 import numpy as np
 from PIL import Image
 
-__all__ = ["cmyk_profile", "exif_block", "grey_profile", "jpeg_segments", "pattern", "png", "png_chunks", "rgb_profile"]
+__all__ = [
+    "by_opencv",
+    "cmyk_profile",
+    "exif_block",
+    "get",
+    "grey_profile",
+    "jpeg_segments",
+    "noise",
+    "pattern",
+    "png",
+    "png_chunks",
+    "put",
+    "rgb_profile",
+]
 
 
 def pattern(height: int, width: int, channels: int = 3, depth: int = 8, seed: int = 1) -> np.ndarray:
@@ -155,6 +168,23 @@ def by_opencv(suffix: str, pixels: np.ndarray, *options: int) -> bytes:
     done, encoded = cv2.imencode(suffix, pixels, list(options))
     assert done
     return encoded.tobytes()
+
+
+def noise(*shape: int, seed: int = 1, dtype: type = np.uint8) -> np.ndarray:
+    """Random pixels, of all values that the type has."""
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def put(path: Path, pixels: np.ndarray) -> Path:
+    """Write a picture by OpenCV, in the format of the suffix; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(by_opencv(path.suffix, pixels))
+    return path
+
+
+def get(path: Path) -> np.ndarray:
+    """What OpenCV reads from a picture as it is: grey, colour or alpha, 8 or 16 bit."""
+    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 @contextlib.contextmanager

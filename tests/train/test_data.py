@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Tuple
 import cv2
 import numpy as np
 import pytest
-from training import require_basicsr, tiny_options
+from training import database, require_basicsr, tiny_options
 
 require_basicsr()
 pytestmark = pytest.mark.train
@@ -31,18 +31,6 @@ def sharp_options(folder: Path, **changes: Any) -> Dict[str, Any]:
 def folder(tmp_path: Path) -> Path:
     sources.draw_folder(tmp_path / "그림 HR", 3, 48, 1, tmp_path / "LR", 4)
     return tmp_path / "그림 HR"
-
-
-def database(path: Path, folder: Path) -> Path:
-    import lmdb
-
-    path.mkdir()
-    with lmdb.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as transaction:
-        for picture in sorted(folder.glob("*.png")):
-            transaction.put(picture.stem.encode(), picture.read_bytes())
-    lines = [f"{picture.name} (48,48,3) 1" for picture in sorted(folder.glob("*.png"))]
-    (path / "meta_info.txt").write_text("\n".join(lines), encoding="utf-8")
-    return path
 
 
 def test_items_hold_a_part_and_three_kernels(folder: Path) -> None:

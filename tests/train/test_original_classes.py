@@ -10,7 +10,7 @@ from typing import Any, Dict
 import cv2
 import numpy as np
 import pytest
-from training import ROOT, require_basicsr, tiny_options
+from training import ROOT, database, require_basicsr, tiny_options
 
 require_basicsr()
 pytestmark = pytest.mark.train
@@ -27,17 +27,9 @@ KINDS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", 
 @pytest.fixture()
 def pictures(here: Path) -> Path:
     """Two pictures and their small partners, as files, in databases, and in a list."""
-    import lmdb
-
     sources.draw_folder(here / "data" / "gt", 2, 64, 3, here / "data" / "lq", 4)
     for kind in ("gt", "lq"):
-        environment = lmdb.open(str(here / "data" / f"{kind}.lmdb"), map_size=1 << 24)
-        with environment.begin(write=True) as transaction:
-            for path in sorted((here / "data" / kind).glob("*.png")):
-                transaction.put(path.stem.encode(), path.read_bytes())
-        environment.close()
-        lines = "".join(f"{path.stem}.png (64,64,3) 1\n" for path in sorted((here / "data" / kind).glob("*.png")))
-        (here / "data" / f"{kind}.lmdb" / "meta_info.txt").write_text(lines, encoding="utf-8")
+        database(here / "data" / f"{kind}.lmdb", here / "data" / kind)
     (here / "data" / "list.txt").write_text("0000.png\n0001.png\n", encoding="utf-8")
     return here
 

@@ -23,6 +23,16 @@ from realesrgan.data import sources  # noqa: E402
 MINE = ["--trust-weights"]  # an older torch asks for it
 
 
+def srvgg() -> torch.nn.Module:
+    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
+
+    return SRVGGNetCompact(3, 3, num_feat=8, num_conv=2, upscale=4)
+
+
+def checkpoint(network: torch.nn.Module, folder: Path) -> None:
+    torch.save({"params": network.state_dict()}, folder / "net.pth")
+
+
 def script(name: str) -> Any:
     if str(ROOT / "scripts") not in sys.path:
         sys.path.insert(0, str(ROOT / "scripts"))
@@ -97,15 +107,14 @@ def test_exported_networks_compute_the_same(kind: str, tmp_path: Path, capsys: p
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from realesrgan.archs.rrdbnet_arch import RRDBNet
-    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 
     torch.manual_seed(0)
     network = {
         "rrdbnet": lambda: RRDBNet(3, 3, scale=4, num_feat=8, num_block=1, num_grow_ch=4),
         "unshuffled": lambda: RRDBNet(3, 3, scale=2, num_feat=8, num_block=1, num_grow_ch=4),
-        "srvgg": lambda: SRVGGNetCompact(3, 3, num_feat=8, num_conv=2, upscale=4),
+        "srvgg": srvgg,
     }[kind]()
-    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    checkpoint(network, tmp_path)
     target = tmp_path / "out" / "net.onnx"
     export = script("export_onnx")
     assert export.main([*MINE, "--model", str(tmp_path / "net.pth"), "--output", str(target)]) == 0
@@ -212,10 +221,7 @@ def test_two_processes_make_what_one_makes(data: Path) -> None:
 def test_export_names_the_package_that_it_lacks(
     package: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
-
-    network = SRVGGNetCompact(3, 3, num_feat=8, num_conv=2, upscale=4)
-    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    checkpoint(srvgg(), tmp_path)
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
@@ -229,10 +235,7 @@ def test_export_names_the_package_that_it_lacks(
 def test_export_refuses_what_differs_too_much(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
-
-    network = SRVGGNetCompact(3, 3, num_feat=8, num_conv=2, upscale=4)
-    torch.save({"params": network.state_dict()}, tmp_path / "net.pth")
+    checkpoint(srvgg(), tmp_path)
     export = script("export_onnx")
     monkeypatch.setattr(export, "difference", lambda *_: 2e-4)
     words = [*MINE, "--model", str(tmp_path / "net.pth"), "--output", str(tmp_path / "net.onnx")]

@@ -154,7 +154,7 @@ def test_pairs_of_ones_own(here: Path) -> None:
 def test_the_scale_2_network_starts_from_the_scale_4_one(here: Path) -> None:
     """As options/train_realesrnet_x2plus.yml does: everything but the first convolution is taken over."""
     from realesrgan.archs.rrdbnet_arch import RRDBNet
-    from realesrgan.models.state import save_file
+    from realesrgan.models.base import save_file
 
     start = RRDBNet(3, 3, scale=4, num_feat=4, num_block=1, num_grow_ch=4)
     save_file({"params_ema": start.state_dict()}, here / "start.pth")

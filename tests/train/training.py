@@ -50,6 +50,19 @@ def tiny_options(model: str = "RealESRGANModel", **train: Any) -> Dict[str, Any]
     return options
 
 
+def database(path: Path, folder: Path) -> Path:
+    """An lmdb database, as basicsr's tools write it, of the PNGs in a folder."""
+    import lmdb
+
+    path.mkdir()
+    with lmdb.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as transaction:
+        for picture in sorted(folder.glob("*.png")):
+            transaction.put(picture.stem.encode(), picture.read_bytes())
+    lines = [f"{picture.name} (48,48,3) 1" for picture in sorted(folder.glob("*.png"))]
+    (path / "meta_info.txt").write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
 def metrics(experiment: Path) -> List[Dict[str, Any]]:
     """The lines of metrics.jsonl."""
     return [json.loads(line) for line in (experiment / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
