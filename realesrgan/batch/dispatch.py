@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -27,6 +28,8 @@ ATTEMPTS = 3
 """How often a job is tried whose worker was lost with it."""
 RESTARTS = 3
 """New processes for one device."""
+_FULL = sys.maxsize
+"""Stands for the number of jobs of a worker that cannot have one more."""
 PICTURES = "realesrgan.batch.worker:serve"
 _PATIENCE = 60.0
 """Seconds that what is being written has after Ctrl-C."""
@@ -269,6 +272,10 @@ class Dispatcher:
         self.plan = plan
         self.more_workers = more_workers
         self.waiting: Deque[Any] = deque()
+        # The workers by how many jobs each has under way, and that number for each: with thousands of them, nobody
+        # looks at all.
+        self.busy: Dict[int, Dict[Worker, None]] = {}
+        self.counted: Dict[Worker, int] = {}
         self.tried: Counter[int] = Counter()
         self.lost_with: Dict[int, List[Worker]] = {}
         self.messages: queue.Queue[Tuple[Optional[Worker], int, Message]] = queue.Queue()
@@ -305,8 +312,7 @@ class Dispatcher:
 
     def work(self) -> None:
         """Do all there is to do."""
-        for worker in self.workers:
-            worker.begin(self.plan, self.post)
+        self._begin(self.workers)
         looked = time.monotonic()
         while not self.is_done():
             if self.more_workers is not None and time.monotonic() - looked > 2:
@@ -334,27 +340,54 @@ class Dispatcher:
         """Hand over a message; any thread may."""
         self.messages.put((worker, 0 if worker is None else worker.losses, message))
 
+    def ready(self, job: Any) -> Any:
+        """A job as it goes to a worker."""
+        return job
+
     def handing(self, job: Any) -> None:
         """A job goes to a worker."""
 
     def _welcome(self, workers: List[Worker]) -> None:
+        self._begin(workers)
+        self.workers += workers
+
+    def _begin(self, workers: List[Worker]) -> None:
         for worker in workers:
             worker.begin(self.plan, self.post)
-            self.workers.append(worker)
+            self.counted[worker] = _FULL
+            self.busy.setdefault(_FULL, {})[worker] = None
+            self._count(worker)
+
+    def _count(self, worker: Worker) -> None:
+        """Note that a worker may have more or fewer jobs under way than before."""
+        before = self.counted.get(worker)
+        if before is None:
+            return  # it is lost
+        now = len(worker.under_way) if len(worker.under_way) < worker.depth else _FULL
+        if before != now:
+            del self.busy[before][worker]
+            self.busy.setdefault(now, {})[worker] = None
+            self.counted[worker] = now
 
     def _hand_out(self) -> None:
         """The next jobs, one to each worker in turn, so that nobody waits while another has several.
 
         One that was lost goes to another worker, if one is free.
         """
-        free = [worker for worker in self.workers if len(worker.under_way) < worker.depth]
-        while self.waiting and free:
-            job = self.waiting.popleft()
-            lost = self.lost_with.get(job.index, ())
-            worker = min(free, key=lambda each: (each in lost, len(each.under_way)))
+        while self.waiting:
+            worker = self._free(self.lost_with.get(self.waiting[0].index, ()))
+            if worker is None:
+                return
+            job = self.ready(self.waiting.popleft())
             self.handing(job)
             worker.hand(job)
-            free = [each for each in free if len(each.under_way) < each.depth]
+            self._count(worker)
+
+    def _free(self, lost: Sequence[Worker] = ()) -> Optional[Worker]:
+        """The worker with the fewest jobs under way, of those that can have one more; none of ``lost``, if possible."""
+        free = [self.busy[number] for number in sorted(self.busy) if number != _FULL]
+        others = (worker for workers in free for worker in workers if worker not in lost)
+        return next(others, None) or next((worker for workers in free for worker in workers), None)
 
     def _hear(self, seconds: float) -> None:
         try:
@@ -376,6 +409,7 @@ class Dispatcher:
                 del worker.under_way[job.index]
             else:
                 self.heard(worker, job, kind, *values[1:])
+            self._count(worker)
 
     def lost(self, worker: Worker, error: Exception, kind: str, guilty: Any = None) -> None:
         """A worker is lost with all that it had under way, which goes to others.
@@ -398,10 +432,12 @@ class Dispatcher:
         goes_on = kind != "unfit" and not self.stopping and worker.again(kind)
         worker.losses += 1
         if goes_on:
+            self._count(worker)
             self._say("pool.again", "begins anew", worker, error)
             return
         worker.close()
         self.workers.remove(worker)
+        del self.busy[self.counted.pop(worker)][worker]
         self._say("pool.lost", "is not used any more", worker, error)
 
     def _say(self, code: str, what: str, worker: Worker, error: Exception) -> None:

@@ -76,13 +76,17 @@ class BatchOptions:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture of a batch. ``output`` is known beforehand only for what is skipped."""
+    """One picture of a batch.
+
+    ``output`` is known beforehand only for what is skipped; ``names`` are given to what goes to another process.
+    """
 
     index: int
     source: naming.Source
     action: str = DO
     output: Optional[Path] = None
     reason: str = ""
+    names: Optional[naming.Names] = None
 
 
 def parse_shard(text: str) -> Tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import DeviceLostError, DeviceOutOfMemoryError
@@ -56,8 +57,9 @@ class _Pool(Dispatcher):
         monitor: Optional[Monitor],
         more_workers: Optional[Callable[[], List[Worker]]],
     ) -> None:
-        super().__init__(list(workers), (options, outputs), more_workers)
+        super().__init__(list(workers), (options,), more_workers)
         self.options = options
+        self.outputs = outputs
         self.recorder = recorder
         self.result = recorder.result
         self.monitor = monitor
@@ -85,6 +87,10 @@ class _Pool(Dispatcher):
 
     def is_done(self) -> bool:
         return not self.left
+
+    def ready(self, job: Job) -> Job:
+        # The names of its own results alone: all of the list, for each worker, would be too much.
+        return replace(job, names=self.outputs.names(job.source))
 
     def heard(self, worker: Worker, job: Job, kind: str, *values: Any) -> None:
         if kind in ("start", "tiles"):

@@ -43,7 +43,7 @@ class Event:
     """Something that a user may want to see. ``kind``:
 
     ``start`` (a picture comes to the device), ``tiles`` (``tiles`` contains done and total), ``end`` (``record`` says
-    what became of it; these come in the order of the list).
+    what became of it; these come in the order of the list, see :class:`Recorder`).
     """
 
     kind: str
@@ -75,6 +75,9 @@ class BatchResult:
     def ok(self) -> bool:
         return not self.failed and not self.not_done and not self.interrupted
 
+
+KEPT = 1000
+"""Records that wait for the one of a picture before them."""
 
 Notify = Optional[Callable[[Event], None]]
 
@@ -208,7 +211,8 @@ def failure(job: Job, error: BaseException, options: BatchOptions, known: Mappin
 class Recorder:
     """Counts, reports and tells what became of each picture, in the order of the list whatever the order of the work.
 
-    Used by one thread.
+    Only a picture that takes longer than the :data:`KEPT` after it is told later than those, so that a run's memory,
+    and what a killed run has not reported, stay small. Used by one thread.
     """
 
     def __init__(self, jobs: Sequence[Job], on_event: Notify, writer: Optional[report.ReportWriter]) -> None:
@@ -228,6 +232,10 @@ class Recorder:
     def settle(self, job: Job, record: report.Record, error: Optional[BaseException] = None) -> None:
         """Note what became of a picture."""
         self._settled[job.index] = (replace(record, finished=report.now()), error)
+        if job.index < self._next:
+            self._report(job.index)
+        elif len(self._settled) > KEPT:
+            self._report(min(self._settled))
         while self._next in self._settled:
             self._report(self._next)
 
@@ -252,7 +260,7 @@ class Recorder:
 
     def _report(self, index: int) -> None:
         record, error = self._settled.pop(index)
-        self._next = index + 1
+        self._next = max(self._next, index + 1)
         self._count(record)
         # What a former run did is in the report already.
         if record.notes != ("resume",):

@@ -13,14 +13,13 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from .. import devices
-from ..files.naming import OutputPlan
 from ..inference.child import Line, pack_error, share_processor
 from ..inference.isolated import build_for
 from . import report, steps
 from .plan import CHECK, BatchOptions, Job
 from .run import Upscaler, enlarge, failure
 
-__all__ = ["DEPTH", "Work", "built_for", "find_devices", "serve"]
+__all__ = ["DEPTH", "Stopped", "Work", "built_for", "find_devices", "serve"]
 
 DEPTH = 4
 """Pictures that one worker may have under way: one on the device, the others being read or written."""
@@ -34,16 +33,11 @@ class Stopped(BaseException):
 
 
 class Work:
-    """Does single pictures; any number of threads may call it.
+    """Does single pictures; any number of threads may call it."""
 
-    Args:
-        outputs: Who may write which name, decided from the whole list.
-    """
-
-    def __init__(self, upscaler: Upscaler, options: BatchOptions, outputs: OutputPlan) -> None:
+    def __init__(self, upscaler: Upscaler, options: BatchOptions) -> None:
         self.upscaler = upscaler
         self.options = options
-        self.outputs = outputs
         self._device = threading.Lock()
         self._stopped = threading.Event()
         self._name = steps.text(upscaler.describe().get("device"))
@@ -53,7 +47,7 @@ class Work:
         self._stopped.set()
 
     def do(self, job: Job, tell: Tell) -> Tuple[report.Record, Optional[Exception]]:
-        """One picture, from its file to the file of its result.
+        """One picture with its names, from its file to the file of its result.
 
         Returns:
             The record, and the error if it failed.
@@ -66,7 +60,8 @@ class Work:
             begun = time.perf_counter()
             loaded = steps.read(job, self.options)
             known.update(loaded.known(), read_seconds=round(time.perf_counter() - begun, 4))
-            output = self.outputs.path(job.source, loaded.extension)
+            assert job.names is not None
+            output = job.names.path(loaded.extension)
             if job.action == CHECK and output.exists():
                 notes = ("exists",)
                 return report.Record(str(job.source.path), report.SKIPPED, steps.text(output), notes=notes), None
@@ -109,8 +104,8 @@ def built_for(line: Line, arguments: Mapping[str, Any], count: int) -> Any:
 def serve(line: Line, arguments: Mapping[str, Any], count: int = 1) -> None:
     """The child's side: build the upsampler, learn the plan, then answer until the parent closes the pipe.
 
-    Messages from the parent: ``plan`` (options, outputs), ``job`` (a job), ``stop``. To the parent: ``ready`` (what the
-    upsampler describes), ``start``, ``tiles``, ``end`` (number, record, kind of error, packed error), ``dropped``.
+    Messages from the parent: ``plan`` (options), ``job`` (a job), ``stop``. To the parent: ``ready`` (what
+    the upsampler describes), ``start``, ``tiles``, ``end`` (number, record, kind of error, packed error), ``dropped``.
 
     Args:
         count: Such children on this machine.
@@ -118,8 +113,8 @@ def serve(line: Line, arguments: Mapping[str, Any], count: int = 1) -> None:
     built = built_for(line, arguments, count)
     if built is None:
         return
-    kind, options, outputs = line.receive()
-    work = Work(built, options, outputs)
+    kind, options = line.receive()
+    work = Work(built, options)
     with ThreadPoolExecutor(DEPTH, thread_name_prefix="picture") as pool:
         try:
             while True:

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from ..errors import InputError, PictureError
 from .paths import WINDOWS, Inputs, PathLike, is_reserved, openable, real, same_file, shown, utf16_units
@@ -16,6 +16,7 @@ from .paths import WINDOWS, Inputs, PathLike, is_reserved, openable, real, same_
 __all__ = [
     "PICTURE_SUFFIXES",
     "WRITABLE",
+    "Names",
     "OutputPlan",
     "Source",
     "choose_extension",
@@ -146,6 +147,24 @@ def _result_stem(source: Source, suffix: str, windows: bool = WINDOWS) -> str:
     return stem
 
 
+class Names:
+    """What an :class:`OutputPlan` says of one source: small, so that it travels with the source to another process.
+
+    Args:
+        found: For each suffix that the result may have, its path, or why it is refused.
+    """
+
+    def __init__(self, found: Mapping[str, Union[Path, PictureError]]) -> None:
+        self._found = dict(found)
+
+    def path(self, extension: str) -> Path:
+        """See :meth:`OutputPlan.path`."""
+        found = self._found[extension]
+        if isinstance(found, PictureError):
+            raise found
+        return found
+
+
 class OutputPlan:
     """Who may write which name. Decided from the list of sources alone, so that a second run decides the same.
 
@@ -168,6 +187,7 @@ class OutputPlan:
     ) -> None:
         self._output_dir = Path(output_dir)
         self._suffix = suffix
+        self._extension = extension
         self._sensitive = _is_case_sensitive(self._output_dir) if case_sensitive is None else case_sensitive
         self._folders: Dict[str, str] = {}
         self._owners: Dict[str, Source] = {}
@@ -191,13 +211,14 @@ class OutputPlan:
             PictureError: The name belongs to another source, is an input itself, or is too long for a file system.
         """
         target = output_path(source, self._output_dir, self._suffix, extension)
-        owner = self._claim(source, extension)
+        key = self._key(target)
+        owner = self._owners.setdefault(key, source)
         if owner == source and os.path.islink(target):  # noqa: PTH114 - Path raises for a name that is too long
             owner = self._owners.setdefault(self._key(Path(real(target))), source)
         if owner != source:
             reason = f"{shown(owner.path)} has the same result name; rename one of the two"
             raise _refusal(source, target, "picture.clash", reason, owner.path)
-        named = self._inputs.get(self._key(target))
+        named = self._inputs.get(key)
         overwritten = self._files.at(target) if named is None else named.path
         if overwritten is not None:
             reason = f"the result would overwrite the input {shown(overwritten)}; give another folder or suffix"
@@ -207,6 +228,16 @@ class OutputPlan:
             reason = f"the result's name has {length} bytes, file systems take {_LONGEST_NAME}; shorten the name"
             raise _refusal(source, target, "picture.name_length", reason, target)
         return target
+
+    def names(self, source: Source) -> Names:
+        """All that :meth:`path` says of one source, decided now for each suffix that its result may have."""
+        found: Dict[str, Union[Path, PictureError]] = {}
+        for extension in sorted(possible_extensions(self._extension, source.path)):
+            try:
+                found[extension] = self.path(source, extension)
+            except PictureError as error:
+                found[extension] = error
+        return Names(found)
 
     def clashes(self, extension: str) -> Dict[Source, PictureError]:
         """The sources that are refused if every result had ``extension``, in no time and without reading them."""

@@ -119,6 +119,42 @@ def test_workers_that_come_later_are_used(tmp_path: Path) -> None:
     assert result.done == 4 and {event.record.device for event in ends} == {"late"}
 
 
+class Slow(Player):
+    """Does not end the first picture before it is told to."""
+
+    late: Optional[Job] = None
+
+    def hand(self, job: Job) -> None:
+        if job.index == 0:
+            self.late = self.under_way[0] = job
+        else:
+            super().hand(job)
+
+
+def test_what_waits_for_a_slow_picture_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "KEPT", 10)
+    worker, log, told = Slow("a"), tmp_path / "r.jsonl", []
+    waited: List[int] = []
+
+    def event(event: Event) -> None:
+        if event.kind == "start":
+            written = log.read_bytes().count(b"\n")
+            waited.append(len(told) - written)
+        if event.kind == "end":
+            told.append(event.index)
+            if event.index == 59:
+                job = worker.late
+                assert job is not None
+                worker.post(worker, ("end", 0, report.Record(str(job.source.path), report.DONE), "", None))
+
+    with report.ReportWriter(log) as writer:
+        result = pool.run(sources(tmp_path / "in", 80), [worker], BatchOptions(tmp_path / "out"), event, writer=writer)
+    assert result.ok and result.done == 80
+    assert sorted(told) == list(range(80)) and told.index(59) < told.index(0)
+    assert told[:59] == list(range(1, 60)), "the others keep their order"
+    assert len(report.load(log)) == 80
+
+
 # --------------------------------------------------------------------------------------------------------- requests
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from pathlib import Path, PurePath
 from typing import List
@@ -324,6 +325,25 @@ def test_no_input_is_overwritten_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "real" / "a.png").symlink_to("../in/a.png")
     plan = files.plan_outputs(listed, tmp_path / "real", "")
     assert refused(plan, listed[0], ".png").code == "picture.overwrites"
+
+
+def test_what_a_plan_says_of_one_source_travels_alone(tmp_path: Path) -> None:
+    tree(tmp_path, "in/a.png", "in/a.bmp", "in/b.jpg", "out/x")
+    few = files.list_pictures([tmp_path / "in"])
+    plan = files.plan_outputs(few, tmp_path / "out", "out", "png")
+    bmp, png, jpg = few
+    names = [pickle.loads(pickle.dumps(plan.names(source))) for source in few]
+    assert names[1].path(".png") == plan.path(png, ".png") == tmp_path / "out" / "a_out.png"
+    with pytest.raises(PictureError) as raised:
+        names[0].path(".png")
+    there = refused(plan, bmp, ".png")
+    assert (str(raised.value), raised.value.code, raised.value.fields) == (str(there), there.code, there.fields)
+    # It does not grow with the list.
+    many = [*few, *sources(*(f"{number:05}.png" for number in range(2000)), root=str(tmp_path / "in"))]
+    for extension in ("auto", "png"):
+        large = files.plan_outputs(many, tmp_path / "out", "out", extension)
+        small = files.plan_outputs(few, tmp_path / "out", "out", extension)
+        assert pickle.dumps(large.names(jpg)) == pickle.dumps(small.names(jpg))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="counts bytes")

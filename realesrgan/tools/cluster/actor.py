@@ -9,22 +9,32 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from realesrgan import devices
 from realesrgan.batch.plan import DO, BatchOptions, Job
-from realesrgan.batch.worker import Work
-from realesrgan.files.naming import OutputPlan, Source
+from realesrgan.batch.worker import Stopped, Work
+from realesrgan.files.naming import Names, Source
 from realesrgan.inference.child import pack_error
 from realesrgan.inference.isolated import build
 
 __all__ = ["Actor"]
 
 Answer = Tuple[Any, str, Optional[Tuple[Any, ...]], bytes]
-"""A record, the kind of its error, the packed error, and with carried files the result's bytes."""
+"""A record, the kind of its error, the packed error, and with carried files the result's bytes.
+
+The kind is ``"dropped"``, and the record None, after :meth:`Actor.stop`.
+"""
 
 
-class _Beside:
-    """Names for results that lie beside their inputs until they are carried back."""
+_DROPPED: Answer = (None, "dropped", None, b"")
 
-    def path(self, source: Source, extension: str) -> Path:
-        return source.path.with_name(f"result{extension}")
+
+class _Beside(Names):
+    """Results that lie beside their inputs until they are carried back."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__({})
+        self._folder = folder
+
+    def path(self, extension: str) -> Path:
+        return self._folder / f"result{extension}"
 
 
 class Actor:
@@ -44,16 +54,18 @@ class Actor:
         """See :meth:`realesrgan.inference.upsampler.RealESRGANer.describe`."""
         return dict(self._upscaler.describe())
 
-    def plan(self, options: BatchOptions, outputs: OutputPlan) -> None:
-        """Learn how pictures are to be done, and who may write which name in a shared folder."""
-        self._work = Work(self._upscaler, options, outputs)
-        beside: Any = _Beside()
-        self._carried = Work(self._upscaler, replace(options, skip_existing=False), beside)
+    def plan(self, options: BatchOptions) -> None:
+        """Learn how pictures are to be done."""
+        self._work = Work(self._upscaler, options)
+        self._carried = Work(self._upscaler, replace(options, skip_existing=False))
 
     def do(self, planned: None, job: Job) -> Answer:
         """A picture in a folder that all machines share; ``planned`` is what :meth:`plan` gave, so that it is done."""
         assert self._work is not None
-        record, error = self._work.do(job, _nothing)
+        try:
+            record, error = self._work.do(job, _nothing)
+        except Stopped:
+            return _DROPPED
         return (record, *_packed(error), b"")
 
     def do_carried(self, planned: None, job: Job, data: bytes) -> Answer:
@@ -62,8 +74,12 @@ class Actor:
         with tempfile.TemporaryDirectory(prefix="realesrgan-") as folder:
             path = Path(folder) / job.source.path.name
             path.write_bytes(data)
-            here = replace(job, source=Source(path, job.source.relative), action=DO)
-            record, error = self._carried.do(here, _nothing)
+            beside = _Beside(path.parent)
+            here = replace(job, source=Source(path, job.source.relative), action=DO, names=beside)
+            try:
+                record, error = self._carried.do(here, _nothing)
+            except Stopped:
+                return _DROPPED
             result = Path(record.output).read_bytes() if error is None and record.output else b""
         return (record, *_packed(error), result)
 

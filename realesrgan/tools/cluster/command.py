@@ -24,7 +24,7 @@ from realesrgan.files.naming import Source
 from .store import Store, is_address, local
 from .workers import Carrier, Team
 
-__all__ = ["main", "node", "parse"]
+__all__ = ["Crew", "import_ray", "main", "node", "parse"]
 
 _ROOT = Path(__file__).resolve().parents[3]
 _QUIET = {
@@ -70,7 +70,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _drive(options: argparse.Namespace, console: Console) -> int:
-    ray = _ray()
+    ray = import_ray()
     options.input = [local(item) for item in options.input]
     options.output = local(str(options.output))
     stores = [item for item in options.input if is_address(item)]
@@ -79,7 +79,7 @@ def _drive(options: argparse.Namespace, console: Console) -> int:
             "Addresses of a store and paths cannot be mixed after -i: give them to two runs.", code="cluster.mixed"
         )
     with tempfile.TemporaryDirectory(prefix="realesrgan-plan-") as planned:
-        crew = _Crew(ray, options)
+        crew = Crew(ray, options)
         if stores or is_address(options.output):
             if not stores:
                 raise InputError(
@@ -106,8 +106,10 @@ def _drive(options: argparse.Namespace, console: Console) -> int:
                 ray.shutdown()
 
 
-class _Crew(cli_run.Team):
+class Crew(cli_run.Team):
     """The actors of a cluster."""
+
+    team = Team
 
     def __init__(self, ray: Any, options: argparse.Namespace) -> None:
         self._ray = ray
@@ -121,7 +123,7 @@ class _Crew(cli_run.Team):
 
     def start(self, arguments: Mapping[str, Any], count: int) -> List[pool.Worker]:
         self._connect()
-        self._team = Team(self._ray, cli_run.worker_arguments(arguments, self._options), self.carrier)
+        self._team = self.team(self._ray, cli_run.worker_arguments(arguments, self._options), self.carrier)
         first = self._team.first()
         self.more = self._team.more
         return first
@@ -163,7 +165,12 @@ def _python_path() -> str:
     return os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def _ray() -> Any:
+def import_ray() -> Any:
+    """The module, with its reports to its makers switched off.
+
+    Raises:
+        InputError: It is not installed.
+    """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -195,7 +202,7 @@ def node(argv: Optional[Sequence[str]] = None) -> int:
         return end.code if isinstance(end.code, int) else 2
     lang = options.lang or messages.system_language()
     try:
-        _ray()
+        import_ray()
         specs = Counter(pool.devices_for(options.device))
     except RealESRGANError as error:
         print(messages.render(error, lang), file=sys.stderr)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from realesrgan.batch import pool, report
-from realesrgan.batch.plan import Job
+from realesrgan.batch.plan import BatchOptions, Job
+from realesrgan.batch.run import failure
 from realesrgan.batch.worker import DEPTH
 from realesrgan.errors import DeviceError, Phrase, RealESRGANError, notice, one_line
-from realesrgan.files import naming
 from realesrgan.files.atomic import write_atomically
+from realesrgan.files.picture import os_failure
 from realesrgan.inference.child import pack_error
 
 from .actor import Actor
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 180.0
 """Seconds that the first worker may take: starting processes and loading the network."""
 _TRIES = 3
+_CARRYING = 16
+"""Files that are read or written at the same time where they travel with the work."""
 _SPEC = re.compile(r"^(directml|dml|cuda|vulkan|xpu|mps|cpu)(:\d+)?$")
 
 
@@ -60,16 +63,23 @@ class Carrier:
 
 
 class RayWorker(pool.Worker):
-    """An actor that is ready.
+    """An actor that is ready. It has no thread of its own: Ray calls back, so that thousands of them cost nothing.
 
     Args:
         actor: Its handle.
         described: What its upsampler describes.
         carrier: Brings files there and back; None where all machines share the folders.
+        threads: Where files are read and written, with a carrier.
     """
 
     def __init__(
-        self, ray: Any, actor: Any, name: str, described: Mapping[str, Any], carrier: Optional[Carrier]
+        self,
+        ray: Any,
+        actor: Any,
+        name: str,
+        described: Mapping[str, Any],
+        carrier: Optional[Carrier],
+        threads: Optional[Executor] = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -77,69 +87,77 @@ class RayWorker(pool.Worker):
         self._ray = ray
         self._actor = actor
         self._carrier = carrier
-        self._asked: Dict[Any, Job] = {}
-        self._lock = threading.Lock()
+        self._threads = threads
+        self._asked: Dict[int, Future[Any]] = {}
         self._closed = False
-        self._outputs: Optional[naming.OutputPlan] = None
         self._post: Any = None
         self._planned: Any = None
-        self._thread: Optional[threading.Thread] = None
 
     def begin(self, plan: Tuple[Any, ...], post: pool.Post) -> None:
-        _, self._outputs = plan
         self._post = post
         self._planned = self._actor.plan.remote(*plan)
-        self._thread = threading.Thread(target=self._listen, name=f"listen-{self.name}", daemon=True)
-        self._thread.start()
 
     def hand(self, job: Job) -> None:
         self.under_way[job.index] = job
         if self._carrier is None:
-            asked = self._actor.do.remote(self._planned, job)
+            self._ask(job, self._actor.do.remote(self._planned, job))
         else:
-            try:
-                data = self._carrier.read(job)
-            except OSError:
-                data = b""  # what is wrong with it, reading says there as it would here
-            asked = self._actor.do_carried.remote(self._planned, job, data)
-        with self._lock:
-            self._asked[asked] = job
+            assert self._threads is not None
+            self._threads.submit(self._send, job)
 
-    def _listen(self) -> None:
-        while not self._closed:
-            with self._lock:
-                asked = list(self._asked)
-            if not asked:
-                time.sleep(0.02)
-                continue
-            done, _ = self._ray.wait(asked, num_returns=1, timeout=0.5)
-            for each in done:
-                with self._lock:
-                    job = self._asked.pop(each)
-                try:
-                    self._post(self, ("end", job.index, *self._finished(job, self._ray.get(each))))
-                except self._ray.exceptions.RayTaskError as error:
-                    self._post(self, self._failed(job, error))
-                except Exception as error:  # noqa: BLE001 - the actor or its node is gone, however Ray says so
-                    if not self._closed:
-                        self._post(self, ("gone", Phrase("quote", one_line(error)[:200])))
-                    return
-
-    def _finished(self, job: Job, answer: Tuple[Any, ...]) -> Tuple[Any, ...]:
-        record, kind, packed, data = answer
-        if self._carrier is None or record.status != report.DONE:
-            return replace(record, input=str(job.source.path)), kind, packed
-        assert self._outputs is not None
+    def _send(self, job: Job) -> None:
+        """Hand a picture over with its bytes; in a thread, because a store may take its time."""
+        assert self._carrier is not None
         try:
-            target = self._outputs.path(job.source, Path(record.output).suffix)
-            return self._carrier.finish(job, target, record, data), kind, packed
-        except (OSError, RealESRGANError) as error:
-            failed = replace(
+            data = self._carrier.read(job)
+        except Exception as error:  # noqa: BLE001 - every package for a store has errors of its own
+            told = os_failure(job.source.path, error, "read") if isinstance(error, OSError) else error
+            self._tell("end", job.index, failure(job, told, BatchOptions(Path()), {}), "other", pack_error(told))
+            return
+        actor = self._actor
+        if actor is not None:  # not closed meanwhile
+            self._ask(job, actor.do_carried.remote(self._planned, job, data))
+
+    def _ask(self, job: Job, asked: Any) -> None:
+        answer: Future[Any] = asked.future()
+        self._asked[job.index] = answer
+        answer.add_done_callback(lambda answer: self._answered(job, answer))
+
+    def _answered(self, job: Job, answer: Future[Any]) -> None:
+        """Called in a thread of Ray's, which must not wait."""
+        self._asked.pop(job.index, None)
+        error = answer.exception()
+        if isinstance(error, self._ray.exceptions.RayTaskError):
+            self._tell(*self._failed(job, error))
+        elif error is not None:  # the actor or its node is gone, however Ray says so
+            self._tell("gone", Phrase("quote", one_line(error)[:200]))
+        elif answer.result()[1] == "dropped":
+            self._tell("dropped", job.index)
+        elif self._carrier is None or answer.result()[0].status != report.DONE:
+            record, kind, packed, _ = answer.result()
+            self._tell("end", job.index, replace(record, input=str(job.source.path)), kind, packed)
+        elif not self._closed:
+            assert self._threads is not None
+            self._threads.submit(self._bring, job, *answer.result())
+
+    def _bring(self, job: Job, record: report.Record, kind: str, packed: Any, data: bytes) -> None:
+        """Write a result that was carried back; in a thread."""
+        assert job.names is not None and self._carrier is not None
+        try:
+            target = job.names.path(Path(str(record.output)).suffix)
+            record = self._carrier.finish(job, target, record, data)
+        except Exception as error:  # noqa: BLE001 - every package for a store has errors of its own
+            record = replace(
                 record, status=report.FAILED, input=str(job.source.path), output=None, error_text=str(error)
             )
-            return failed, "other", pack_error(error)
+            kind, packed = "other", pack_error(error)
+        self._tell("end", job.index, record, kind, packed)
 
-    def _failed(self, job: Job, error: Exception) -> Tuple[Any, ...]:
+    def _tell(self, *message: Any) -> None:
+        if not self._closed:
+            self._post(self, message)
+
+    def _failed(self, job: Job, error: BaseException) -> Tuple[Any, ...]:
         told = RealESRGANError(
             f"The worker process failed: {one_line(error)}",
             code="worker.failed",
@@ -158,14 +176,13 @@ class RayWorker(pool.Worker):
 
     def close(self) -> None:
         self._closed = True
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(10)
         try:
             if self._actor is not None:
                 self._ray.kill(self._actor)
         except Exception as error:  # noqa: BLE001 - it is gone already
             logger.debug("%s was gone: %s", self.name, one_line(error))
         # Ray ends a process that touches one of these after Ray was shut down.
+        wait(list(self._asked.values()), 10)
         self._asked.clear()
         self._actor = self._planned = None
 
@@ -179,11 +196,17 @@ class Team:
         carrier: See :class:`RayWorker`.
     """
 
+    actor: Any = Actor
+    """The class of the actors."""
+    concurrency = DEPTH + 2
+    """Calls that an actor answers at the same time: its pictures, and those that stop or describe it."""
+
     def __init__(self, ray: Any, arguments: Mapping[str, Any], carrier: Optional[Carrier]) -> None:
         self._ray = ray
         self._arguments = dict(arguments)
         self._carrier = carrier
-        self._class = ray.remote(Actor)
+        self._class = ray.remote(self.actor)
+        self._threads = None if carrier is None else ThreadPoolExecutor(_CARRYING, thread_name_prefix="carry")
         self._starting: List[Tuple[Any, Any, str]] = []
         self._failed: Dict[str, int] = {}
         self._number = 0
@@ -219,18 +242,20 @@ class Team:
             needs: Dict[str, Any] = (
                 {"num_gpus": 1} if resource == "GPU" else {"num_gpus": 0, "resources": {resource: 1}}
             )
-            made = self._class.options(num_cpus=0, max_concurrency=DEPTH + 2, **needs).remote(
-                {**self._arguments, "device": device, "gpu_id": None}
-            )
+            # Without a note of each call: Ray's head would keep 100,000 of them, with some kilobytes each.
+            made = self._class.options(
+                num_cpus=0, max_concurrency=self.concurrency, enable_task_events=False, **needs
+            ).remote({**self._arguments, "device": device, "gpu_id": None})
             self._starting.append((made, made.describe.remote(), name))
         ready: List[pool.Worker] = []
-        for entry in list(self._starting):
-            made, described, name = entry
-            if not self._ray.wait([described], timeout=0)[0]:
-                continue
-            self._starting.remove(entry)
+        asked = [described for _, described, _ in self._starting]
+        answered = set(self._ray.wait(asked, num_returns=len(asked), timeout=0)[0]) if asked else set()
+        begun = [entry for entry in self._starting if entry[1] in answered]
+        self._starting = [entry for entry in self._starting if entry[1] not in answered]
+        for made, described, name in begun:
             try:
-                ready.append(RayWorker(self._ray, made, name, self._ray.get(described), self._carrier))
+                built = self._ray.get(described)
+                ready.append(RayWorker(self._ray, made, name, built, self._carrier, self._threads))
             except Exception as error:  # noqa: BLE001 - whatever building it raised there
                 device = name.split(" #")[0]
                 self._failed[device] = self._failed.get(device, 0) + 1
@@ -252,6 +277,8 @@ class Team:
         for made, _, _ in self._starting:
             self._ray.kill(made)
         self._starting.clear()
+        if self._threads is not None:
+            self._threads.shutdown()
 
     def _free(self) -> List[Tuple[str, str]]:
         """(resource, device) for each unit that is free and not being started on."""
