@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
@@ -81,7 +81,7 @@ class Record:
 
     def to_mapping(self) -> Dict[str, Any]:
         """Plain values by name, without what is not known."""
-        return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
+        return {name: value for name, value in vars(self).items() if value is not None and value != ()}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Record:

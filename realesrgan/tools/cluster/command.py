@@ -143,6 +143,7 @@ class Crew(cli_run.Team):
         if self._options.address is None:
             specs = Counter(pool.devices_for(self._options.device or "auto"))
             settings.update(
+                address="local",  # not a cluster that this machine happens to be a part of
                 resources={spec: float(count) for spec, count in specs.items()},
                 num_gpus=0,
                 include_dashboard=False,

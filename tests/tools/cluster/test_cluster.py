@@ -73,11 +73,22 @@ def alone(source: Path, output: Path) -> Dict[str, bytes]:
     return content(output)
 
 
-def once(output: Path, count: int, act: Callable[[], None]) -> threading.Thread:
+def results(output: Path) -> int:
+    return len(list(output.glob("*.png")) if output.is_dir() else ())
+
+
+def reported(output: Path) -> int:
+    log = output / "report.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def once(
+    output: Path, count: int, act: Callable[[], None], counted: Callable[[Path], int] = results
+) -> threading.Thread:
     """Act as soon as so many results are there."""
 
     def wait() -> None:
-        while len(list(output.glob("*.png")) if output.is_dir() else ()) < count:
+        while counted(output) < count:
             time.sleep(0.02)
         act()
 
@@ -122,7 +133,7 @@ def test_a_killed_driver_is_resumed(nodes: Any, tmp_path: Path, capfd: pytest.Ca
     expected = alone(source, tmp_path / "one")
     words = ["cluster", "-i", str(source), "-o", str(output), *COMMON, "--address", nodes.address, "--resume"]
     driver = subprocess.Popen([sys.executable, "-m", "realesrgan", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
-    once(output, 6, driver.kill).join(180)
+    once(output, 6, driver.kill, reported).join(180)
     assert driver.wait(60) == -signal.SIGKILL
     before = len(content(output))
     assert 6 <= before < 40
