@@ -77,6 +77,14 @@ class Vulkan(Backend):
 
     def findings(self, examined: Examined) -> Iterator[Finding]:
         facts = examined.facts
+        if facts["ended"] and facts["ended"]["step"] == f"import {self.package}":
+            yield Finding(
+                LIMIT,
+                "vulkan.ended",
+                "Python itself ends while ncnn is imported (status {status}).",
+                "Update the graphics driver; then python -m pip install --force-reinstall ncnn",
+                status=facts["ended"]["status"],
+            )
         torch_facts, system = facts["imports"].get("torch") or {"ok": False}, facts["system"]
         if not torch_facts["ok"] or torch_facts.get("hip") or system["platform"] != "linux" or system["wsl"]:
             return

@@ -62,7 +62,8 @@ def _command(name: str, arguments: List[str]) -> int:
                 command=name,
                 missing=getattr(error, "name", None) or one_line(error),
             )
-            console.line(f"    {type(error).__name__}: {error}", problem=True) if console.verbose else None
+            if console.verbose:
+                console.line(f"    {type(error).__name__}: {error}", problem=True)
             return FAILED
         status: int = module.main(arguments)
         return status

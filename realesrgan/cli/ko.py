@@ -561,6 +561,8 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "doctor.cuda.cpu_torch.next": "CUDA 빌드를 설치하십시오: python -m pip install torch --index-url https://download.pytorch.org/whl/cu126",
         "doctor.cuda.driver": "NVIDIA 카드({card}, 드라이버 {driver})가 있지만 PyTorch {torch}(CUDA {cuda})가 사용하지 못합니다.",
         "doctor.cuda.driver.next": "NVIDIA 드라이버를 업데이트하십시오. 오래된 카드라면 그 카드를 지원하는 이전 PyTorch가 필요합니다.",
+        "doctor.vulkan.ended": "ncnn을 불러오는 중 Python이 종료됩니다(상태 {status}).",
+        "doctor.vulkan.ended.next": "그래픽 드라이버를 업데이트한 뒤 python -m pip install --force-reinstall ncnn을 실행하십시오.",
         "doctor.linux.amd": "AMD 카드({card})가 있지만 Linux에는 DirectML이 없고, 설치된 PyTorch는 ROCm 빌드가 아닙니다.",
         "doctor.linux.amd.next": "python -m pip install ncnn: 그러면 Vulkan으로 카드를 씁니다(드라이버: mesa-vulkan-drivers).",
         "doctor.driver.basic": "Windows가 {name}로 동작 중입니다. 카드 드라이버가 설치되어 있지 않습니다.",

@@ -60,7 +60,7 @@ def test_the_command_line(directml_with, like_directml, folder, tmp_path, capsys
     peak = max(event["peak"][0] for event in events if event["event"] == "exit")
     assert peak <= gigabytes * GIB
     # What was too large is halved, from 512 on, until it fits.
-    tile = 512 >> said.count("going on with")
+    tile = 512 >> said.count("Going on in a new process")
     assert gigabytes == 2 or tile == 512
     result = get(tmp_path / "out" / "in_out.png")
     with capsys.disabled():

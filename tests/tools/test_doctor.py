@@ -147,6 +147,11 @@ CASES = {
          put("ended", {"step": "import torch_directml", "status": "3221225477"})],
         {"directml.ended": 1, "cpu.only": 1}, 1,
     ),
+    "ncnn ends the process": (
+        [*LINUX, *WITHOUT, *ON_CPU, put("imports/ncnn", failed("ended", "")),
+         put("ended", {"step": "import ncnn", "status": "-11"})],
+        {"vulkan.ended": 1, "cpu.only": 1}, 1,
+    ),
     "no adapter": (
         [put("imports/torch_directml/adapters", 0), *ON_CPU], {"directml.no_adapter": 1, "cpu.only": 1}, 1,
     ),
@@ -336,6 +341,18 @@ def test_a_card_that_ends_the_process_leaves_the_cpu(tmp_path: Path) -> None:
     assert {finding["code"] for finding in document["findings"]} == {"device.ended", "cpu.only"}
     assert document["facts"]["tests"][0]["device"] == "cpu"
     assert document["facts"]["ended"] == {"step": "devices", "status": "139"}
+    assert done.returncode == 1
+
+
+def test_packages_of_two_backends_that_end_python_leave_the_cpu(tmp_path: Path) -> None:
+    for name in ("torch_directml", "ncnn"):
+        library(tmp_path / "site", name, "import os\nos._exit(139)\n")
+    done = run("--json", site=str(tmp_path / "site"))
+    document = json.loads(done.stdout)
+    imports = document["facts"]["imports"]
+    assert [imports[name]["error"] for name in ("torch_directml", "ncnn")] == ["ended", "ended"]
+    assert [test["device"] for test in document["facts"]["tests"]] == ["cpu"]
+    assert {finding["code"] for finding in document["findings"]} >= {"directml.ended", "cpu.only"}
     assert done.returncode == 1
 
 
