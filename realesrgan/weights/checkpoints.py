@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Checkpoint",
+    "failure",
     "interpolate",
     "own_names",
     "parse",
@@ -213,6 +214,11 @@ def _place(position: int, count: int) -> str:
     return "conv_hr" if position == count - 2 else f"conv_up{position}"
 
 
+def failure(path: Path, code: str, told: str, **fields: Any) -> WeightsError:
+    """The error for one file: ``<path> <told>``, with the field ``path``."""
+    return WeightsError(f"{path} {told}", code=code, path=str(path), **fields)
+
+
 def _read_bytes(path: Path, *, verified: bool) -> bytes:
     """The whole file. One that will not be verified is refused by its first bytes before the rest is read."""
     try:
@@ -221,55 +227,37 @@ def _read_bytes(path: Path, *, verified: bool) -> bytes:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > MAX_BYTES:
-                raise WeightsError(
-                    f"{path} has {size} bytes; a checkpoint has {MAX_BYTES} at most. Give the path of a checkpoint.",
-                    code="weights.too_large",
-                    path=str(path),
-                    found=size,
-                    limit=MAX_BYTES,
-                )
+                told = f"has {size} bytes; a checkpoint has {MAX_BYTES} at most. Give the path of a checkpoint."
+                raise failure(path, "weights.too_large", told, found=size, limit=MAX_BYTES)
             head = stream.read(_HEAD)
             _check_head(head, path, verified)
             # No more than there are: Windows commits all the memory that a read may fill, however short the file is.
             return head + stream.read(max(0, size - len(head)))
     except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be read: {one_line(error)}. Check the path, or give a model's name to have its "
-            f"weights found ({', '.join(zoo.names())}).",
-            code="weights.unreadable",
-            path=str(path),
-            reason=error,
-        ) from None
+        told = (
+            f"cannot be read: {one_line(error)}. Check the path, or give a model's name to have its "
+            f"weights found ({', '.join(zoo.names())})."
+        )
+        raise failure(path, "weights.unreadable", told, reason=error) from None
 
 
 def _check_head(head: bytes, path: Path, verified: bool) -> None:
     if not head:
-        raise WeightsError(
-            f"{path} is empty (0 bytes); a checkpoint is expected. Delete it and fetch it again.",
-            code="weights.empty",
-            path=str(path),
-        )
+        told = "is empty (0 bytes); a checkpoint is expected. Delete it and fetch it again."
+        raise failure(path, "weights.empty", told)
     if re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|\?xml|head)", head, re.IGNORECASE):
-        raise WeightsError(
-            f"{path} is a web page, not a checkpoint. Delete it and download the file itself.",
-            code="weights.page",
-            path=str(path),
-        )
+        told = "is a web page, not a checkpoint. Delete it and download the file itself."
+        raise failure(path, "weights.page", told)
     if _is_tar(head):
-        raise WeightsError(
-            f"{path} is in torch's old tar form, which can run code however it is loaded, and is refused. Ask its "
-            "author for a .safetensors file or one saved with torch 1.6 or newer.",
-            code="weights.tar",
-            path=str(path),
+        told = (
+            "is in torch's old tar form, which can run code however it is loaded, and is refused. Ask its author for a "
+            ".safetensors file or one saved with torch 1.6 or newer."
         )
+        raise failure(path, "weights.tar", told)
     if not verified and _kind_of(head) is None:
-        raise WeightsError(
-            f"{path} is not a checkpoint: it begins with {head[:8]!r}; a .pth file of torch or a .safetensors file is "
-            "expected.",
-            code="weights.format",
-            path=str(path),
-            found=repr(head[:8]),
-        )
+        begin = repr(head[:8])
+        told = f"is not a checkpoint: it begins with {begin}; a .pth file of torch or a .safetensors file is expected."
+        raise failure(path, "weights.format", told, found=begin)
 
 
 def _kind_of(head: bytes) -> Optional[str]:
@@ -332,12 +320,11 @@ def _check_archive(data: bytes, path: Path) -> pickles.Pickle:
             names = [record.filename for record in records]
             # torch 2.4 hands such a file to torch.jit.load in spite of weights_only=True.
             if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
-                raise WeightsError(
-                    f"{path} is a TorchScript program, not a checkpoint, and is refused. Ask its author for a "
-                    ".safetensors file, or for a .pth that contains nothing but a state dict.",
-                    code="weights.script",
-                    path=str(path),
+                told = (
+                    "is a TorchScript program, not a checkpoint, and is refused. Ask its author for a .safetensors "
+                    "file, or for a .pth that contains nothing but a state dict."
                 )
+                raise failure(path, "weights.script", told)
             _check_records(records, data, path)
             bad = archive.testzip()
             if bad is not None:
@@ -373,12 +360,11 @@ def _check_records(records: List[zipfile.ZipInfo], data: bytes, path: Path) -> N
     if data[-22:-18] != b"PK\x05\x06":
         raise _damaged(path, Phrase("damaged.archive_tail", "something follows the end of its zip archive"))
     if any(record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1 for record in records):
-        raise WeightsError(
-            f"{path} contains compressed or encrypted records, which torch does not write, and is refused. Ask its "
-            "author for a file saved by torch.save, or for a .safetensors file.",
-            code="weights.compressed",
-            path=str(path),
+        told = (
+            "contains compressed or encrypted records, which torch does not write, and is refused. Ask its author for "
+            "a file saved by torch.save, or for a .safetensors file."
         )
+        raise failure(path, "weights.compressed", told)
     whole = sum(record.file_size for record in records) <= len(data)
     if not whole or len({record.filename for record in records}) != len(records) or records[0].header_offset != 0:
         raise _damaged(path, Phrase("damaged.archive_overlap", "records of its zip archive overlap"))
@@ -430,14 +416,12 @@ def _numbers(size: int) -> Phrase:
 
 def unfit_tensor(path: Path, key: str, kind: str) -> WeightsError:
     """The error for a tensor of a kind, such as ``"sparse"``, that a network here cannot have."""
-    return WeightsError(
-        f"{path} contains a tensor {_cut(key)} that is {kind}; parameters are whole tensors of floating-point numbers. "
-        "Ask its author for a plain state dict.",
-        code="weights.tensor",
-        path=str(path),
-        key=_cut(key),
-        kind=kind,
+    key = _cut(key)
+    told = (
+        f"contains a tensor {key} that is {kind}; parameters are whole tensors of floating-point numbers. "
+        "Ask its author for a plain state dict."
     )
+    return failure(path, "weights.tensor", told, key=key, kind=kind)
 
 
 def _load_pickle(data: bytes, path: Path) -> Any:
@@ -497,13 +481,11 @@ def _parameters(content: Any, path: Path, arrays: bool) -> Dict[str, Any]:
         keys = ", ".join(_cut(key) for key in list(content)[:5]) if isinstance(content, Mapping) else ""
         if not keys:
             keys = Phrase("nothing", "nothing") if isinstance(content, Mapping) else type(content).__name__
-        raise WeightsError(
-            f"{path} is not a checkpoint of a network: a state dict, alone or under a key such as 'params_ema', "
-            f"'params' or 'state_dict', is expected; found {keys}.",
-            code="weights.content",
-            path=str(path),
-            found=keys,
+        told = (
+            "is not a checkpoint of a network: a state dict, alone or under a key such as 'params_ema', "
+            f"'params' or 'state_dict', is expected; found {keys}."
         )
+        raise failure(path, "weights.content", told, found=keys)
     if arrays:
         return {key: value.astype("<f4") if value.dtype.kind == "f" else value for key, value in state.items()}
     return {
@@ -516,12 +498,12 @@ def _check_hash(path: Path, expected: str, found: str, size: Optional[int], foun
     if not expected or found == expected:
         return
     sizes = f" ({found_size} bytes, where {size} are expected)" if size and size != found_size else ""
-    raise WeightsError(
-        f"{path} is not the official file of that name{sizes}: SHA-256 {expected} is expected, {found} is found. If it "
-        "is a broken download, delete it and run again. If it is your own, give it another name or give its path "
+    raise failure(
+        path,
+        "weights.hash",
+        f"is not the official file of that name{sizes}: SHA-256 {expected} is expected, {found} is found. If it is a "
+        "broken download, delete it and run again. If it is your own, give it another name or give its path "
         "(--model_path).",
-        code="weights.hash",
-        path=str(path),
         expected=expected,
         found=found,
         expected_size=size or 0,
@@ -533,12 +515,12 @@ def _untrusted(path: Path) -> WeightsError:
     import torch
 
     command = f'python -m realesrgan.weights.convert "{path}" "{path.with_suffix(".safetensors")}"'
-    return WeightsError(
-        f"{path} is not one of the official files, and torch {torch.__version__} can be made to run code by a crafted "
-        f".pth file. Convert it where torch 2.10 or newer and safetensors are installed: {command}  Or, if you trust "
+    return failure(
+        path,
+        "weights.untrusted",
+        f"is not one of the official files, and torch {torch.__version__} can be made to run code by a crafted .pth "
+        f"file. Convert it where torch 2.10 or newer and safetensors are installed: {command}  Or, if you trust "
         "whoever made it, pass --trust-weights (trust_weights=True).",
-        code="weights.untrusted",
-        path=str(path),
         torch=str(torch.__version__),
         command=command,
     )
@@ -548,12 +530,8 @@ def _damaged(path: Path, error: Union[Exception, Phrase]) -> WeightsError:
     reason = as_field(error)
     if reason.code == "quote":
         reason = Phrase("quote", _cut(reason).rstrip("."))
-    return WeightsError(
-        f"{path} is damaged or incomplete: {reason}. Delete it and fetch it again.",
-        code="weights.damaged",
-        path=str(path),
-        reason=reason,
-    )
+    told = f"is damaged or incomplete: {reason}. Delete it and fetch it again."
+    return failure(path, "weights.damaged", told, reason=reason)
 
 
 def _refusal(error: BaseException) -> Phrase:
@@ -565,13 +543,11 @@ def _refusal(error: BaseException) -> Phrase:
 
 
 def _unsafe(path: Path, reason: Phrase) -> WeightsError:
-    return WeightsError(
-        f"{path} contains more than numbers and could run code when loaded, so it is refused: {reason}. Ask its author "
-        "for a .safetensors file, or for one that contains nothing but a state dict.",
-        code="weights.unsafe",
-        path=str(path),
-        reason=reason,
+    told = (
+        f"contains more than numbers and could run code when loaded, so it is refused: {reason}. Ask its author "
+        "for a .safetensors file, or for one that contains nothing but a state dict."
     )
+    return failure(path, "weights.unsafe", told, reason=reason)
 
 
 def _cut(text: object) -> str:

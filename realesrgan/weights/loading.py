@@ -201,12 +201,12 @@ def assign(weights: Weights, network: nn.Module) -> None:
     if missing or extra or shaped:
         found = weights.spec.network.describe() if weights.spec else f"{len(weights.state_dict)} parameters"
         first = (missing or extra or shaped)[0]
-        raise WeightsError(
-            f"{weights.path} does not fit the network {type(network).__name__}: {len(missing)} parameters are "
-            f"missing, {len(extra)} are not its own, {len(shaped)} have another shape (such as {first}); found "
-            f"{found}. Pass the network that it was trained with, or leave model out.",
-            code="weights.network",
-            path=str(weights.path),
+        raise checkpoints.failure(
+            weights.path,
+            "weights.network",
+            f"does not fit the network {type(network).__name__}: {len(missing)} parameters are missing, {len(extra)} "
+            f"are not its own, {len(shaped)} have another shape (such as {first}); found {found}. Pass the network "
+            "that it was trained with, or leave model out.",
             expected=type(network).__name__,
             found=found,
         )
@@ -393,12 +393,13 @@ def _from_file(path: Path, official: Optional[zoo.ModelSpec], options: _Options)
         count = len(state)
         unknown = Phrase("network.unknown", f"{count} parameters of no network known here", count=count)
         found = spec.network.describe() if spec else unknown
-        raise WeightsError(
-            f"{path} contains another network than {wanted.name}: {wanted.network.describe()} is expected, {found} is "
-            "found. Rename it, or give its path (--model_path).",
-            code="weights.network",
-            path=str(path),
-            expected=wanted.network.describe(),
+        expected = wanted.network.describe()
+        raise checkpoints.failure(
+            path,
+            "weights.network",
+            f"contains another network than {wanted.name}: {expected} is expected, {found} is found. Rename it, or "
+            "give its path (--model_path).",
+            expected=expected,
             found=found,
         )
     if spec is not None:

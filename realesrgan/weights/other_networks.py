@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from realesrgan.errors import Phrase, WeightsError, notice, one_line
 from realesrgan.files.atomic import write_atomically
 from realesrgan.weights import folders
+from realesrgan.weights.checkpoints import failure
 
 __all__ = ["OtherNetwork", "PerChannel", "build", "for_color"]
 
@@ -147,24 +148,16 @@ def build(state: Mapping[str, Tensor], path: Path, sha256: str) -> nn.Module:
 
 
 def _unknown(path: Path, count: int, reason: Phrase) -> WeightsError:
-    return WeightsError(
-        f"{path} contains {count} parameters of no network known here ({reason}). Pass the network as model=.",
-        code="weights.unknown_network",
-        path=str(path),
-        count=count,
-        reason=reason,
-    )
+    told = f"contains {count} parameters of no network known here ({reason}). Pass the network as model=."
+    return failure(path, "weights.unknown_network", told, count=count, reason=reason)
 
 
 def _channels(path: Path, given: int, made: int) -> WeightsError:
-    return WeightsError(
-        f"{path} is a network from {given} channels to {made}; pictures need one from 3 to 3 or from 1 to 1. Choose "
-        "another one.",
-        code="weights.channels",
-        path=str(path),
-        given=given,
-        made=made,
+    told = (
+        f"is a network from {given} channels to {made}; pictures need one from 3 to 3 or from 1 to 1. Choose "
+        "another one."
     )
+    return failure(path, "weights.channels", told, given=given, made=made)
 
 
 def _check_numbers(state: Mapping[str, Tensor]) -> None:
