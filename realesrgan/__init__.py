@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Callable, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Callable, List, Mapping, Sequence, Tuple
 
 __version__ = "0.2.0"
 
 
-def lazy_door(package: str, table: Mapping[str, str]) -> Tuple[Callable[[str], object], Callable[[], List[str]]]:
+def lazy_door(
+    package: str, table: Mapping[str, Sequence[str]]
+) -> Tuple[Callable[[str], object], Callable[[], List[str]]]:
     """``__getattr__`` and ``__dir__`` of a package whose names come from its modules when they are first asked for.
 
     Args:
         package: The package's ``__name__``.
-        table: Each name and the module, relative to the package, that defines it.
+        table: Each module, relative to the package, and the names that it defines.
     """
+    places = {name: module for module, defined in table.items() for name in defined}
 
     def look_up(name: str) -> object:
-        if name not in table:
+        if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value: object = getattr(import_module(f"{package}.{table[name]}"), name)
+        value: object = getattr(import_module(f"{package}.{places[name]}"), name)
         setattr(sys.modules[package], name, value)
         return value
 
     def names() -> List[str]:
-        return sorted(set(vars(sys.modules[package])) | set(table))
+        return sorted(set(vars(sys.modules[package])) | set(places))
 
     return look_up, names
 
@@ -70,9 +73,9 @@ __all__ = [
 __getattr__, __dir__ = lazy_door(
     __name__,
     {
-        "RealESRGANer": "inference.upsampler",
-        "RRDBNet": "archs.rrdbnet_arch",
-        "SRVGGNetCompact": "archs.srvgg_arch",
+        "inference.upsampler": ["RealESRGANer"],
+        "archs.rrdbnet_arch": ["RRDBNet"],
+        "archs.srvgg_arch": ["SRVGGNetCompact"],
     },
 )
 

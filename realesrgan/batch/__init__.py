@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 __all__ = ["BatchOptions", "BatchResult", "Event", "Upscaler"]
 
 __getattr__, __dir__ = lazy_door(
-    __name__, {"BatchOptions": "plan", "BatchResult": "run", "Event": "run", "Upscaler": "steps"}
+    __name__, {"plan": ["BatchOptions"], "run": ["BatchResult", "Event"], "steps": ["Upscaler"]}
 )

@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-__getattr__, __dir__ = lazy_door(__name__, {"main": "commands"})
+__getattr__, __dir__ = lazy_door(__name__, {"commands": __all__})

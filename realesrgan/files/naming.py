@@ -276,6 +276,7 @@ class OutputPlan:
         return self._folders[path]
 
 
+#: The plan under the name of a function, by which scripts call it.
 plan_outputs = OutputPlan
 
 

@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["RealESRGANer", "RunRecord"]
 
-__getattr__, __dir__ = lazy_door(__name__, {"RealESRGANer": "upsampler", "RunRecord": "engine"})
+__getattr__, __dir__ = lazy_door(__name__, {"upsampler": ["RealESRGANer"], "engine": ["RunRecord"]})

@@ -18,4 +18,4 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoError"]
 
-__getattr__, __dir__ = lazy_door(__name__, {"VideoError": "pyav"})
+__getattr__, __dir__ = lazy_door(__name__, {"pyav": __all__})

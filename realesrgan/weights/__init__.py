@@ -11,15 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["SOURCES", "Weights", "assign", "fetch_all", "interpolate", "load", "load_mixed"]
 
-__getattr__, __dir__ = lazy_door(
-    __name__,
-    {
-        "SOURCES": "loading",
-        "Weights": "loading",
-        "assign": "loading",
-        "fetch_all": "loading",
-        "interpolate": "loading",
-        "load": "loading",
-        "load_mixed": "loading",
-    },
-)
+__getattr__, __dir__ = lazy_door(__name__, {"loading": __all__})

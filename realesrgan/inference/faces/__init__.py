@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["FaceEnhancer"]
 
-__getattr__, __dir__ = lazy_door(__name__, {"FaceEnhancer": "enhancer"})
+__getattr__, __dir__ = lazy_door(__name__, {"enhancer": __all__})

@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-__getattr__, __dir__ = lazy_door(__name__, {"main": "command"})
+__getattr__, __dir__ = lazy_door(__name__, {"command": __all__})

@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["BROKEN", "LIMITS", "READY", "diagnose", "main", "report"]
 
-__getattr__, __dir__ = lazy_door(__name__, dict.fromkeys(__all__, "command"))
+__getattr__, __dir__ = lazy_door(__name__, {"command": __all__})

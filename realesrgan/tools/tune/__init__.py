@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Tuning", "best", "main"]
 
-__getattr__, __dir__ = lazy_door(__name__, {"Tuning": "command", "best": "command", "main": "command"})
+__getattr__, __dir__ = lazy_door(__name__, {"command": __all__})
