@@ -76,6 +76,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "cluster.report": "결과를 저장소에 둘 때 --resume의 기록은 이 컴퓨터에 남깁니다. --report로 파일을 지정하십시오.",
         "cluster.fsspec": "{address}에는 fsspec과 저장소용 패키지가 필요합니다. 설치: pip install fsspec s3fs (s3://의 경우).",
         "cluster.address": "{address}을(를) 읽을 수 없습니다: {reason}.",
+        "cluster.video_store": "비디오는 저장소에서 읽거나 저장소에 쓸 수 없습니다. 먼저 {address}을(를) 폴더로 복사하십시오.",
         "cluster.empty": "{address}에 그림이 없습니다.",
         "cluster.node": "이 컴퓨터가 내놓는 장치: {devices}. Ctrl-C로 끝냅니다.",
         # The page.

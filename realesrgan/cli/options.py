@@ -25,6 +25,7 @@ __all__ = [
     "DEFAULT_VIDEO_MODEL",
     "Parser",
     "build_parser",
+    "build_video_parser",
     "former_flags",
     "model_name",
     "parse",
@@ -44,7 +45,7 @@ other commands (each has --help):
   realesrgan tune       measure the best tile and precision for this machine
   realesrgan video      enlarge a video
   realesrgan web        a page in the browser, for all of it
-  realesrgan cluster    pictures on many machines (cluster-node on each of them)
+  realesrgan cluster    pictures or a video on many machines (cluster-node on each of them)
 
 models for -n:
 {models}
@@ -410,6 +411,12 @@ def parse_video(arguments: Sequence[str], prog: str = "realesrgan video") -> arg
     Raises:
         SystemExit: Wrong usage (status 2), or ``--help`` or ``--version`` (status 0).
     """
+    options: argparse.Namespace = build_video_parser(prog).parse_args(arguments)
+    return options
+
+
+def build_video_parser(prog: str) -> Parser:
+    """The parser of the video command."""
     parser = Parser(
         prog=prog,
         description="Enlarge videos with Real-ESRGAN: every frame, its sound, its time.",
@@ -422,8 +429,7 @@ def parse_video(arguments: Sequence[str], prog: str = "realesrgan video") -> arg
     _add_result(parser.add_argument_group("result"))
     _add_run(parser.add_argument_group("the run"))
     _add_former(parser.add_argument_group("of the original program; what they mean now is said when they are given"))
-    options: argparse.Namespace = parser.parse_args(arguments)
-    return options
+    return parser
 
 
 def _add_videos(group: Any) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..video.shared import Crew
     from ..video.tasks import Task
 
-__all__ = ["Team", "VideoConsole", "enlarge", "main", "only_preview"]
+__all__ = ["Team", "VideoConsole", "enlarge", "main", "only_preview", "run_with"]
 
 _SHOWN_CONCEALED = 10
 _QUIET_SECONDS = 30.0
@@ -46,10 +46,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         options = parse_video(unquoted(sys.argv[1:] if argv is None else argv))
     except SystemExit as end:
         return status_of(end)
+    return run_with(options)
+
+
+def run_with(options: argparse.Namespace, team: Optional[Team] = None) -> int:
+    """Run the command with flags that are read; the exit status, as :func:`main`."""
     console = VideoConsole(options.lang or messages.system_language(), options.verbose)
     with _alone(), console:
         try:
-            return enlarge(options, console)
+            return enlarge(options, console, team)
         except RealESRGANError as error:
             console.error(error)
             return status_of(error)
@@ -118,6 +123,13 @@ class VideoConsole(Console):
 class Team:
     """Who enlarges the frames: by default the devices that ``--device`` names, where those are several."""
 
+    def check(self, options: argparse.Namespace) -> None:
+        """See before anything else that the flags fit.
+
+        Raises:
+            InputError: They do not.
+        """
+
     def start(self, options: argparse.Namespace, arguments: Mapping[str, Any], console: Console) -> Optional[Crew]:
         """Workers that are ready; None leaves the work to one upsampler.
 
@@ -166,6 +178,8 @@ def _ready(options: argparse.Namespace, console: Console, team: Optional[Team]) 
     for sentence in former_flags(options):
         console.show(sentence)
     pyav.load()
+    if team is not None:
+        team.check(options)
     if not options.model_path:
         options.model_name = cli_options.model_name(options.model_name or DEFAULT_VIDEO_MODEL)
     tasks = find_tasks(options.input)

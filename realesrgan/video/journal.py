@@ -16,13 +16,13 @@ import re
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Pattern, Sequence, Set, Tuple
 
 from ..errors import notice, one_line
 from ..files import atomic, jsonl
 from .pyav import VideoError, disk_error
 
-__all__ = ["Journal", "Ledger", "Lock", "Segment", "crc_of"]
+__all__ = ["ELSEWHERE", "Journal", "Ledger", "Lock", "Segment", "crc_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,10 @@ _NAME = "journal.jsonl"
 _LEDGER = ".realesrgan-videos.jsonl"
 #: Files that a run leaves in the folder of its segments.
 _OURS = re.compile(r"journal\.jsonl(\.new)?|\d{8,}\.nut|template\.mov|.+\.partial")
+#: A folder in it where another machine writes segments, and what it leaves there.
+ELSEWHERE = "actor-{}.partial"
+_ELSEWHERE = re.compile(r"actor-[0-9a-f]{32}\.partial")
+_SEGMENTS = re.compile(r"\d{8,}\.nut(\.partial)?")
 _LARGEST = 1 << 62
 #: Which byte of a lock file is locked where bytes are: none that contains the process id, which others read.
 _LOCKED_BYTE = 1 << 20
@@ -236,6 +240,7 @@ class Journal:
         elif lines:
             self._compare(lines[0]["identity"], identity)
             self._take(lines[1:])
+        self._remove_elsewhere()
         for leftover in folder.glob("*.partial"):
             with contextlib.suppress(OSError):  # a scanner may hold it; it is written again anyway
                 leftover.unlink()
@@ -373,12 +378,25 @@ class Journal:
 
     def remove(self) -> None:
         """Delete what a journal and its segments are, and the folder if nothing else is in it."""
+        self._remove_elsewhere()
+        _remove_matching(self.folder, _OURS)
+
+    def _remove_elsewhere(self) -> None:
+        """Delete what other machines left of their segments."""
         with contextlib.suppress(OSError):
-            for path in self.folder.iterdir():
-                if _OURS.fullmatch(path.name) and not path.is_dir():
-                    with contextlib.suppress(OSError):
-                        path.unlink()
-            self.folder.rmdir()
+            for folder in self.folder.iterdir():
+                if _ELSEWHERE.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+                    _remove_matching(folder, _SEGMENTS)
+
+
+def _remove_matching(folder: Path, ours: Pattern[str]) -> None:
+    """Delete the files with such names, and the folder if nothing else is in it."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if ours.fullmatch(path.name) and not path.is_dir():
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        folder.rmdir()
 
 
 def _say_damaged(first: Any) -> None:

@@ -36,16 +36,18 @@ class Crew:
     Attributes:
         workers: Ready ones; those that are lost leave the list.
         more_workers: Gives those that have come since; None where none can come.
+        expected: How many there are likely to be in the end.
     """
 
     workers: List[Worker]
     more_workers: Optional[Callable[[], List[Worker]]] = None
+    expected: int = 1
 
     def segment(self, wish: int, likely: Optional[int]) -> int:
         """Frames in a piece: those of a segment, or fewer, so that each device has several."""
         if likely is None:
             return wish
-        return min(wish, max(_SHORTEST, math.ceil(likely / (_PIECES * max(1, len(self.workers))))))
+        return min(wish, max(_SHORTEST, math.ceil(likely / (_PIECES * max(self.expected, len(self.workers))))))
 
 
 @dataclass
@@ -162,6 +164,7 @@ class _Shared(Dispatcher):
             self.error = self.error or values[0]
 
     def handing(self, job: Piece) -> None:
+        self.done.devices = max(self.done.devices, len(self.workers))
         if job.index not in self.seen:
             self.room.release()
         self.before[job.index] = self.seen[job.index] = job.first - job.index

@@ -17,10 +17,12 @@ from realesrgan.batch import pool, report
 from realesrgan.cli import messages
 from realesrgan.cli import options as cli_options
 from realesrgan.cli import run as cli_run
+from realesrgan.cli import video as cli_video
 from realesrgan.cli.console import Console, prepare_streams
 from realesrgan.errors import InputError, RealESRGANError, one_line
 from realesrgan.files.naming import Source
 
+from . import videos
 from .store import Store, is_address, local
 from .workers import Carrier, Team
 
@@ -42,19 +44,28 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         SystemExit: Wrong usage (status 2), or ``--help`` (status 0).
     """
     parser = cli_options.build_parser("realesrgan cluster")
-    group = parser.add_argument_group("cluster")
+    _add_cluster(parser)
+    return parser.parse_args(parser.canonical(arguments))  # type: ignore[no-any-return]
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "cluster", "With -i FILM.mp4, or a folder of videos, the flags are those of 'realesrgan video' and these."
+    )
     group.add_argument("--address", help="auto, HOST:PORT or ray://HOST:10001 (default: start Ray on this machine)")
     group.add_argument(
         "--carry", action="store_true", help="carry files with the work: the machines need not share the folders"
     )
-    return parser.parse_args(parser.canonical(arguments))  # type: ignore[no-any-return]
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the driver; exit status as the main command's."""
     prepare_streams()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = parse(list(sys.argv[1:] if argv is None else argv))
+        if videos.are_meant(words):
+            return _drive_videos(videos.parse(words, _add_cluster))
+        options = parse(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
     with Console(options.lang or messages.system_language(), options.verbose) as console:
@@ -106,6 +117,19 @@ def _drive(options: argparse.Namespace, console: Console) -> int:
                 ray.shutdown()
 
 
+def _drive_videos(options: argparse.Namespace) -> int:
+    def connected() -> Any:
+        ray = import_ray()
+        _connect(ray, options)
+        return ray
+
+    team = videos.VideoTeam(connected, options.carry)
+    try:
+        return cli_video.run_with(options, team)
+    finally:
+        team.close()
+
+
 class Crew(cli_run.Team):
     """The actors of a cluster."""
 
@@ -122,7 +146,7 @@ class Crew(cli_run.Team):
         return None if self.store is None else list(self.store.sources)
 
     def start(self, arguments: Mapping[str, Any], count: int) -> List[pool.Worker]:
-        self._connect()
+        _connect(self._ray, self._options)
         self._team = self.team(self._ray, cli_run.worker_arguments(arguments, self._options), self.carrier)
         first = self._team.first()
         self.more = self._team.more
@@ -138,28 +162,29 @@ class Crew(cli_run.Team):
             return sources
         return self.store.left(report.load(self._options.report), digest)
 
-    def _connect(self) -> None:
-        settings: Dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self._options.address is None:
-            specs = Counter(pool.devices_for(self._options.device or "auto"))
-            settings.update(
-                address="local",  # not a cluster that this machine happens to be a part of
-                resources={spec: float(count) for spec, count in specs.items()},
-                num_gpus=0,
-                include_dashboard=False,
-                runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
-            )
-        else:
-            settings["address"] = self._options.address
-        try:
-            self._ray.init(**settings)
-        except Exception as error:
-            raise RealESRGANError(
-                f"The cluster at {self._options.address or 'this machine'} cannot be used: {one_line(error)[:300]}",
-                code="cluster.connect",
-                address=self._options.address or "127.0.0.1",
-                reason=error,
-            ) from error
+
+def _connect(ray: Any, options: argparse.Namespace) -> None:
+    settings: Dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if options.address is None:
+        specs = Counter(pool.devices_for(options.device or "auto"))
+        settings.update(
+            address="local",  # not a cluster that this machine happens to be a part of
+            resources={spec: float(count) for spec, count in specs.items()},
+            num_gpus=0,
+            include_dashboard=False,
+            runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
+        )
+    else:
+        settings["address"] = options.address
+    try:
+        ray.init(**settings)
+    except Exception as error:
+        raise RealESRGANError(
+            f"The cluster at {options.address or 'this machine'} cannot be used: {one_line(error)[:300]}",
+            code="cluster.connect",
+            address=options.address or "127.0.0.1",
+            reason=error,
+        ) from error
 
 
 def _python_path() -> str:

@@ -254,11 +254,9 @@ class Team:
         self._starting = [entry for entry in self._starting if entry[1] not in answered]
         for made, described, name in begun:
             try:
-                built = self._ray.get(described)
-                ready.append(RayWorker(self._ray, made, name, built, self._carrier, self._threads))
+                ready.append(self.worker(made, name, self._ray.get(described)))
             except Exception as error:  # noqa: BLE001 - whatever building it raised there
-                device = name.split(" #")[0]
-                self._failed[device] = self._failed.get(device, 0) + 1
+                self.refused(name)
                 cause = getattr(error, "cause", None)
                 reason = Phrase("quote", one_line(error)[:300])
                 told = DeviceError(f"The worker process failed: {reason}", code="worker.failed", reason=reason)
@@ -271,6 +269,19 @@ class Team:
                     reason=self.last,
                 )
         return ready
+
+    def worker(self, made: Any, name: str, described: Mapping[str, Any]) -> pool.Worker:
+        """The worker for an actor that is ready."""
+        return RayWorker(self._ray, made, name, described, self._carrier, self._threads)
+
+    def refused(self, name: str) -> None:
+        """Note that an actor was of no use; after some of them no more are started on such devices."""
+        device = name.split(" #")[0]
+        self._failed[device] = self._failed.get(device, 0) + 1
+
+    def count(self) -> int:
+        """Devices that the cluster has now."""
+        return sum(int(amount) for resource, amount in self._ray.cluster_resources().items() if _is_device(resource))
 
     def close(self) -> None:
         """Let go of what was being started."""
@@ -290,6 +301,10 @@ class Team:
         found = []
         for resource, amount in sorted(available.items()):
             device = "cuda:0" if resource == "GPU" else resource
-            if (resource == "GPU" or _SPEC.match(resource)) and self._failed.get(device, 0) < _TRIES:
+            if _is_device(resource) and self._failed.get(device, 0) < _TRIES:
                 found += [(resource, device)] * max(0, int(amount) - starting.get(device, 0))
         return found
+
+
+def _is_device(resource: str) -> bool:
+    return resource == "GPU" or _SPEC.match(resource) is not None
