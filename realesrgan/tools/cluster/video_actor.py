@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import psutil
 
-from realesrgan.inference.isolated_child import build
+from realesrgan.inference.isolated import build
 from realesrgan.video.journal import ELSEWHERE
 from realesrgan.video.pieces import Piece, VideoPlan
 from realesrgan.video.worker import Desk
@@ -33,7 +33,7 @@ class VideoActor:
     """Built by Ray on the machine that has the device.
 
     Args:
-        arguments: Of :func:`realesrgan.inference.isolated_child.build`.
+        arguments: Of :func:`realesrgan.inference.isolated.build`.
     """
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
