@@ -31,8 +31,6 @@ from realesrgan.weights.download import sha256_of
 
 __all__ = ["RealESRMixin", "calculate_l1", "load_file", "need_vgg_weights", "quiet_vgg", "save_file"]
 
-Pair = Tuple[torch.Tensor, torch.Tensor]
-
 VGG_FILES = {"vgg19": "vgg19-dcbb9e9d.pth"}
 VGG_ADDRESS = "https://download.pytorch.org/models/"
 
@@ -115,7 +113,9 @@ class RealESRMixin:
         if gt is not None:
             self.gt = gt.to(self.device, non_blocking=True)
 
-    def _pair(self, source: torch.Tensor, target: torch.Tensor, data: Dict[str, Any]) -> Pair:
+    def _pair(
+        self, source: torch.Tensor, target: torch.Tensor, data: Dict[str, Any]
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
         """(lq, gt): ``source`` degraded with the batch's kernels, cut like ``target``, exchanged with the pool."""
         kernels = (data[name].to(self.data_device) for name in ("kernel1", "kernel2", "sinc_kernel"))
         self.degradation.follow(self.opt)

@@ -21,22 +21,15 @@ from support.picture_samples import bound_by_permissions, by_opencv, get, patter
 
 from realesrgan.batch import run as batch
 from realesrgan.cli import commands as cli
-from realesrgan.cli import run as cli_run
 from realesrgan.files import atomic, paths
 from realesrgan.files.headers import FORMATS
 from tests.support.nearest import Nearest
 
+pytestmark = pytest.mark.usefixtures("stand_in")
+
 GOOD = ("0 first.png", "z last.png")
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX")
 needs_links = pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
-
-
-@pytest.fixture(autouse=True)
-def _stand_in(monkeypatch):
-    monkeypatch.setattr(cli_run, "build_upscaler", lambda *_: Nearest())
-    monkeypatch.setenv("LC_ALL", "C")
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture()
@@ -342,13 +335,13 @@ def test_two_inputs_of_one_result(folder, capsys):
     assert {"a_out.png", "a_out.bmp"} <= set(results(folder.parent / "out"))
 
 
-def test_a_failure_on_the_device_names_the_picture(folder, capsys, monkeypatch):
+def test_a_failure_on_the_device_names_the_picture(folder, capsys, stand_in):
     def fail(img: np.ndarray) -> None:
         if img.shape[0] == 40:
             raise RuntimeError("a kernel broke")
 
     (folder / "odd.png").write_bytes(PNG)
-    monkeypatch.setattr(cli_run, "build_upscaler", lambda *_: Nearest(fail))
+    stand_in(Nearest(fail))
     check(folder, capsys, "odd.png", "a kernel broke")
 
 
@@ -376,11 +369,11 @@ def test_a_single_bad_picture_is_said_once(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("words", "flag"), [((), "--skip-existing"), (("--resume",), "--resume")])
-def test_what_continues_a_stopped_run_is_named(folder, capsys, monkeypatch, words, flag):
+def test_what_continues_a_stopped_run_is_named(folder, capsys, stand_in, words, flag):
     def stop(img: np.ndarray) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_run, "build_upscaler", lambda *_: Nearest(stop))
+    stand_in(Nearest(stop))
     assert enlarge(folder, *words) == 130
     assert f"the same command with {flag} goes on from here" in capsys.readouterr().err
 

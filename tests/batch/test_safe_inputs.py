@@ -8,26 +8,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.picture_samples import by_opencv, pattern
+from support.picture_samples import by_opencv, pattern, put
 
 from realesrgan.cli import commands as cli
-from realesrgan.cli import run as cli_run
 from realesrgan.files import paths
-from tests.support.nearest import Nearest
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_links = pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 
 
 @pytest.fixture()
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, stand_in):
     """``in`` with two pictures, ``out`` beside it, empty, and a stand-in for the network."""
-    monkeypatch.setattr(cli_run, "build_upscaler", lambda *_: Nearest())
-    monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("a.png", "b.png")):
-        (tmp_path / "in").mkdir(exist_ok=True)
-        (tmp_path / "in" / name).write_bytes(by_opencv(".png", pattern(6, 7, seed=seed)))
+        put(tmp_path / "in" / name, pattern(6, 7, seed=seed))
     (tmp_path / "out").mkdir()
     return tmp_path
 

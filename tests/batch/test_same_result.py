@@ -7,11 +7,10 @@ import os
 import re
 
 import pytest
-from support.picture_samples import by_opencv, pattern
+from support.picture_samples import pattern, put
 
 from realesrgan.batch import report
 from realesrgan.cli import commands as cli
-from realesrgan.cli import run as cli_run
 from tests.support.nearest import Nearest
 
 
@@ -26,15 +25,13 @@ class Weighted(Nearest):
 
 
 @pytest.fixture()
-def resume(tmp_path, monkeypatch, capsys):
+def resume(tmp_path, monkeypatch, capsys, stand_in):
     """``resume(*words)`` goes on with two pictures; gives how many were done and skipped, and what was said."""
-    monkeypatch.setattr(cli_run, "build_upscaler", lambda *_: Weighted())
+    stand_in(Weighted())
     monkeypatch.setattr(Weighted, "sha256", "11")
-    monkeypatch.setenv("LC_ALL", "C")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "in").mkdir()
     for seed, name in enumerate(("a.png", "b.png")):
-        (tmp_path / "in" / name).write_bytes(by_opencv(".png", pattern(6, 7, seed=seed)))
+        put(tmp_path / "in" / name, pattern(6, 7, seed=seed))
 
     def call(*words, flag="--resume", status=0):
         assert cli.main(["-i", "in", "-o", "out", flag, *words]) == status

