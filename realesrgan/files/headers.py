@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import Phrase
 from .metadata import Color
-from .picture import Refused, check_size, damaged, truncated, unsupported
+from .picture import BAD_HEADER, NO_HEADER, NO_SIZE, Refused, check_bytes, check_size, damaged, truncated, unsupported
 
 __all__ = ["FORMATS", "check_dds", "check_radiance", "check_webp", "iso_media", "jpeg2000", "netpbm", "recognise"]
 
@@ -110,7 +110,7 @@ def check_radiance(data: bytes, max_pixels: int) -> None:
     """Check the size of a Radiance HDR picture."""
     found = re.search(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n", data[: 1 << 16])
     if found is None:
-        raise damaged(Phrase("damaged.no_header", "no header"))
+        raise damaged(NO_HEADER)
     check_size(int(found.group(2)), int(found.group(1)), max_pixels)
 
 
@@ -120,10 +120,8 @@ def check_dds(data: bytes) -> None:
         raise truncated()
     height, width = struct.unpack_from("<II", data, 12)
     flags, _, bits = struct.unpack_from("<III", data, 80)
-    found, expected = len(data) - 128, width * height * bits // 8
-    if flags & 0x20040 and found < expected:  # RGB or luminance
-        told = f"{found} of {expected} bytes of pixels"
-        raise truncated(Phrase("truncated.pixels", told, found=found, expected=expected))
+    if flags & 0x20040:  # RGB or luminance
+        check_bytes(len(data) - 128, width * height * bits // 8)
 
 
 def jpeg2000(data: bytes, max_pixels: int) -> int:
@@ -134,7 +132,7 @@ def jpeg2000(data: bytes, max_pixels: int) -> int:
     """
     at = data.find(b"\xff\x4f\xff\x51")
     if at < 0 or at + 44 > len(data):
-        raise truncated(Phrase("truncated.size", "its size is missing"))
+        raise truncated(NO_SIZE)
     right, bottom, left, top, tile_width, tile_height, _, _, count = struct.unpack_from(">8IH", data, at + 8)
     check_size(right - left, bottom - top, max_pixels)
     samples = data[at + 42 : at + 42 + 3 * count : 3]
@@ -173,13 +171,13 @@ def netpbm(data: bytes, max_pixels: int) -> np.ndarray:
     for _ in range(2 if kind in b"14" else 3):
         token = _TOKEN.match(data, at)
         if token is None:
-            raise truncated(Phrase("truncated.size", "its size is missing"))
+            raise truncated(NO_SIZE)
         numbers.append(float(token.group(1)) if kind in b"Ff" else int(token.group(1)))
         at = token.end()
     width, height, top = int(numbers[0]), int(numbers[1]), numbers[2] if len(numbers) > 2 else 1
     check_size(width, height, max_pixels)
     if kind not in b"Ff" and not 1 <= top <= 65535:
-        raise damaged(Phrase("damaged.header", "a header with impossible values"))
+        raise damaged(BAD_HEADER)
     channels = 3 if kind in b"36F" else 1
     samples = _samples(data, at + 1, kind, (width, height, channels), top)
     if samples.dtype == np.float32:
@@ -211,10 +209,7 @@ def _samples(data: bytes, at: int, kind: bytes, shape: Tuple[int, int, int], top
     else:
         found = np.frombuffer(data, dtype, min(row * height, max(0, len(data) - at) // dtype.itemsize), at)
         found = found.astype(dtype.newbyteorder("="), copy=False)
-    if found.size < row * height:
-        size, expected = found.nbytes, row * height * dtype.itemsize
-        told = f"{size} of {expected} bytes of pixels"
-        raise truncated(Phrase("truncated.pixels", told, found=size, expected=expected))
+    check_bytes(found.nbytes, row * height * dtype.itemsize)
     if kind == b"4":
         found = np.unpackbits(found.reshape(height, row), axis=1)[:, :width]
     return found.reshape(height, width, channels)

@@ -7,7 +7,7 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from ..errors import Phrase
 from .metadata import LIMIT, Metadata
-from .picture import damaged, truncated, unsupported
+from .picture import NO_HEADER, NO_PIXELS, damaged, truncated, unsupported
 
 __all__ = ["SEGMENT", "Jpeg", "segments"]
 
@@ -76,7 +76,7 @@ class Jpeg:
 
     def _frame(self, body: bytes) -> None:
         if len(body) < 6 or len(body) < 6 + 3 * body[5]:
-            raise damaged(Phrase("damaged.no_header", "no header"))
+            raise damaged(NO_HEADER)
         depth, height, width, count = struct.unpack_from(">BHHB", body)
         if depth != 8:
             raise unsupported(f"{depth}-bit JPEG")
@@ -159,7 +159,7 @@ def _walk(data: bytes) -> Iterator[Tuple[int, int, int]]:
             break
         marker = data[at + 1]
         if marker == 0xD9:
-            raise damaged(Phrase("damaged.no_pixels", "no pixels"))
+            raise damaged(NO_PIXELS)
         end = at + 2
         if marker not in (0, 1) and not 0xD0 <= marker <= 0xD8:
             end += struct.unpack_from(">H", data, at + 2)[0]
@@ -171,7 +171,7 @@ def _walk(data: bytes) -> Iterator[Tuple[int, int, int]]:
         text = f"more than {_MOST_SEGMENTS} segments before its pixels"
         raise damaged(Phrase("damaged.segments", text, most=_MOST_SEGMENTS))
     if at < 4:
-        raise damaged(Phrase("damaged.no_header", "no header"))
+        raise damaged(NO_HEADER)
     raise truncated(Phrase("truncated.no_pixels", "its pixels are missing"))
 
 

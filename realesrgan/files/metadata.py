@@ -203,14 +203,13 @@ class Field(NamedTuple):
 def parse_header(data: bytes) -> TiffHeader:
     """The header of a TIFF file or of an EXIF block without its ``Exif`` prefix."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
-    if order is None or len(data) < 8:
-        raise ValueError(Phrase("damaged.tiff_header", "no TIFF header"))
-    (magic,) = struct.unpack_from(order + "H", data, 2)
-    if magic == 43 and len(data) >= 16:
-        return TiffHeader(order, True, struct.unpack_from(order + "Q", data, 8)[0])
-    if magic != 42:
-        raise ValueError(Phrase("damaged.tiff_header", "no TIFF header"))
-    return TiffHeader(order, False, struct.unpack_from(order + "I", data, 4)[0])
+    if order is not None and len(data) >= 8:
+        (magic,) = struct.unpack_from(order + "H", data, 2)
+        if magic == 42:
+            return TiffHeader(order, False, struct.unpack_from(order + "I", data, 4)[0])
+        if magic == 43 and len(data) >= 16:
+            return TiffHeader(order, True, struct.unpack_from(order + "Q", data, 8)[0])
+    raise ValueError(Phrase("damaged.tiff_header", "no TIFF header"))
 
 
 def _span(data: Buffer, header: TiffHeader, offset: int) -> Tuple[int, int, int]:

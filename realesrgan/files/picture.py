@@ -15,11 +15,17 @@ from .metadata import Metadata
 from .paths import PathLike, shown, too_long
 
 __all__ = [
+    "BAD_HEADER",
     "MAX_PIXELS",
+    "NO_HEADER",
+    "NO_PIXELS",
+    "NO_SIZE",
+    "UNDECODABLE",
     "Decoded",
     "Note",
     "PictureFile",
     "Refused",
+    "check_bytes",
     "check_size",
     "damaged",
     "failure",
@@ -31,9 +37,14 @@ __all__ = [
 #: The largest picture that is read unless the caller says otherwise, in pixels (16384 x 16384).
 MAX_PIXELS = 1 << 28
 
-
 #: One sentence about what was left out or changed in a picture.
 Note = Phrase
+
+NO_HEADER = Phrase("damaged.no_header", "no header")
+BAD_HEADER = Phrase("damaged.header", "a header with impossible values")
+NO_PIXELS = Phrase("damaged.no_pixels", "no pixels")
+UNDECODABLE = Phrase("damaged.pixels", "its pixels cannot be decoded")
+NO_SIZE = Phrase("truncated.size", "its size is missing")
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,13 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
             height=height,
             limit=max_pixels,
         )
+
+
+def check_bytes(found: int, expected: int) -> None:
+    """Refuse a picture with fewer bytes of pixels than its size needs."""
+    if found < expected:
+        told = f"{found} of {expected} bytes of pixels"
+        raise truncated(Phrase("truncated.pixels", told, found=found, expected=expected))
 
 
 def unsupported(kind: str) -> Refused:

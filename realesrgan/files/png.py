@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import Phrase
 from .metadata import LIMIT, Color, Metadata
-from .picture import Decoded, damaged, truncated
+from .picture import BAD_HEADER, NO_HEADER, NO_PIXELS, UNDECODABLE, Decoded, check_bytes, damaged, truncated
 
 __all__ = [
     "GREY",
@@ -55,7 +55,7 @@ class Png:
         fields = struct.unpack(">IIBBBBB", header)
         self.width, self.height, self.depth, self.color, compression, filtering, self.interlace = fields
         if self.depth not in _DEPTHS.get(self.color, ()) or compression or filtering or self.interlace > 1:
-            raise damaged(Phrase("damaged.header", "a header with impossible values"))
+            raise damaged(BAD_HEADER)
         self.header = header
         self.palette = b""
         self.transparency: Optional[bytes] = None
@@ -155,7 +155,7 @@ def parse(data: bytes) -> Png:
     chunks = _chunks(data)
     name, body, good = next(chunks)
     if name != b"IHDR" or not good or len(body) != 13:
-        raise damaged(Phrase("damaged.no_header", "no header"))
+        raise damaged(NO_HEADER)
     png = Png(bytes(body))
     for name, body, good in chunks:
         if name[:1].isupper() and not good:
@@ -172,7 +172,7 @@ def parse(data: bytes) -> Png:
         elif good:
             png.keep(name, body)
     if not png.parts or (png.color == PALETTE and not png.palette):
-        raise damaged(Phrase("damaged.no_pixels", "no pixels"))
+        raise damaged(NO_PIXELS)
     return png
 
 
@@ -263,7 +263,7 @@ def decode_16bit(png: Png) -> np.ndarray:
     pixels = cv2.imdecode(np.frombuffer(png.plain(), np.uint8), cv2.IMREAD_UNCHANGED)
     channels = 3 if png.color == RGB else 4
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape != (png.height, png.width, channels):
-        raise damaged(Phrase("damaged.pixels", "its pixels cannot be decoded"))
+        raise damaged(UNDECODABLE)
     return pixels
 
 
@@ -286,9 +286,7 @@ def check_amount(png: Png) -> None:
                 found += len(worker.decompress(rest, 1 << 20))
                 rest = worker.unconsumed_tail
     found += len(worker.flush()) if found < expected else 0
-    if found < expected:
-        detail = f"{found} of {expected} bytes of pixels"
-        raise truncated(Phrase("truncated.pixels", detail, found=found, expected=expected))
+    check_bytes(found, expected)
 
 
 def apply_color_key(png: Png, decoded: Decoded) -> None:

@@ -46,6 +46,7 @@ from .metadata import LIMIT, Metadata, clean_exif, fit_xmp, icc_fits, icc_space,
 from .paths import PathLike, openable
 from .picture import (
     MAX_PIXELS,
+    UNDECODABLE,
     Decoded,
     Note,
     PictureFile,
@@ -329,7 +330,7 @@ def _by_opencv(data: bytes) -> np.ndarray:
     """Pixels as OpenCV gives them: HxW, BGR or BGRA of any type."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise damaged(Phrase("damaged.pixels", "its pixels cannot be decoded"))
+        raise damaged(UNDECODABLE)
     return pixels
 
 

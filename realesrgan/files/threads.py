@@ -13,7 +13,7 @@ import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Callable, Deque, Generic, Iterable, Iterator, List, Optional, TypeVar
+from typing import Any, Callable, Deque, Generic, Iterable, Iterator, List, Optional, TypeVar
 
 __all__ = ["Outcome", "ReadAhead", "WriteBehind", "default_readers", "default_writers"]
 
@@ -22,6 +22,7 @@ _POLL = 0.2
 Item = TypeVar("Item")
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+Own = TypeVar("Own", bound="_Ordered[Any, Any, Any]")
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,18 @@ class _Ordered(Generic[Key, Item, Value]):
 
     def close(self) -> None:
         """Start nothing that was not submitted, let running calls end, and join the threads."""
+        self._settle()
+        self._pool.shutdown()
+
+    def _settle(self) -> None:
         while wait(self._unfinished(), _POLL).not_done:
             pass
-        self._pool.shutdown()
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 class ReadAhead(_Ordered[Item, Item, Value]):
@@ -156,12 +166,6 @@ class ReadAhead(_Ordered[Item, Item, Value]):
             future.cancel()
         super().close()
 
-    def __enter__(self) -> ReadAhead[Item, Value]:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
 
 class WriteBehind(_Ordered[Key, Item, Value]):
     """Runs ``function`` on submitted items in threads and gives the outcomes back in the order of submission.
@@ -208,12 +212,5 @@ class WriteBehind(_Ordered[Key, Item, Value]):
 
     def drain(self) -> List[Outcome[Key, Value]]:
         """Wait for everything submitted, and give the rest of the outcomes."""
-        while wait(self._unfinished(), _POLL).not_done:
-            pass
+        self._settle()
         return self.finished()
-
-    def __enter__(self) -> WriteBehind[Key, Item, Value]:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

@@ -402,10 +402,7 @@ def _bmp(stream: BinaryIO, pixels: np.ndarray, kept: Metadata) -> None:
 
 
 def _opencv(suffix: str, pixels: np.ndarray, options: List[int]) -> memoryview:
-    try:
-        done, encoded = cv2.imencode(suffix, pixels, options)
-    except cv2.error as error:
-        raise Refused("picture.encode", "it cannot be encoded", detail=error) from error
+    done, encoded = cv2.imencode(suffix, pixels, options)
     if not done:
         raise Refused("picture.encode", "it cannot be encoded")
     return encoded.reshape(-1).data
