@@ -40,6 +40,41 @@ __all__ = [
 
 #: Bytes that one kind of metadata may take; what is larger is left out, with a note.
 LIMIT = 1 << 23
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a picture file contains beside its pixels, as one value.
+
+    Attributes:
+        icc: The ICC profile of the pixels; None means ``color``, and without that sRGB.
+        exif: A TIFF-structured block without prefix, its orientation set to 1.
+        xmp: The XMP packet (XML in UTF-8), its orientation set to 1.
+        iptc: IPTC records (IIM).
+        comment: A comment, as JPEG has it.
+        text: Keywords and texts, as PNG has them.
+        dpi: Horizontal and vertical resolution in dots an inch.
+        color: The colour space as the file names it without a profile.
+        size: Width and height of the picture that all this describes.
+    """
+
+    icc: Optional[bytes] = None
+    exif: Optional[bytes] = None
+    xmp: Optional[bytes] = None
+    iptc: Optional[bytes] = None
+    comment: Optional[str] = None
+    text: Tuple[Tuple[str, str], ...] = ()
+    dpi: Optional[Tuple[float, float]] = None
+    color: Optional[Color] = None
+    size: Optional[Tuple[int, int]] = None
+
+    def names(self) -> List[str]:
+        """The kinds of metadata that it has, as a user calls them."""
+        kinds = ("ICC", "EXIF", "XMP", "IPTC", "comment", "text", "dpi")
+        names = [name for name in kinds if getattr(self, name.lower())]
+        return names + ([self.color.name] if self.color is not None and not self.color.plain else [])
+
+
 #: Chromaticities x, y of red, green, blue and white by their code in ITU-T H.273.
 _PRIMARIES: Dict[int, Tuple[float, ...]] = {
     1: (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290),
@@ -122,37 +157,59 @@ class Color:
         return b"curv\0\0\0\0" + struct.pack(">I", 1024) + table.tobytes()
 
 
-@dataclass(frozen=True)
-class Metadata:
-    """What a picture file contains beside its pixels, as one value.
+def _linear_of_srgb(value: np.ndarray) -> np.ndarray:
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
-    Attributes:
-        icc: The ICC profile of the pixels; None means ``color``, and without that sRGB.
-        exif: A TIFF-structured block without prefix, its orientation set to 1.
-        xmp: The XMP packet (XML in UTF-8), its orientation set to 1.
-        iptc: IPTC records (IIM).
-        comment: A comment, as JPEG has it.
-        text: Keywords and texts, as PNG has them.
-        dpi: Horizontal and vertical resolution in dots an inch.
-        color: The colour space as the file names it without a profile.
-        size: Width and height of the picture that all this describes.
-    """
 
-    icc: Optional[bytes] = None
-    exif: Optional[bytes] = None
-    xmp: Optional[bytes] = None
-    iptc: Optional[bytes] = None
-    comment: Optional[str] = None
-    text: Tuple[Tuple[str, str], ...] = ()
-    dpi: Optional[Tuple[float, float]] = None
-    color: Optional[Color] = None
-    size: Optional[Tuple[int, int]] = None
+def _linear_of_video(value: np.ndarray) -> np.ndarray:
+    return np.where(value < 0.081, value / 4.5, ((value + 0.099) / 1.099) ** (1 / 0.45))
 
-    def names(self) -> List[str]:
-        """The kinds of metadata that it has, as a user calls them."""
-        kinds = ("ICC", "EXIF", "XMP", "IPTC", "comment", "text", "dpi")
-        names = [name for name in kinds if getattr(self, name.lower())]
-        return names + ([self.color.name] if self.color is not None and not self.color.plain else [])
+
+def _xyz(*values: float) -> bytes:
+    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+
+def _make_profile(primaries: Tuple[float, ...], curve: bytes, grey: bool) -> bytes:
+    """An ICC profile of version 2 with a curve and, for colour, the primaries adapted to D50 by Bradford's matrix."""
+    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+    d50 = np.array([0.9642, 1.0, 0.8249])
+    points = np.array([(x / y, 1.0, (1 - x - y) / y) for x, y in zip(primaries[::2], primaries[1::2])]).T
+    white, columns = points[:, 3], points[:, :3]
+    columns = columns * np.linalg.solve(columns, white)
+    adapt = np.linalg.solve(bradford, np.diag((bradford @ d50) / (bradford @ white)) @ bradford)
+    columns = adapt @ columns
+    text = b"from the picture's colour tags\0"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78),
+        b"cprt": b"text\0\0\0\0none\0",
+        b"wtpt": _xyz(*d50),
+    }
+    if grey:
+        tags[b"kTRC"] = curve
+    else:
+        for number, name in enumerate((b"r", b"g", b"b")):
+            tags[name + b"XYZ"], tags[name + b"TRC"] = _xyz(*columns[:, number]), curve
+    offset = 132 + 12 * len(tags)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        table += name + struct.pack(">II", offset + len(body), len(content))
+        body += content + bytes(-len(content) % 4)
+    space = b"GRAY" if grey else b"RGB "
+    head = struct.pack(">I4sI4s4s4s", 128 + len(table) + len(body), bytes(4), 0x02400000, b"mntr", space, b"XYZ ")
+    head += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
+    return (head + _xyz(*d50)[8:]).ljust(128, b"\0") + table + body
+
+
+def icc_space(icc: bytes) -> Optional[str]:
+    """The colour space that an ICC profile is for (``RGB``, ``GRAY``, ``CMYK`` ...); None if it is no profile."""
+    if len(icc) < 132 or icc[36:40] != b"acsp":
+        return None
+    return icc[16:20].decode("latin-1").strip()
+
+
+def icc_fits(icc: bytes, mode: str) -> bool:
+    """Whether a profile may be attached to a picture of ``mode`` (``L``, ``LA``, ``RGB``, ``RGBA``)."""
+    return icc_space(icc) == ("GRAY" if mode.startswith("L") else "RGB")
 
 
 Buffer = Union[bytes, bytearray]
@@ -451,58 +508,3 @@ def fit_xmp(xmp: bytes, before: Tuple[int, int], after: Tuple[int, int]) -> byte
         return name + between + b"%d" % round(int(number) * after[axis] / before[axis])
 
     return _XMP_NUMBER.sub(fitted, xmp)
-
-
-def _linear_of_srgb(value: np.ndarray) -> np.ndarray:
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
-def _linear_of_video(value: np.ndarray) -> np.ndarray:
-    return np.where(value < 0.081, value / 4.5, ((value + 0.099) / 1.099) ** (1 / 0.45))
-
-
-def _xyz(*values: float) -> bytes:
-    return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
-
-
-def _make_profile(primaries: Tuple[float, ...], curve: bytes, grey: bool) -> bytes:
-    """An ICC profile of version 2 with a curve and, for colour, the primaries adapted to D50 by Bradford's matrix."""
-    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-    d50 = np.array([0.9642, 1.0, 0.8249])
-    points = np.array([(x / y, 1.0, (1 - x - y) / y) for x, y in zip(primaries[::2], primaries[1::2])]).T
-    white, columns = points[:, 3], points[:, :3]
-    columns = columns * np.linalg.solve(columns, white)
-    adapt = np.linalg.solve(bradford, np.diag((bradford @ d50) / (bradford @ white)) @ bradford)
-    columns = adapt @ columns
-    text = b"from the picture's colour tags\0"
-    tags = {
-        b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78),
-        b"cprt": b"text\0\0\0\0none\0",
-        b"wtpt": _xyz(*d50),
-    }
-    if grey:
-        tags[b"kTRC"] = curve
-    else:
-        for number, name in enumerate((b"r", b"g", b"b")):
-            tags[name + b"XYZ"], tags[name + b"TRC"] = _xyz(*columns[:, number]), curve
-    offset = 132 + 12 * len(tags)
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, content in tags.items():
-        table += name + struct.pack(">II", offset + len(body), len(content))
-        body += content + bytes(-len(content) % 4)
-    space = b"GRAY" if grey else b"RGB "
-    head = struct.pack(">I4sI4s4s4s", 128 + len(table) + len(body), bytes(4), 0x02400000, b"mntr", space, b"XYZ ")
-    head += struct.pack(">6H", 2024, 1, 1, 0, 0, 0) + b"acsp" + bytes(28)
-    return (head + _xyz(*d50)[8:]).ljust(128, b"\0") + table + body
-
-
-def icc_space(icc: bytes) -> Optional[str]:
-    """The colour space that an ICC profile is for (``RGB``, ``GRAY``, ``CMYK`` ...); None if it is no profile."""
-    if len(icc) < 132 or icc[36:40] != b"acsp":
-        return None
-    return icc[16:20].decode("latin-1").strip()
-
-
-def icc_fits(icc: bytes, mode: str) -> bool:
-    """Whether a profile may be attached to a picture of ``mode`` (``L``, ``LA``, ``RGB``, ``RGBA``)."""
-    return icc_space(icc) == ("GRAY" if mode.startswith("L") else "RGB")

@@ -389,8 +389,7 @@ def _check_legacy(data: bytes, path: Path) -> Tuple[pickles.Pickle, List[str], i
     if not isinstance(keys, list) or set(map(str, keys)) != set(storages) or len(keys) != len(storages):
         raise _damaged(path, _numbers(stored))
     if position + stored > len(data):
-        size = len(data)
-        raise _damaged(path, Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size))
+        raise _damaged(path, pickles.ends_early(len(data)))
     return described or found, list(map(str, keys)), position
 
 

@@ -18,7 +18,7 @@ from realesrgan.errors import Phrase, as_field
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["DTYPES", "Pickle", "PickleRefused", "Storage", "Tensor", "array", "read"]
+__all__ = ["DTYPES", "Pickle", "PickleRefused", "Storage", "Tensor", "array", "ends_early", "read"]
 
 MAX_STEPS = 500_000
 """Instructions of one pickle: a thousand times those of RealESRGAN_x4plus take a second."""
@@ -249,9 +249,12 @@ def read(data: bytes, start: int = 0) -> Pickle:
         raise
     except Exception as error:  # whatever damaged bytes lead to
         raise PickleRefused(error, unsafe=False) from error
-    size = len(data)
-    reason = Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size)
-    raise PickleRefused(reason, unsafe=False)
+    raise PickleRefused(ends_early(len(data)), unsafe=False)
+
+
+def ends_early(size: int) -> Phrase:
+    """What is wrong with a pickle, or with what follows it, in a file of ``size`` bytes."""
+    return Phrase("damaged.pickle_end", f"its pickle ends early, at {size} bytes", size=size)
 
 
 def _key(value: Any) -> Any:
