@@ -188,7 +188,9 @@ def as_field(value: Any) -> Any:
     if isinstance(value, RealESRGANError):
         return Phrase(value.code, str(value).rstrip("."), **value.fields)
     if isinstance(value, OSError) and value.strerror and (value.errno or 0) in errno.errorcode:
-        return Phrase("os." + errno.errorcode[value.errno or 0], one_line(value))
+        name = errno.errorcode[value.errno or 0]
+        # Windows numbers what befalls a connection anew: WSAECONNREFUSED is its ECONNREFUSED.
+        return Phrase("os." + (name[3:] if name.startswith("WSAE") else name), one_line(value))
     if isinstance(value, BaseException):
         told = value.args[0] if len(value.args) == 1 else None
         return told if isinstance(told, Phrase) else Phrase("quote", one_line(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import logging
 import pickle
 import re
@@ -97,12 +98,16 @@ def test_what_cannot_be_translated_stays_english():
     assert messages.render(PictureError("Without its fields.", code="picture.empty"), "ko") == "Without its fields."
 
 
-def test_a_reason_is_said_in_the_readers_language():
+@pytest.mark.parametrize("windows", [False, True])
+def test_a_reason_is_said_in_the_readers_language(windows, monkeypatch):
+    refused = 10061 if windows else errno.ECONNREFUSED
+    if windows:  # as Python names it there
+        monkeypatch.setitem(errno.errorcode, refused, "WSAECONNREFUSED")
     reached = WeightsError(
         "http://x cannot be reached: it is off. Check the connection.",
         code="weights.unreachable",
         url="http://x",
-        reason=OSError(111, "Connection refused"),
+        reason=OSError(refused, "Connection refused"),
     )
     error = WeightsError(
         f"a was not downloaded: {one_line(reached)}.", code="weights.download_failed", name="a", reason=reached
