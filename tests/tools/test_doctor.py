@@ -413,6 +413,15 @@ def test_scrubbing(text: str, expected: str, monkeypatch: pytest.MonkeyPatch) ->
     assert scrubbed == expected
 
 
+@pytest.mark.parametrize("name", ["user", "Home", "program"])
+def test_users_with_the_names_of_labels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USERPROFILE", rf"C:\Users\{name}")
+    monkeypatch.setenv("USERNAME", name)
+    monkeypatch.setenv("USER", "anna")
+    said = doctor.Scrubber().text(rf"Anna and {name} in C:\Users\{name}\x.dll, not {name}s")
+    assert said == f"<user> and <user> in <home>/x.dll, not {name}s"
+
+
 def test_scrubbing_goes_into_lists_and_dictionaries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", "anna")
     value = {"anna": ["anna", ("x anna", 3, None, True)]}

@@ -39,6 +39,8 @@ _HOMES = re.compile(
 )
 # Folders of the user's own say something about the user too, and may have spaces in their names.
 _BELOW = re.compile(r"""(<home>|<working\ folder>)[\\/](?:[^"'<>|:;,\n]*[\\/])?""", re.VERBOSE)
+# A user may be called "user" or "home".
+_LABELS = r"<(?:home|machine|path|program|python|temporary|user|working folder)>"
 _NAMES = ("USER", "USERNAME", "LOGNAME", "COMPUTERNAME", "HOSTNAME", "USERDOMAIN", "SUDO_USER")
 _VERDICTS = {READY: "ready", LIMITS: "limits", BROKEN: "broken"}
 
@@ -245,7 +247,9 @@ class Scrubber:
 
     def __init__(self) -> None:
         self._folders = _folders()
-        self._names = _names()
+        self._names = {name.lower(): label for name, label in _names()}
+        names = "|".join(map(re.escape, self._names))
+        self._private = re.compile(rf"{_LABELS}|(?<!\w)(?:{names})(?!\w)" if names else _LABELS, re.IGNORECASE)
 
     def text(self, text: str) -> str:
         """The text without private parts; of other paths only the last part is left."""
@@ -254,9 +258,7 @@ class Scrubber:
         text = _HOMES.sub("<home>", text)
         text = _PATH.sub(lambda match: re.split(r"[\\/]", match.group().rstrip("\\/"))[-1] or "<path>", text)
         text = _BELOW.sub(r"\1/", text)
-        for name, label in self._names:
-            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", label, text, flags=re.IGNORECASE)
-        return text
+        return self._private.sub(lambda found: self._names.get(found.group().lower(), found.group()), text)
 
     def value(self, value: Any) -> Any:
         """The same for the strings in lists and dictionaries; keys stay."""
