@@ -121,6 +121,11 @@ def _automatic(exclude: Sequence[Device]) -> Listing:
     return listing
 
 
+def _asked(request: Union[str, Any, None]) -> str:
+    """A request as text; None is what the environment variable says, and ``"auto"`` without it."""
+    return (os.environ.get(ENVIRONMENT) or _AUTO) if request is None else str(request)
+
+
 def parse(request: Union[str, Any, None]) -> Tuple[str, Optional[int]]:
     """Backend (or ``"auto"``) and index of a request such as ``"dml:1"``, ``"cuda"`` or a ``torch.device``.
 
@@ -129,22 +134,19 @@ def parse(request: Union[str, Any, None]) -> Tuple[str, Optional[int]]:
     Raises:
         InputError: No such backend.
     """
-    origin = ""
-    if request is None:
-        request = os.environ.get(ENVIRONMENT) or None
-        origin = f" (from {ENVIRONMENT})"
-    text = _AUTO if request is None else str(request).strip().lower()
-    name, _, index = text.partition(":")
+    asked = _asked(request)
+    name, _, index = asked.strip().lower().partition(":")
     names = {_AUTO: _AUTO, "gpu": _AUTO}
     for backend in BACKENDS.values():
         names.update(dict.fromkeys((backend.name, *backend.aliases), backend.name))
     name = names.get(name, "")
     if not name or (index and not index.isdigit()) or (name == _AUTO and index):
         known = ", ".join([_AUTO, *(backend.spelling for backend in BACKENDS.values())])
+        origin = f" (from {ENVIRONMENT})" if request is None else ""
         raise InputError(
-            f"Device {request!r}{origin} is not known; allowed are {known}.",
+            f"Device {asked!r}{origin} is not known; allowed are {known}.",
             code="device.unknown",
-            device=f"{request}{origin}",
+            device=f"{asked}{origin}",
             known=known,
         )
     return name, int(index) if index else None
@@ -205,8 +207,8 @@ def _resolve(request: Union[str, Any, None], gpu_id: Optional[int], exclude: Seq
 
 def several(request: Union[str, Any, None]) -> bool:
     """Whether a request names more than one device: ``all``, or a list separated by commas."""
-    text = os.environ.get(ENVIRONMENT, "") if request is None else str(request)
-    return text.strip().lower() == "all" or "," in text
+    asked = _asked(request)
+    return asked.strip().lower() == "all" or "," in asked
 
 
 def all_of(request: Union[str, Any, None]) -> List[str]:
@@ -219,9 +221,9 @@ def all_of(request: Union[str, Any, None]) -> List[str]:
         DeviceError: A device that was asked for is not available.
         InputError: A name cannot be read.
     """
-    text = os.environ.get(ENVIRONMENT, "") if request is None else str(request)
-    if text.strip().lower() != "all":
-        return [resolve(word).spec for word in text.split(",") if word.strip()]
+    asked = _asked(request)
+    if asked.strip().lower() != "all":
+        return [resolve(word).spec for word in asked.split(",") if word.strip()]
     first = resolve(_AUTO)
     alike = [device for device in available(first.backend).devices if device.integrated == first.integrated]
     return [device.spec for device in alike if not device.software] or [first.spec]

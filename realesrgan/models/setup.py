@@ -191,9 +191,18 @@ def resume_networks(options: Options, iteration: int) -> None:
 
 def draw_missing(options: Options) -> None:
     """Draw the pictures of data sets that ask for it (``textures``) and do not exist yet."""
-    if options["rank"] == 0:
-        for dataset in options["datasets"].values():
-            _draw(dataset)
+    from realesrgan.data.sources import draw_folder
+
+    for dataset in options["datasets"].values() if options["rank"] == 0 else ():
+        wanted = dataset.get("textures")
+        if not wanted:
+            continue
+        folder = Path(dataset["dataroot_gt"])
+        if folder.is_dir() and any(folder.iterdir()):
+            continue
+        LOGGER.info(f"Drawing {wanted['count']} pictures into {folder}")
+        count, size, seed = int(wanted["count"]), int(wanted.get("size", 128)), int(wanted.get("seed", 0))
+        draw_folder(folder, count, size, seed, dataset.get("dataroot_lq"), int(dataset["scale"]))
     if options["dist"]:
         torch.distributed.barrier()
 
@@ -210,24 +219,6 @@ def prepare_folders(options: Options, resuming: bool) -> None:
             Path(options["path"][name]).mkdir(parents=True, exist_ok=True)
     if options["dist"]:
         torch.distributed.barrier()
-
-
-def _draw(dataset: Dict[str, Any]) -> None:
-    wanted = dataset.get("textures")
-    folder = Path(dataset["dataroot_gt"]) if wanted else None
-    if not wanted or not folder or (folder.is_dir() and any(folder.iterdir())):
-        return
-    from realesrgan.data.sources import draw_folder
-
-    LOGGER.info(f"Drawing {wanted['count']} pictures into {folder}")
-    draw_folder(
-        folder,
-        int(wanted["count"]),
-        int(wanted.get("size", 128)),
-        int(wanted.get("seed", 0)),
-        dataset.get("dataroot_lq"),
-        int(dataset["scale"]),
-    )
 
 
 def set_up_log(folder: Optional[str], rank: int) -> None:
