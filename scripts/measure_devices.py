@@ -141,7 +141,8 @@ def main() -> None:
             )
             print(
                 f"a video of {options.frames} frames of {options.size}: one device {alone:.1f} s, "
-                f"all {together:.1f} s: {alone / together:.2f} times as quick (with loading {whole:.1f} and {all_whole:.1f} s)",
+                f"all {together:.1f} s: {alone / together:.2f} times as quick "
+                f"(with loading {whole:.1f} and {all_whole:.1f} s)",
                 flush=True,
             )
         for number in range(options.count if "folder" in options.only else 0):
