@@ -282,16 +282,11 @@ class Bench:
             return self._measure(cell, result, warmup, repeats)
         except DeviceLostError as error:
             return replace(result, status=LOST, note=one_line(error))
-        except (DeviceOutOfMemoryError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001 - an allocation may raise anything, in numpy or OpenCV
             self._forget()
-            return replace(result, status=OUT_OF_MEMORY, note=one_line(error) if str(error) else "of the main memory")
-        except RealESRGANError as error:
-            self._forget()
-            return replace(result, status="failed", note=one_line(error))
-        except Exception as error:  # noqa: BLE001 - what else an allocation may raise, in numpy or OpenCV
-            self._forget()
-            status = OUT_OF_MEMORY if _is_memory(error) else "failed"
-            return replace(result, status=status, note=one_line(error))
+            if isinstance(error, MemoryError) and not str(error):
+                return replace(result, status=OUT_OF_MEMORY, note="of the main memory")
+            return replace(result, status=OUT_OF_MEMORY if _is_memory(error) else "failed", note=one_line(error))
 
     def counted(self, cell: Cell) -> str:
         """What one more run of a cell that was timed asks of the device; empty where it works without PyTorch."""
@@ -392,7 +387,8 @@ def _timed(upsampler: RealESRGANer, picture: np.ndarray) -> float:
 
 
 def _is_memory(error: Exception) -> bool:
-    return devices.classify(error) == "memory" or "Insufficient memory" in str(error)
+    ours = isinstance(error, DeviceOutOfMemoryError)
+    return ours or devices.classify(error) == "memory" or "Insufficient memory" in str(error)  # as OpenCV says it
 
 
 def _reset_resident_peak() -> None:
@@ -554,17 +550,13 @@ def _say(text: str) -> None:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command; gives 0 if there is a table, 1 if nothing could be timed, 2 for wrong usage, 130 for Ctrl-C."""
-    lang = messages.system_language()
     try:
         options = read(argv)
         if options.plot is not None:
             table.load_plotting()
         device = devices.resolve(options.device)
-    except InputError as error:
-        print(messages.render(error, lang), file=sys.stderr)
-        return 2
     except RealESRGANError as error:
-        print(messages.render(error, lang), file=sys.stderr)
-        return 1
+        print(messages.render(error, messages.system_language()), file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
     arguments = sys.argv[1:] if argv is None else argv
     return Benchmark(options, device, " ".join(["python benchmark_directml.py", *arguments])).run()

@@ -232,7 +232,7 @@ def test_findings(name: str) -> None:
     assert {finding.code: finding.severity for finding in findings} == expected
     assert doctor.diagnose(found, findings) == status
     for lang in ("en", "ko"):
-        text = "\n".join(doctor.lines(found, findings, lang))
+        text = "\n".join(messages.render(sentence, lang) for sentence in doctor.sentences(found, findings))
         assert "{" not in text
         assert text.splitlines()[-1].startswith(("READY", "WORKS", "DOES NOT", "준비", "제한", "아직")), text
 

@@ -26,7 +26,7 @@ from realesrgan.tools.doctor import checks
 from realesrgan.tools.doctor.facts import gather
 from realesrgan.tools.doctor.probe import unpack
 
-__all__ = ["BROKEN", "LIMITS", "READY", "Scrubber", "diagnose", "lines", "main", "report", "verdict"]
+__all__ = ["BROKEN", "LIMITS", "READY", "Scrubber", "diagnose", "main", "report", "sentences", "verdict"]
 
 READY, LIMITS, BROKEN = 0, 1, 2
 _MARKS = {checks.NOTE: "-", checks.LIMIT: "!", checks.PROBLEM: "X"}
@@ -55,7 +55,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         # ASCII, so that any console and any pipe accepts it.
         print(json.dumps(report(facts, findings), indent=1))
     else:
-        for line in _sentences(facts, findings):
+        for line in sentences(facts, findings):
             console.show(line)
     status = diagnose(facts, findings)
     if options.report is None:
@@ -121,12 +121,8 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
     atomic.write_atomically(path, lambda stream: stream.write(text.encode("utf-8")))
 
 
-def lines(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> List[str]:
+def sentences(facts: Mapping[str, Any], findings: List[checks.Finding]) -> List[Phrase]:
     """What is printed: the facts as a table, each finding with its next step, the verdict."""
-    return [messages.render(sentence, lang) for sentence in _sentences(facts, findings)]
-
-
-def _sentences(facts: Mapping[str, Any], findings: List[checks.Finding]) -> List[Phrase]:
     rows = [*_about_machine(facts), *_about_devices(facts), *_about_files(facts)]
     width = max(len(label) for label, _ in rows)
     said = [
@@ -138,16 +134,12 @@ def _sentences(facts: Mapping[str, Any], findings: List[checks.Finding]) -> List
         said.append(messages.phrase("doctor.what", "{mark} {what}.", mark=_MARKS[finding.severity], what=what))
         said.append(messages.phrase("doctor.step", "  next: {step}", step=step))
     said.append(_EMPTY)
-    said.append(_verdict(facts, findings))
+    said.append(verdict(facts, findings))
     return said
 
 
-def verdict(facts: Mapping[str, Any], findings: List[checks.Finding], lang: str) -> str:
-    """One sentence: ready, ready with limits, or not working."""
-    return messages.render(_verdict(facts, findings), lang)
-
-
-def _verdict(facts: Mapping[str, Any], findings: List[checks.Finding]) -> Phrase:
+def verdict(facts: Mapping[str, Any], findings: List[checks.Finding]) -> Phrase:
+    """Ready, ready with limits, or not working."""
     status, taken = diagnose(facts, findings), checks.working(facts)
     if status == BROKEN or taken is None:
         return Phrase(

@@ -305,9 +305,10 @@ class Desk:
     def _doctor(self, job: Job) -> None:
         facts = gather(None)
         findings = checks.judge(facts)
-        job.say(doctor.verdict(facts, findings, job.lang), doctor.diagnose(facts, findings) == doctor.BROKEN)
+        verdict = messages.render(doctor.verdict(facts, findings), job.lang)
+        job.say(verdict, doctor.diagnose(facts, findings) == doctor.BROKEN)
         job.update(share=1.0)
-        table = "\n".join(doctor.lines(facts, findings, job.lang))
+        table = "\n".join(messages.render(each, job.lang) for each in doctor.sentences(facts, findings))
         job.text = f"{table}\n\n{json.dumps(doctor.report(facts, findings), indent=1, ensure_ascii=False)}"
 
     def tune(self, seconds: int, lang: str) -> Job:
