@@ -14,10 +14,9 @@ import json
 import platform
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any, Dict, Optional
 
-ROOT = Path(__file__).resolve().parent.parent
+from environment import ROOT, say
 
 IMPORT = """
 import json
@@ -81,24 +80,22 @@ def version(name: str) -> Optional[str]:
         return None
 
 
-def say(label: str, value: object) -> None:
-    text = f"{label + ':':<18} {value}"
-    encoding = sys.stdout.encoding or "ascii"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+def row(label: str, value: object) -> None:
+    say(f"{label + ':':<18} {value}")
 
 
 def main() -> int:
-    say("system", f"{platform.platform()}, Python {platform.python_version()}")
-    say(
+    row("system", f"{platform.platform()}, Python {platform.python_version()}")
+    row(
         "packages", ", ".join(f"{name} {version(name)}" for name in ("torch-directml", "torch", "torchvision", "numpy"))
     )
     if version("torch-directml") is None:
-        say("verdict", "torch-directml is not installed: pip install -r requirements-directml.txt")
+        row("verdict", "torch-directml is not installed: pip install -r requirements-directml.txt")
         return 2
     imported, resolved = ask(IMPORT), ask(RESOLVE)
-    say("import", imported)
+    row("import", imported)
     for name, value in resolved.items():
-        say(name, value)
+        row(name, value)
     faults = []
     if "auto" not in resolved:
         faults.append("the resolver did not survive")
@@ -106,14 +103,14 @@ def main() -> int:
         faults.append("it cannot be imported, on the system that it is made for")
     elif imported.get("adapters"):
         ran = ask(RUN)
-        say("on the adapter", ran)
+        row("on the adapter", ran)
         if ran.get("difference", 1.0) > 1e-3:
             faults.append("a small network on the adapter differs from the CPU, or ended the process")
     elif not resolved["notes"].get("directml"):
         faults.append("the resolver does not say why DirectML is not used")
     elif "directml_error" not in resolved or resolved["auto"].startswith("directml"):
         faults.append("the resolver takes a DirectML device that does not exist")
-    say("verdict", "; ".join(faults) or "as promised")
+    row("verdict", "; ".join(faults) or "as promised")
     return 1 if faults else 0
 
 
