@@ -130,11 +130,11 @@ def plan_jobs(sources: Sequence[naming.Source], options: BatchOptions, done: Map
     Args:
         done: What a former run says of each picture, by :func:`report.key`; empty without ``--resume``.
     """
-    stems = Counter(map(_stem, sources))
+    stems = Counter(map(_stem, sources)) if options.skip_existing else Counter()
     again: Counter[str] = Counter()
     jobs = []
     for index, source in enumerate(sources):
-        record = done.get(report.key(source.path))
+        record = done.get(report.key(source.path)) if done else None
         changed = "record" if record is None or record.status != report.DONE else _changed(record, source, options)
         if record is not None and not changed:
             jobs.append(Job(index, source, SKIP, Path(str(record.output)), "resume"))

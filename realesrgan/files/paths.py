@@ -161,8 +161,8 @@ class Inputs:
     """The files that a run reads. They are looked at when the first question comes that needs it."""
 
     def __init__(self, paths: Iterable[PathLike]) -> None:
-        self._paths = [Path(path) for path in paths]
-        self._known: Optional[Dict[Identity, Path]] = None
+        self._paths = list(paths)
+        self._known: Optional[Dict[Identity, PathLike]] = None
 
     def at(self, path: PathLike) -> Optional[Path]:
         """The input that would change if ``path`` was written to; None if there is none."""
@@ -172,7 +172,8 @@ class Inputs:
         if self._known is None:
             known = ((identity(each), each) for each in reversed(self._paths))
             self._known = {found: each for found, each in known if found is not None}
-        return self._known.get(there)
+        found = self._known.get(there)
+        return None if found is None else Path(found)
 
 
 def check_regular(path: PathLike, flag: str) -> None:
