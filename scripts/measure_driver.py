@@ -118,7 +118,7 @@ class Team(workers.Team):
         while len(ready) < self.count:
             ready += super().first()
         return [
-            Worker(self._ray, one._actor, f"{one.name}.{number}", one.described, self._carrier)
+            Worker(self._ray, one._actor, f"{one.name}.{number}", one.described, self._carrier, self._threads)
             for number in range(self.players)
             for one in ready
         ]
