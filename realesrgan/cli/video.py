@@ -187,10 +187,31 @@ def _ready(options: argparse.Namespace, console: Console, team: Optional[Team]) 
     crew = None if team is None else team.start(options, arguments, console)
     upsampler = build_upscaler(arguments, options, console) if crew is None else None
     try:
-        yield _Means(tasks, upsampler, crew, arguments)
+        with _half_of_the_cores(upsampler):
+            yield _Means(tasks, upsampler, crew, arguments)
     finally:
         for each in [upsampler] if crew is None else crew.workers:
             _close(each)
+
+
+@contextlib.contextmanager
+def _half_of_the_cores(upsampler: Any) -> Iterator[None]:
+    """Leave the other half to decoder and encoder where a graphics card computes.
+
+    PyTorch has few small things to do on the processor then, and its threads wait for each of them on a core of their
+    own: with as many threads as cores, a run on a quick card took nearly twice as long (docs/video.md).
+    """
+    torch: Any = sys.modules.get("torch")
+    described = {} if upsampler is None else upsampler.describe()
+    if torch is None or described.get("isolated") or described.get("device") in (None, "cpu"):
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, max(1, (os.cpu_count() or 2) // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _close(upsampler: Any) -> None:

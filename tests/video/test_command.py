@@ -60,6 +60,26 @@ def test_the_original_flags():
     assert (str(plain.input), str(plain.output)) == ("inputs", "results")
 
 
+def test_half_of_the_cores_are_left_to_the_encoder_where_a_card_computes(command, tmp_path, monkeypatch):
+    import torch
+
+    clip = write(tmp_path / "in.mp4", FRAMES[:2])
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(video_cli.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(command.upsampler, "_after", lambda count: seen.append(torch.get_num_threads()))
+    try:
+        torch.set_num_threads(4)
+        for device, expected in (("cuda:0", 1), ("cpu", 4)):
+            seen.clear()
+            about = {**command.upsampler.describe(), "device": device}
+            monkeypatch.setattr(command.upsampler, "describe", lambda about=about: about)
+            assert command("-i", clip, "--restart")[0] == 0
+            assert seen == [expected, expected]
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("words", [["--fps", "0"], ["--fps", "1/0"], ["-s", "x"], ["--crf", "99"], ["film.mp4"]])
 def test_wrong_usage(words, capsys):
     assert video_cli.main(words) == 2
