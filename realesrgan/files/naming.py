@@ -8,14 +8,16 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple, Union
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ..errors import InputError, PictureError
 from .paths import WINDOWS, Inputs, PathLike, is_reserved, openable, real, same_file, shown, utf16_units
 
 __all__ = [
+    "OUTPUT_FORMATS",
     "PICTURE_SUFFIXES",
     "WRITABLE",
+    "Format",
     "Names",
     "OutputPlan",
     "Source",
@@ -38,14 +40,38 @@ WRITABLE: Dict[str, str] = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
 }
+
+
+class Format(NamedTuple):
+    """What a format that is written can contain.
+
+    Attributes:
+        deep: Whether it has 16 bit.
+        side: Its largest side, in pixels.
+        kinds: Of :meth:`realesrgan.files.Metadata.names`; the colour space is seen to by itself.
+    """
+
+    alpha: bool
+    deep: bool
+    side: int
+    kinds: FrozenSet[str]
+
+
+_SIDE = (1 << 31) - 1
+_KINDS = frozenset(("ICC", "EXIF", "XMP", "dpi"))
+OUTPUT_FORMATS = {
+    "PNG": Format(True, True, _SIDE, _KINDS | {"comment", "text"}),
+    "JPEG": Format(False, False, 65500, _KINDS | {"IPTC", "comment"}),  # libjpeg's own bound, a little below 65535
+    "WEBP": Format(True, False, 16383, _KINDS),
+    "TIFF": Format(True, True, _SIDE, _KINDS | {"IPTC"}),
+    "BMP": Format(False, False, _SIDE, frozenset(("dpi",))),
+}
 #: Suffixes (lower case) by which a picture is recognised in a folder; its content decides how it is read.
 PICTURE_SUFFIXES = frozenset(WRITABLE) | {".dib", ".gif", ".avif", ".heic", ".heif", ".tga", ".dds", ".hdr"}
 PICTURE_SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k"}
 
 _EXTENSIONS = {"png": ".png", "jpg": ".jpg", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff", "tif": ".tiff"}
 _EXTENSIONS["bmp"] = ".bmp"
-#: Formats that can contain 16 bit.
-_DEEP = {"PNG", "TIFF"}
 _LONGEST_NAME = 255
 _MODES = ("L", "LA", "RGB", "RGBA")
 _DEPTHS = (8, 16)
@@ -103,7 +129,7 @@ def choose_extension(requested: str, source_path: PathLike, mode: str, depth: in
         )
     suffix = PurePath(source_path).suffix
     kind = WRITABLE.get(suffix.lower())
-    if kind is None or mode.endswith("A") or (depth > 8 and kind not in _DEEP):
+    if kind is None or mode.endswith("A") or (depth > 8 and not OUTPUT_FORMATS[kind].deep):
         return ".png"
     return suffix
 
@@ -250,9 +276,9 @@ class OutputPlan:
                 found[source] = error
         return found
 
-    def _claim(self, source: Source, extension: str) -> Source:
+    def _claim(self, source: Source, extension: str) -> None:
         target = output_path(source, self._output_dir, self._suffix, extension)
-        return self._owners.setdefault(self._key(target), source)
+        self._owners.setdefault(self._key(target), source)
 
     def _key(self, path: Path) -> str:
         head, name = os.path.split(path)

@@ -33,7 +33,7 @@ from .metadata import (
     resize_exif,
     resolution_fields,
 )
-from .naming import WRITABLE
+from .naming import OUTPUT_FORMATS, WRITABLE
 from .paths import PathLike, shown
 from .picture import Note, Refused, failure, os_failure
 from .png import SIGNATURE, make_chunk, metadata_chunks
@@ -42,16 +42,6 @@ from .threads import ReadAhead
 
 __all__ = ["check_result", "write"]
 
-#: The largest side of each format, in pixels (JPEG: libjpeg's own bound, a little below the format's 65535).
-_LARGEST_SIDE = {"PNG": (1 << 31) - 1, "JPEG": 65500, "WEBP": 16383, "TIFF": (1 << 31) - 1, "BMP": (1 << 31) - 1}
-#: What of :meth:`Metadata.names` each format has a place for; the colour space is seen to by itself.
-_HELD = {
-    "PNG": {"ICC", "EXIF", "XMP", "comment", "text", "dpi"},
-    "JPEG": {"ICC", "EXIF", "XMP", "IPTC", "comment", "dpi"},
-    "WEBP": {"ICC", "EXIF", "XMP", "dpi"},
-    "TIFF": {"ICC", "EXIF", "XMP", "IPTC", "dpi"},
-    "BMP": {"dpi"},
-}
 _LARGEST_JPEG_PROFILE = 255 * 65519
 _PNG_COLOR = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}
 _CLASSIC_TIFF_LIMIT = (1 << 32) - (1 << 24)
@@ -135,8 +125,8 @@ def check_result(path: PathLike, width: int, height: int, *, mode: str = "RGB", 
         _check_side(kind, width, height)
     except Refused as refused:
         raise failure(path, refused.code, str(refused), **refused.fields) from None
-    mode, depth = (mode.rstrip("A"), 8) if kind in ("JPEG", "BMP") else (mode, 8 if kind == "WEBP" else depth)
-    needed = width * height * len(mode) * depth // 8
+    channels = len(mode if OUTPUT_FORMATS[kind].alpha else mode.rstrip("A"))
+    needed = width * height * channels * (depth if OUTPUT_FORMATS[kind].deep else 8) // 8
     folder = next((folder for folder in Path(path).absolute().parents if folder.is_dir()), Path())
     try:
         free = shutil.disk_usage(folder).free
@@ -149,7 +139,7 @@ def check_result(path: PathLike, width: int, height: int, *, mode: str = "RGB", 
 
 
 def _check_side(kind: str, width: int, height: int) -> None:
-    largest = _LARGEST_SIDE[kind]
+    largest = OUTPUT_FORMATS[kind].side
     if max(width, height) > largest:
         reason = f"{width}x{height} is more than {kind} allows ({largest} a side); write PNG or TIFF instead"
         raise Refused("picture.format_limit", reason, width=width, height=height, kind=kind, limit=largest)
@@ -176,11 +166,11 @@ def _check(pixels: np.ndarray, mode: Optional[str], kind: str, quality: int, com
 def _convert(pixels: np.ndarray, mode: str, kind: str, notes: List[Note]) -> Tuple[np.ndarray, str]:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    if kind in ("JPEG", "WEBP", "BMP") and pixels.dtype == np.uint16:
+    if not OUTPUT_FORMATS[kind].deep and pixels.dtype == np.uint16:
         # v / 257 is never halfway between two numbers, so any rounding is the same.
         pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
         notes.append(Note("note.depth", f"{kind} stores 8 bit: the 16-bit values were rounded", format=kind))
-    if kind in ("JPEG", "BMP"):
+    if not OUTPUT_FORMATS[kind].alpha:
         if mode.endswith("A"):
             pixels, mode = _onto_white(pixels), mode[:-1]
             notes.append(Note("note.alpha", f"{kind} stores no alpha: the picture was laid onto white", format=kind))
@@ -229,7 +219,9 @@ def _fitting(given: Metadata, pixels: np.ndarray, mode: str, kind: str, notes: L
         text = tuple(item for item in text if item[0] != "Comment")
     kept = replace(given, icc=icc, exif=exif, xmp=xmp, comment=comment, text=text, color=color)
     # PNG names a colour space, elsewhere a profile says the same.
-    held = _HELD[kind] | ({color.name} if color is not None and (kind == "PNG" or icc is not None) else set())
+    held = OUTPUT_FORMATS[kind].kinds | (
+        {color.name} if color is not None and (kind == "PNG" or icc is not None) else set()
+    )
     dropped = [name for name in kept.names() if name not in held]
     if dropped:
         what = ", ".join(dropped)
