@@ -72,9 +72,6 @@ class Line:
             self._connection.recv_bytes_into(chunk)
         return array
 
-    def close(self) -> None:
-        self._connection.close()
-
 
 def _chunks(array: np.ndarray) -> Any:
     if array.nbytes == 0:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..archs.structure import HALO
+from . import tiling
 from .cuda_conv import Convolution, Picture, enlarging, family, on, run_together, shapes_of, takes
 from .stages import RESIDUAL, SLOPE, Band, Derived, RRDBStages, Runtime, Stages, convs
 from .tiling import Box
@@ -239,12 +240,11 @@ class CudaSequenceStages(Stages):
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         with torch.no_grad(), on(x.device):
             features = self._features(x)
-        rows = max(_LEAST_ROWS, -(-keep.height // _MOST_PARTS))
-        for start in range(keep.y0, keep.y1, rows):
-            stop = min(start + rows, keep.y1)
+        height = max(_LEAST_ROWS, -(-keep.height // _MOST_PARTS))
+        for row, read, _ in tiling.bands(keep, x.shape[2:], 1, height, 0, scale):
             with torch.no_grad(), on(x.device):
-                values = self._enlarged(features, x, start, stop, keep, scale)
-            yield Band((start - keep.y0) * scale, values)
+                values = self._enlarged(features, x, read, scale)
+            yield Band(row, values)
 
     def largest(self, height: int, width: int) -> int:
         return 2 * _FEATURES * height * width
@@ -259,11 +259,11 @@ class CudaSequenceStages(Stages):
             plane = 1 - plane
         return planes.tensor[plane]
 
-    def _enlarged(self, features: Tensor, x: Tensor, start: int, stop: int, keep: Box, scale: int) -> Tensor:
-        height, width = (stop - start) * scale, keep.width * scale
+    def _enlarged(self, features: Tensor, x: Tensor, read: Box, scale: int) -> Tensor:
+        height, width = read.height * scale, read.width * scale
         out = x.new_empty(1, 3, height, width)
         kernels = importlib.import_module(".cuda_kernels", __package__)
         strides = (*features.stride()[:2], *x.stride()[1:], *out.stride()[1:3])
         grid = (-(-width // _COLUMNS), height)
-        kernels.shuffled[grid](features, x, out, start, keep.x0, width, *strides, scale, _COLUMNS, num_warps=4)
+        kernels.shuffled[grid](features, x, out, read.y0, read.x0, width, *strides, scale, _COLUMNS, num_warps=4)
         return out

@@ -90,11 +90,12 @@ class TileNetwork:
         shapes: Optional[Mapping[str, Sequence[int]]] = None,
     ) -> None:
         self.runtime = Runtime(device, structure.of(module, 1), half, compiled, band_rows, shapes or {})
+        self.device, self.half, self.dtype = device, half, self.runtime.dtype
         if not isinstance(module, nn.Module):
             module = Called(module)
         # The processor runs the network that was given; whether its parameters are trained is its owner's affair.
         own = module if devices.is_host(device) else copy.deepcopy(module)
-        self.module = own.to(device=device.torch_device, dtype=self.runtime.dtype).eval()
+        self.module = own.to(device=device.torch_device, dtype=self.dtype).eval()
         if not device.capabilities.multi_prelu:
             ChannelPReLU.put_into(self.module)
         if device.capabilities.channels_last:
@@ -106,18 +107,6 @@ class TileNetwork:
         if apart and self._stages is None:
             self._stages = self._fitting(_WAYS)
         self._whole: Any = self.runtime.compile(self.module)
-
-    @property
-    def device(self) -> devices.Device:
-        return self.runtime.device
-
-    @property
-    def half(self) -> bool:
-        return self.runtime.half
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.runtime.dtype
 
     def in_flight(self, height: int, width: int) -> int:
         """How many bands may be on their way to the host while the next one is computed."""

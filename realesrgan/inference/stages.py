@@ -82,10 +82,6 @@ class Runtime:
     def dtype(self) -> torch.dtype:
         return torch.float16 if self.half else torch.float32
 
-    def band_rows(self, height: int, width: int) -> int:
-        """Rows of the feature map in a band, for a tile of ``height`` x ``width`` pixels."""
-        return self.rows or tiling.band_rows(self.structure, height, width, half=self.half, device=self.device)
-
     def overlong(self, flops: int) -> bool:
         """Whether the device must not be given that many operations in one submission."""
         return 0 < self.device.capabilities.submission_flops < flops
@@ -122,7 +118,8 @@ class Stages:
 
     def band_rows(self, height: int, width: int) -> int:
         """Rows of the feature map in a band of the last stage, for a tile of ``height`` x ``width`` pixels."""
-        return self.runtime.band_rows(height, width)
+        own = self.runtime
+        return own.rows or tiling.band_rows(own.structure, height, width, half=own.half, device=own.device)
 
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         """See :meth:`realesrgan.inference.network.TileNetwork.bands`."""
@@ -302,15 +299,13 @@ class RRDBStages(Stages):
         out = x
         for dense in (block.rdb1, block.rdb2, block.rdb3):
             seen = _grown(dense, out, self.wait if overlong else None)
-            out = self._scaled_last(dense.conv5, seen).add_(out)
+            # The residual's factor is in the weights, where it is a plain convolution.
+            last = dense.conv5
+            scaled: Tensor = self._with_residual(last)(seen) if is_plain(last) else last(seen).mul_(RESIDUAL)
+            out = scaled.add_(out)
             if overlong:
                 self.wait()
         return _added(x, out)
-
-    def _scaled_last(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
-        """A convolution's result times the residual's factor, which its weights hold already."""
-        scaled: Tensor = self._with_residual(conv)(x) if is_plain(conv) else conv(x).mul_(RESIDUAL)
-        return scaled
 
     @torch.no_grad()
     def _with_residual(self, conv: Any) -> nn.Conv2d:
@@ -343,20 +338,19 @@ class SequenceStages(Stages):
     def bands(self, x: Tensor, keep: Box, scale: int) -> Iterator[Band]:
         with torch.no_grad():
             features = self.body(x)
-        rows = self.band_rows(x.shape[2], x.shape[3])
-        for start in range(keep.y0, keep.y1, rows):
-            stop = min(start + rows, keep.y1)
+        height = self.band_rows(x.shape[2], x.shape[3])
+        for row, read, _ in tiling.bands(keep, x.shape[2:], 1, height, 0, scale):
+            rows, columns = read.slices
             with torch.no_grad():
-                part = features[:, :, start:stop, keep.x0 : keep.x1].contiguous()
-                base = x[:, :, start:stop, keep.x0 : keep.x1].contiguous()
-                out = self.module.upsampler(part)
+                out = self.module.upsampler(features[:, :, rows, columns].contiguous())
+                base = x[:, :, rows, columns].contiguous()
                 out = out + F.interpolate(base, scale_factor=self.runtime.structure.scale, mode="nearest")
-            yield Band((start - keep.y0) * scale, out)
+            yield Band(row, out)
 
     def _body(self, x: Tensor) -> Tensor:
         capabilities = self.runtime.device.capabilities
-        # Three operators for a convolution and its activation.
-        together = max(_flops(conv, x) for conv in convs(self.module)) * capabilities.submission_operators // 3
+        largest = 2 * max(conv.weight.numel() for conv in convs(self.module)) * x.shape[2] * x.shape[3]
+        together = largest * capabilities.submission_operators // 3  # three for a convolution and its activation
         for layer in self.module.body:
             x = layer(x)
             if isinstance(layer, nn.Conv2d) and self.runtime.overlong(together):
@@ -391,8 +385,3 @@ def _activated(x: Tensor) -> Tensor:
 def _added(x: Tensor, out: Tensor) -> Tensor:
     """The residual connection, in ``out``. In two steps, which every backend and the compiler round alike."""
     return out.mul_(RESIDUAL).add_(x)
-
-
-def _flops(part: nn.Module, x: Tensor) -> int:
-    """Floating-point operations of the convolutions in a part, at the size of ``x``."""
-    return 2 * sum(conv.weight.numel() for conv in convs(part)) * x.shape[2] * x.shape[3]

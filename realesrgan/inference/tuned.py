@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -41,12 +41,13 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 VARIABLE = "REALESRGAN_PROFILE"
-#: Suffixes of files that are no profiles, whatever they hold.
-_INPUTS = frozenset((*naming.PICTURE_SUFFIXES, ".pth", ".safetensors", ".bin", ".param"))
 """Environment variable: another file, or ``off``."""
+_INPUTS = frozenset((*naming.PICTURE_SUFFIXES, ".pth", ".safetensors", ".bin", ".param"))
+"""Suffixes of files that are no profiles, whatever they contain."""
 _FORMAT = 1
 _PRECISIONS = {"fp16": True, "fp32": False}
 _MEASURED_WITH = ("driver", "torch", "realesrgan")
+_TEXTS = ("device", "structure", *_MEASURED_WITH)
 _SIDES = range(16, 8193)
 _BLOCKS = range(1, 513)
 _QUICKER = 1.1
@@ -72,7 +73,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one network on one device. ``choices`` contains at most one for each precision.
+    """What is known of one network on one device: at most one choice for each precision.
 
     ``torch`` is what :func:`library_version` gives.
     """
@@ -82,7 +83,20 @@ class Entry:
     driver: str
     torch: str
     realesrgan: str
-    choices: Mapping[str, Mapping[str, Any]]
+    choices: Tuple[Choice, ...]
+
+    def best(self, half: Optional[bool]) -> Optional[Choice]:
+        """The quickest choice; True or False: of those that were measured in that precision."""
+        fitting = [choice for choice in self.choices if half is None or choice.half == half]
+        return max(fitting, key=lambda choice: choice.rate, default=None)
+
+    def as_json(self) -> Dict[str, Any]:
+        """As the file keeps it."""
+        choices = {
+            "fp16" if choice.half else "fp32": {"tile": choice.tile, "rate": choice.rate, "kernels": choice.kernels}
+            for choice in self.choices
+        }
+        return {**{name: getattr(self, name) for name in _TEXTS}, "choices": choices}
 
 
 def location() -> Optional[Path]:
@@ -118,7 +132,7 @@ def quickest(device: Device, structure: Structure, half: Optional[bool], exclude
 
     Args:
         device: What would be used without a profile.
-        half: True or False: only what was measured in that precision; None: the quicker of both.
+        half: See :meth:`Entry.best`.
         exclude: Devices that were found unfit.
     """
     own = lookup(device, structure, half)
@@ -128,15 +142,15 @@ def quickest(device: Device, structure: Structure, half: Optional[bool], exclude
     key = structure_key(structure)
     for entry in _entries():
         backend, _, name = entry.device.partition(" ")
-        found = [choice.rate for choice in _choices(entry) if half is None or choice.half == half]
+        found = entry.best(half)
         if entry.structure != key or backend not in BACKENDS or backend == device.backend:
             continue
-        if not found or max(found) <= _QUICKER * rate:
+        if found is None or found.rate <= _QUICKER * rate:
             continue
         for other in available(backend).devices:
             usable = other.name == name and not other.software and other not in exclude
             if usable and _what_changed(entry, other) is None:
-                best, rate = other, max(found)
+                best, rate = other, found.rate
                 break
     if best is not device:
         notice(
@@ -159,11 +173,12 @@ def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Option
     """What was found best for a network on a device, None if nothing valid is known.
 
     Args:
-        half: True or False: only what was measured in that precision; None: the quicker of both.
+        half: See :meth:`Entry.best`.
 
     A profile that cannot be read or does not fit any more is ignored, and said so once.
     """
-    entry = _find(_entries(), device, structure_key(structure))
+    wanted = _device_key(device), structure_key(structure)
+    entry = next((entry for entry in _entries() if (entry.device, entry.structure) == wanted), None)
     if entry is None:
         return None
     changed = _what_changed(entry, device)
@@ -177,15 +192,7 @@ def lookup(device: Device, structure: Structure, half: Optional[bool]) -> Option
             reason=changed,
         )
         return None
-    fitting = [choice for choice in _choices(entry) if half is None or choice.half == half]
-    return max(fitting, key=lambda choice: choice.rate, default=None)
-
-
-def _choices(entry: Entry) -> List[Choice]:
-    return [
-        Choice(int(found["tile"]), _PRECISIONS[name], float(found["rate"]), found["kernels"])
-        for name, found in entry.choices.items()
-    ]
+    return entry.best(half)
 
 
 def _entries() -> List[Entry]:
@@ -207,11 +214,6 @@ def _entries() -> List[Entry]:
         return []
 
 
-def _find(entries: List[Entry], device: Device, key: str) -> Optional[Entry]:
-    name = _device_key(device)
-    return next((entry for entry in entries if (entry.device, entry.structure) == (name, key)), None)
-
-
 def _device_key(device: Device) -> str:
     """The backend and the name, without the index, which changes when a card is added."""
     return f"{device.backend} {device.name}"
@@ -219,10 +221,10 @@ def _device_key(device: Device) -> str:
 
 def _what_changed(entry: Entry, device: Device) -> Optional[Phrase]:
     now = {"driver": device.driver, "torch": library_version(device), "realesrgan": __version__}
-    then = asdict(entry)
     for name in _MEASURED_WITH:
-        if then[name] != now[name]:
-            before, after = then[name] or "?", now[name] or "?"
+        then = getattr(entry, name)
+        if then != now[name]:
+            before, after = then or "?", now[name] or "?"
             told = f"it was measured with {name} {before}, now it is {after}"
             return Phrase("profile.changed", told, name=name, before=before, after=after)
     return None
@@ -266,14 +268,7 @@ def store(device: Device, structure: Structure, choices: List[Choice]) -> Path:
         driver=device.driver,
         torch=library_version(device),
         realesrgan=__version__,
-        choices={
-            "fp16" if choice.half else "fp32": {
-                "tile": choice.tile,
-                "rate": round(choice.rate, 1),
-                "kernels": {role: list(shape) for role, shape in choice.kernels.items()},
-            }
-            for choice in choices
-        },
+        choices=tuple(replace(choice, rate=round(choice.rate, 1)) for choice in choices),
     )
     paths.check_regular(path, VARIABLE)
     if path.suffix.lower() in _INPUTS and path.exists():
@@ -288,7 +283,7 @@ def store(device: Device, structure: Structure, choices: List[Choice]) -> Path:
     except (OSError, ValueError):
         entries = []  # lookup() has said so, or will
     kept = [old for old in entries if (old.device, old.structure) != (entry.device, entry.structure)]
-    document = {"format": _FORMAT, "entries": [asdict(each) for each in [*kept, entry]]}
+    document = {"format": _FORMAT, "entries": [each.as_json() for each in [*kept, entry]]}
     text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     atomic.write_atomically(path, lambda stream: stream.write(text.encode("utf-8")))
     return path
@@ -326,26 +321,24 @@ def _read(path: Path) -> List[Entry]:
 
 
 def _entry(values: Any) -> Entry:
-    fields = ("device", "structure", *_MEASURED_WITH)
-    if not isinstance(values, dict) or not all(isinstance(values.get(name), str) for name in fields):
-        names = ", ".join(fields)
+    if not isinstance(values, dict) or not all(isinstance(values.get(name), str) for name in _TEXTS):
+        names = ", ".join(_TEXTS)
         raise ValueError(Phrase("profile.lacks", f"an entry lacks one of {names}", names=names))
     choices = values.get("choices")
     if not isinstance(choices, dict):
         raise ValueError(Phrase("profile.no_choices", "an entry has no choices"))
-    return Entry(**{name: values[name] for name in fields}, choices=dict(map(_checked, choices.items())))
+    return Entry(**{name: values[name] for name in _TEXTS}, choices=tuple(map(_choice, choices, choices.values())))
 
 
-def _checked(item: Any) -> Any:
+def _choice(name: Any, found: Any) -> Choice:
     """One precision's choice; sizes that cannot have been measured are refused."""
-    name, found = item
     numbers: Dict[str, Any] = found if isinstance(found, dict) else {}
     tile, rate = numbers.get("tile"), numbers.get("rate")
     if name not in _PRECISIONS or type(tile) is not int or tile not in _SIDES:
         raise ValueError(Phrase("profile.tile", f"{name!r} has the tile {tile!r}", name=name, tile=repr(tile)))
     if not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 < rate < float("inf"):
         raise ValueError(Phrase("profile.rate", f"{name!r} has the rate {rate!r}", name=name, rate=repr(rate)))
-    return name, {"tile": tile, "rate": float(rate), "kernels": _shapes(name, numbers.get("kernels", {}))}
+    return Choice(tile, _PRECISIONS[name], float(rate), _shapes(name, numbers.get("kernels", {})))
 
 
 def _shapes(name: str, kernels: Any) -> Dict[str, Tuple[int, ...]]:

@@ -147,9 +147,10 @@ def test_an_rrdbnet_in_planes_gives_what_the_module_gives(by_pytorch, scale, siz
     ("size", "keep"), [((21, 34), Box(0, 0, 21, 34)), ((150, 18), Box(3, 2, 140, 17)), ((1, 1), Box(0, 0, 1, 1))]
 )
 def test_a_sequence_gives_what_the_module_gives(by_pytorch, monkeypatch, size, keep) -> None:
-    def enlarged(self: Any, features: Any, x: Any, start: int, stop: int, keep: Box, scale: int) -> torch.Tensor:
-        values = features[start:stop, keep.x0 : keep.x1, : 3 * scale**2].permute(2, 0, 1)[None].float()
-        base = x[:, :, start:stop, keep.x0 : keep.x1].float()
+    def enlarged(self: Any, features: Any, x: Any, read: Box, scale: int) -> torch.Tensor:
+        rows, columns = read.slices
+        values = features[rows, columns, : 3 * scale**2].permute(2, 0, 1)[None].float()
+        base = x[:, :, rows, columns].float()
         return F.pixel_shuffle(values, scale) + F.interpolate(base, scale_factor=scale, mode="nearest")
 
     monkeypatch.setattr(cuda_stages.CudaSequenceStages, "_enlarged", enlarged)

@@ -80,7 +80,7 @@ def convolutions() -> None:
 def enlargement() -> None:
     stages = CudaSequenceStages(SRVGGNetCompact(), Runtime(devices.HOST, structure.of(SRVGGNetCompact(), 4), half=True))
     features, x = torch.randn(9, 11, 64).half(), torch.rand(1, 3, 9, 11).half()
-    result = stages._enlarged(features, x, 2, 8, Box(1, 3, 9, 10), 4)
+    result = stages._enlarged(features, x, Box(2, 3, 8, 10), 4)
     whole = F.pixel_shuffle(features.permute(2, 0, 1)[None, :48].float(), 4)
     whole = whole + F.interpolate(x.float(), scale_factor=4, mode="nearest")
     close(result, whole[:, :, 8:32, 12:40])
