@@ -241,49 +241,24 @@ class Convolution:
             entry: Plane of ``out`` to which the result, times ``ratio`` once more, is added.
         """
         mode = 0 if add is None else 1 if ratio is None else 2
-        numbers = (plane, follow, channel, out_plane, out_channel, add or 0, entry or 0, self.steps)
-        scales = (float(ratio or 0.0), float(ratio or 0.0) if entry is not None else 0.0)
+        outer = 0.0 if entry is None else ratio
+        planes = (plane, follow, channel, out_plane, out_channel, add or 0, entry or 0)
+        values = (*planes, self.steps, float(ratio or 0.0), float(outer or 0.0))
         height, width = source.tensor.shape[1:3]
         shape = self.shape
         grid = (-(-width // shape.columns), -(-height // shape.rows), 4 if self.taps == 2 else 1)
         parts = source.tensor.shape[3] // shape.block
         if self.hopper:
-            self._on_hopper(source, out, grid, numbers, scales, parts, mode)
+            self._on_hopper(source, out, grid, values, parts, mode)
             return
+        tensors = (source.tensor, self.weight, self.bias, self.slope, out.tensor)
+        sizes = (height, width, *source.tensor.stride()[:3], *out.tensor.stride()[:3])
+        constants = (self.width, shape.block, shape.columns, shape.rows, parts, mode, self.taps, shape.stages)
         kernels = importlib.import_module(".cuda_kernels", __package__)
-        strides = (*source.tensor.stride()[:3], *out.tensor.stride()[:3], *out.tensor.stride()[:3])
-        kernels.blocks[grid](
-            source.tensor,
-            self.weight,
-            self.bias,
-            self.slope,
-            out.tensor,
-            out.tensor,
-            *numbers,
-            *scales,
-            height,
-            width,
-            *strides,
-            self.width,
-            shape.block,
-            shape.columns,
-            shape.rows,
-            parts,
-            mode,
-            self.taps,
-            shape.stages,
-            num_warps=shape.warps,
-        )
+        kernels.blocks[grid](*tensors, *values, *sizes, *constants, num_warps=shape.warps)
 
     def _on_hopper(
-        self,
-        source: Picture,
-        out: Picture,
-        grid: Tuple[int, int, int],
-        numbers: Sequence[int],
-        scales: Sequence[float],
-        parts: int,
-        mode: int,
+        self, source: Picture, out: Picture, grid: Any, values: Sequence[Any], parts: int, mode: int
     ) -> None:
         shape = self.shape
         kernels = importlib.import_module(".cuda_hopper", __package__)
@@ -291,10 +266,8 @@ class Convolution:
             self._weights = kernels.descriptor(self.weight, (shape.block, self.width))
         lines = source.descriptor((1, 2, shape.columns, shape.block))
         target = out.descriptor((1, 1, shape.columns, self.width), halves=self.taps == 2)
-        arguments = (
-            *(lines, self._weights, self.bias, self.slope, target, target, *numbers, *scales),
-            *(self.width, shape.block, shape.columns, parts, mode, self.taps, shape.stages),
-        )
+        constants = (self.width, shape.block, shape.columns, parts, mode, self.taps, shape.stages)
+        arguments = (lines, self._weights, self.bias, self.slope, target, *values, *constants)
         # What was compiled depends on these alone; called directly, it starts in a third of the time.
         started = self._started.get((parts, mode))
         if started is None:

@@ -82,12 +82,12 @@ def _line(lines, stage, number: gl.constexpr, COLUMNS: gl.constexpr):
 
 
 @gluon.jit
-def _bring_extra(extra, rooms, bar, plane, y, x, channel, N: gl.constexpr, COLUMNS: gl.constexpr):
+def _bring_extra(out, rooms, bar, plane, y, x, channel, N: gl.constexpr, COLUMNS: gl.constexpr):
     """Begin to copy what is added to the result to where the result will leave from."""
     mbarrier.expect(bar, 4 * COLUMNS * N * 2)
     for r in gl.static_range(4):
-        room = rooms.index(r)._reinterpret(gl.float16, [1, 1, COLUMNS, N], extra.layout)
-        tma.async_copy_global_to_shared(extra, [plane, y + r, x, channel], bar, room)
+        room = rooms.index(r)._reinterpret(gl.float16, [1, 1, COLUMNS, N], out.layout)
+        tma.async_copy_global_to_shared(out, [plane, y + r, x, channel], bar, room)
 
 
 @gluon.jit
@@ -116,7 +116,6 @@ def rows(
     bias,
     slope,
     out,
-    extra,
     plane,
     follow,
     channel,
@@ -227,7 +226,7 @@ def rows(
     rooms = lines._reinterpret(gl.float16, [STAGES * 6 * BLOCK // N, COLUMNS, N], flat)
     bar = bars.index(STAGES)
     if MODE != 0:
-        _bring_extra(extra, rooms, bar, extra_plane, y, x, out_channel, N, COLUMNS)
+        _bring_extra(out, rooms, bar, extra_plane, y, x, out_channel, N, COLUMNS)
         mbarrier.wait(bar, 0)
     channels = gl.arange(0, N, layout=gl.SliceLayout(0, mma))
     added = gl.expand_dims(gl.load(bias + channels), 0)
@@ -238,7 +237,7 @@ def rows(
     sum3 = _finished(sum3, added, falling, rooms.index(3), ratio, MODE)
     if MODE == 2:  # noqa: SIM102 - the first is known when compiling, the second is not
         if outer != 0.0:
-            _bring_extra(extra, rooms, bar, entry_plane, y, x, out_channel, N, COLUMNS)
+            _bring_extra(out, rooms, bar, entry_plane, y, x, out_channel, N, COLUMNS)
             mbarrier.wait(bar, 1)
             sum0 = rooms.index(0).load(mma).to(gl.float32) + outer * sum0
             sum1 = rooms.index(1).load(mma).to(gl.float32) + outer * sum1
