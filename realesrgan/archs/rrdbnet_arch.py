@@ -10,16 +10,16 @@ from torch.nn import functional as F
 
 from realesrgan.archs import structure
 
-__all__ = ["RRDB", "RRDBNet", "ResidualDenseBlock"]
+__all__ = ["RESIDUAL", "RRDB", "SLOPE", "RRDBNet", "ResidualDenseBlock"]
 
-_SLOPE = 0.2  # of every leaky ReLU
-_RESIDUAL = 0.2  # what a block adds to its input is scaled by this
+SLOPE = 0.2  # of every leaky ReLU
+RESIDUAL = 0.2  # what a block adds to its input is scaled by this
 _INITIAL = 0.1  # the blocks start small, so that a deep trunk starts near the identity
 
 
 def _activate(x: torch.Tensor) -> torch.Tensor:
     # In place is safe here: the argument is always a convolution's fresh output.
-    return F.leaky_relu(x, _SLOPE, inplace=True)
+    return F.leaky_relu(x, SLOPE, inplace=True)
 
 
 class ResidualDenseBlock(nn.Module):
@@ -41,7 +41,7 @@ class ResidualDenseBlock(nn.Module):
         seen = [x]
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             seen.append(_activate(conv(torch.cat(seen, 1))))
-        return x + _RESIDUAL * self.conv5(torch.cat(seen, 1))
+        return x + RESIDUAL * self.conv5(torch.cat(seen, 1))
 
 
 class RRDB(nn.Module):
@@ -55,7 +55,7 @@ class RRDB(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """NCHW with ``num_feat`` channels; returns the same shape."""
-        return x + _RESIDUAL * self.rdb3(self.rdb2(self.rdb1(x)))
+        return x + RESIDUAL * self.rdb3(self.rdb2(self.rdb1(x)))
 
 
 class RRDBNet(nn.Module):

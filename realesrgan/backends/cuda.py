@@ -15,7 +15,15 @@ from ..archs.structure import HALO, Structure
 from ..errors import Phrase
 from .base import LIMIT, Arrival, Capabilities, Device, Examined, Finding, MissingError, TorchBackend, torch
 
-__all__ = ["CUDA"]
+__all__ = ["CUDA", "kernels_rows"]
+
+
+def kernels_rows(height: int) -> int:
+    """Rows in a band of a feature map of this height, with our own kernels for an RRDBNet.
+
+    As many as leave what lies between the last stage's convolutions room in the trunk's memory.
+    """
+    return max(16, min(64, height // 8 - 2 * HALO))
 
 
 class CUDA(TorchBackend):
@@ -106,7 +114,7 @@ class CUDA(TorchBackend):
             return weights + 2 * structure.row.trunk_channels(structure) * height * width
         # Six planes of the feature map; five are free for what a band needs at two and at four times the size.
         plane = 2 * structure.features * height * width
-        pixels = (max(16, min(64, height // 8 - 4)) + 2 * HALO) * width
+        pixels = (kernels_rows(height) + 2 * HALO) * width
         room, more = 5 * plane, 0
         for size in (4, 16, 16):
             taken = 2 * structure.features * size * pixels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Optional, Tuple
 
 import cv2
 import numpy as np
@@ -41,7 +41,7 @@ class Plane:
         """The pixels of ``box`` as a contiguous array of the stored type, reflected where it leaves the picture."""
         if box.y1 <= canvas.height and box.x1 <= canvas.width:
             return np.ascontiguousarray(self.pixels[box.slices])
-        rows, columns = _index(canvas.rows(box)), _index(canvas.columns(box))
+        rows, columns = np.array(canvas.rows(box)), np.array(canvas.columns(box))
         # What lies in the picture is a plain copy; reading by indices is many times slower.
         height, width = min(box.y1, canvas.height) - box.y0, min(box.x1, canvas.width) - box.x0
         result = np.empty((box.height, box.width, *self.pixels.shape[2:]), self.pixels.dtype)
@@ -234,7 +234,3 @@ def resize_alpha(alpha: Plane, scale: int, out: np.ndarray, rows: int = 64) -> N
         band = cv2.resize(band, (width * scale, (bottom - top) * scale), interpolation=cv2.INTER_LINEAR)
         band = band[(y0 - top) * scale : (y1 - top) * scale]
         out[y0 * scale : y1 * scale] = (np.clip(band, 0, 1) * alpha.max_value).round().astype(out.dtype)
-
-
-def _index(positions: Sequence[int]) -> np.ndarray:
-    return np.asarray(positions, dtype=np.intp)

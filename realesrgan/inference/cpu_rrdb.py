@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .stages import RESIDUAL, SLOPE, Derived, RRDBStages, Runtime, convs, is_plain, phases
+from ..archs.rrdbnet_arch import RESIDUAL, SLOPE
+from .stages import Derived, RRDBStages, Runtime, convs, is_plain, phases
 
 __all__ = ["Part", "PlanarStages", "Rows", "Spectrum", "fast_kernels", "folded", "suits"]
 

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..archs.structure import HALO
+from ..archs.rrdbnet_arch import RESIDUAL, SLOPE
+from ..backends.cuda import kernels_rows
 from . import tiling
 from .cuda_conv import Convolution, Picture, enlarging, family, on, run_together, shapes_of, takes
-from .stages import RESIDUAL, SLOPE, Band, Derived, RRDBStages, Runtime, Stages, convs
+from .stages import Band, Derived, RRDBStages, Runtime, Stages, convs
 from .tiling import Box
 
 __all__ = ["CudaRRDBStages", "CudaSequenceStages", "suits_rrdb", "suits_sequence"]
@@ -33,7 +34,6 @@ _ENTRY, _PASSING, _OTHER, _ADDED, _FIRST = 0, 1, 2, 3, 5
 _PLANES = 6
 _LAST = 16
 """Result channels of the last convolution, of which the first three count: matrix units compute no fewer."""
-_SMALLEST_BAND, _LARGEST_BAND = 16, 64
 _COLUMNS = 512
 """Columns of an SRVGGNet's result that a program computes."""
 _LEAST_ROWS, _MOST_PARTS = 64, 16
@@ -129,9 +129,7 @@ class CudaRRDBStages(RRDBStages):
         self._weights: Any = None
 
     def band_rows(self, height: int, width: int) -> int:
-        # As many as leave what lies between the last stage's convolutions room in the trunk's memory.
-        rows = height // self.runtime.structure.unshuffle // 8 - 2 * HALO
-        return max(_SMALLEST_BAND, min(_LARGEST_BAND, rows))
+        return kernels_rows(height // self.runtime.structure.unshuffle)
 
     @torch.no_grad()
     def trunk(self, x: Tensor) -> Tensor:

@@ -82,15 +82,9 @@ class Pace:
 
 @dataclass(frozen=True)
 class Job:
-    """What to do with a plane.
+    """What to do with a plane: ``tile`` is the side of a tile, 0 for the whole picture, ``pad`` its padding.
 
-    Attributes:
-        plane: The input.
-        canvas: Its geometry.
-        scale: The network's factor.
-        tile: Side of a tile, 0 for the whole picture.
-        pad: Padding of a tile.
-        pace: What is known of the device's pace, where a tile may become slow without an error.
+    ``pace`` is given where a tile may become slow without an error.
     """
 
     plane: Plane
@@ -106,7 +100,6 @@ class Outcome:
     """How it went.
 
     Attributes:
-        tiles: Tiles computed.
         shape: Height and width of the largest written tile.
         splits: How often a tile was split because memory ran out.
         redone: Tiles computed again in FP32.
@@ -160,8 +153,6 @@ def run(networks: Networks, job: Job, out: np.ndarray, progress: Optional[Progre
     """Compute every tile of a job into ``out``.
 
     Args:
-        networks: The network in the precision in force.
-        job: Input and plan.
         out: ``height*scale`` x ``width*scale``, x3 in BGR order for a colour plane; uint8, uint16, or float32 for the
             network's plain output. May be a view.
         progress: Called with the tiles done and the tiles planned after each tile.

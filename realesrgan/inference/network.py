@@ -66,8 +66,6 @@ class TileNetwork:
     Args:
         module: The network, FP32, on the CPU, or anything that can be called so. It is not changed where the device is
             another one; on the CPU it is the one that runs.
-        device: Where it runs.
-        half: In FP16.
         band_rows: Rows of the feature map in a band of an RRDBNet's last stage; None uses the device's own.
         compiled: Run the parts through torch.compile.
         kernels: Use our own kernels where the device and the network allow them.
@@ -116,10 +114,8 @@ class TileNetwork:
         """Run a tile, and begin to bring each band's finished rows to the host.
 
         Args:
-            plane: The input.
             pixels: The crop that the tile reads, in the plane's stored type.
             keep: The part of the crop that is wanted.
-            scale: The network's factor.
             dtype: Type of the result.
         """
         seen: List[Tensor] = []
@@ -158,7 +154,6 @@ class TileNetwork:
         Args:
             x: 1x3xHxW on the device in the network's precision, 0..1; H and W multiples of what the network needs.
             keep: The part of the tile that is wanted, in pixels of ``x``.
-            scale: The network's factor.
 
         Raises:
             MemoryError: The tile is too large for the backend.

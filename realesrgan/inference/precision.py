@@ -203,9 +203,7 @@ class Networks:
 
     Args:
         module: The network, FP32, on the CPU. It stays there and is not changed where the device is another one.
-        device: Where to run.
-        scale: The network's factor.
-        compiled: See :class:`realesrgan.inference.network.TileNetwork`.
+        compiled: Run it through torch.compile.
     """
 
     def __init__(self, module: nn.Module, device: devices.Device, scale: int, *, compiled: bool = False) -> None:

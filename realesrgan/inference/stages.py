@@ -18,13 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import devices
+from ..archs.rrdbnet_arch import RESIDUAL, SLOPE
 from ..archs.structure import HALO, Structure
 from . import tiling
 from .tiling import Box
 
 __all__ = [
-    "RESIDUAL",
-    "SLOPE",
     "Band",
     "ChannelPReLU",
     "Derived",
@@ -40,8 +39,6 @@ __all__ = [
     "sliced",
 ]
 
-SLOPE = 0.2  # of every leaky ReLU of an RRDBNet
-RESIDUAL = 0.2  # what a block adds to its input is scaled by this
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -63,9 +60,6 @@ class Runtime:
     """How a network runs: all that its stages need to know beside its module.
 
     Attributes:
-        device: Where.
-        structure: Of the network.
-        half: In FP16.
         compiled: Its parts go through torch.compile.
         rows: Rows of the feature map in a band of the last stage; None uses the device's own.
         shapes: What tuning found for our own kernels; see :func:`realesrgan.inference.cuda_conv.shapes_of`.

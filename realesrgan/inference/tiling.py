@@ -152,7 +152,6 @@ def plan(canvas: Canvas, tile: int, pad: int) -> List[Tile]:
     """Cut a canvas into tiles that write each pixel of the picture exactly once, row by row.
 
     Args:
-        canvas: The picture and its padding.
         tile: Side of the written boxes; 0 makes a single tile of the whole picture.
         pad: Pixels read beyond each side of a written box, where the canvas has them.
     """
@@ -239,14 +238,9 @@ def halved(side: int) -> int:
 def tile_bytes(
     structure: Structure, height: int, width: int, *, half: bool, device: Device, kernels: bool = False
 ) -> int:
-    """Peak bytes on the device for one tile, weights and workspace included.
+    """Peak bytes on the device for one tile of ``height`` x ``width`` pixels, padding, weights and workspace included.
 
-    Args:
-        height: Rows that the network reads, padding included.
-        width: Columns that the network reads, padding included.
-        half: In FP16.
-        device: Its backend's rule counts.
-        kernels: With our own kernels.
+    ``kernels``: with our own kernels, which compute in FP16.
     """
     if kernels:
         return device.kind.kernels_bytes(structure, height, width)
@@ -311,13 +305,8 @@ def choose_tile(
     which :data:`SAFETY` times its figure fits what is free.
 
     Args:
-        height: Rows of the picture.
-        width: Columns of the picture.
-        pad: Padding of a tile.
-        half: In FP16.
-        device: Where it runs.
         free: Free bytes on the device, if known.
-        kernels: With our own kernels.
+        kernels: See :func:`tile_bytes`.
     """
     side = device_tile(structure, pad, half=half, device=device, kernels=kernels)
     if not device.capabilities.whole_pictures:

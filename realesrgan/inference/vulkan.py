@@ -122,8 +122,6 @@ class VulkanNetwork:
     """A network on a device in one precision. Several threads may run tiles at the same time.
 
     Args:
-        model: The network as ncnn loads it.
-        structure: What it is.
         device: A Vulkan device; None runs it on the processor, with which a device is compared.
         half: Store in FP16, and compute in it where the device can.
         arithmetic: With ``half``: compute in FP16 too; without it, numbers are stored in FP16 and computed in FP32.
@@ -212,7 +210,6 @@ class VulkanNetwork:
         Args:
             x: 3xHxW RGB, float32, 0..1; H and W multiples of what the network needs.
             keep: The part of the tile that is wanted, in pixels of ``x``.
-            scale: The network's factor.
 
         Yields:
             The first row, in pixels of the result counted from the top of ``keep``, and 3xhxw in 0..1, not clamped.
