@@ -167,8 +167,8 @@ class Family:
     guess: Callable[[Shapes], Structure]
     shapes: Callable[[Structure], Dict[str, Tuple[int, ...]]]
     context: Callable[[Structure], int]
-    stage: Callable[[Structure, str], int]
-    trunk_channels: Callable[[Structure], int]
+    stage: Callable[[Structure, str], int] = lambda structure, name: 0
+    trunk_channels: Callable[[Structure], int] = lambda structure: 2 * structure.features + structure.scale**2 * 3
     band_values: Callable[[Structure, int], int] = lambda structure, pixels: 0
     pads_exactly: bool = False
     processor_tile: int = 256
@@ -328,8 +328,6 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             guess=_guess_srvgg,
             shapes=_srvgg_shapes,
             context=lambda self: self.depth + 2,
-            stage=lambda self, name: 0,
-            trunk_channels=lambda self: 2 * self.features + self.scale**2 * 3,
             pads_exactly=True,
             processor_tile=192,
         ),
@@ -349,10 +347,6 @@ OTHER = Family(
     guess=_no_guess,
     shapes=lambda self: {},
     context=lambda self: self.context,
-    stage=lambda self, name: 0,
-    trunk_channels=lambda self: 2 * self.features + self.scale**2 * 3,
-    # Any convolution may come after the enlargement.
-    band_values=lambda self, pixels: 0,
 )
 """The row of a network of no family here."""
 

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 from .. import devices
 from ..inference.child import Line, pack_error, share_processor
-from ..inference.isolated import build_for
+from ..inference.isolated import try_build
 from . import report, steps
 from .plan import CHECK, BatchOptions, Job
 from .run import Upscaler, enlarge, failure
@@ -95,7 +95,7 @@ def built_for(line: Line, arguments: Mapping[str, Any], count: int) -> Any:
         count: Such children on this machine.
     """
     share_processor(count)
-    built = build_for(line, arguments)
+    built = try_build(line, arguments)
     if built is not None:
         line.send("ready", dict(built.describe()))
     return built

@@ -22,7 +22,7 @@ from ..errors import DeviceLostError, DeviceOutOfMemoryError, InputError, Phrase
 from .child import Child, ChildGoneError, Line, died, rebuild_error
 from .tiling import halved
 
-__all__ = ["IsolatedUpsampler", "Settings", "build", "build_for", "isolates", "serve"]
+__all__ = ["IsolatedUpsampler", "Settings", "build", "isolates", "serve", "try_build"]
 
 logger = logging.getLogger(__name__)
 
@@ -268,7 +268,7 @@ def build(*, faces: Optional[Mapping[str, Any]] = None, **arguments: Any) -> Any
     return module.FaceEnhancer(upsampler, progress=arguments.get("progress"), **faces)
 
 
-def build_for(line: Line, arguments: Mapping[str, Any], factory: str = _BUILD) -> Any:
+def try_build(line: Line, arguments: Mapping[str, Any], factory: str = _BUILD) -> Any:
     """Build in the child, and send the progress; an error is sent too, and None is given."""
     module, _, name = factory.partition(":")
     try:
@@ -281,7 +281,7 @@ def build_for(line: Line, arguments: Mapping[str, Any], factory: str = _BUILD) -
 
 def serve(line: Line, factory: str, arguments: Mapping[str, Any]) -> None:
     """Build the upsampler, then answer until the parent closes the pipe."""
-    built = build_for(line, arguments, factory)
+    built = try_build(line, arguments, factory)
     if built is None:
         return
     inner = getattr(built, "upsampler", built)
