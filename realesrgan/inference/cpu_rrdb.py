@@ -10,7 +10,7 @@ additions and multiplications by 2, 4 and 8. Across, oneDNN's own kernels do the
 A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks (2016), whose matrices these are.
 
 A 3x3 convolution of a picture enlarged twice by nearest neighbour is four 2x2 convolutions of the small picture
-(:func:`realesrgan.inference.stages.phases`): 4/9 of the work.
+(:func:`realesrgan.inference.stages.phases_of`): 4/9 of the work.
 
 Results differ from the plain order of operations by rounding alone, and are not less exact.
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..archs.rrdbnet_arch import RESIDUAL, SLOPE
-from .stages import Derived, RRDBStages, Runtime, convs, is_plain, phases
+from .stages import Derived, RRDBStages, Runtime, convs, is_plain, phases_of
 
 __all__ = ["Part", "PlanarStages", "Rows", "Spectrum", "fast_kernels", "folded", "suits"]
 
@@ -114,7 +114,7 @@ class PlanarStages(RRDBStages):
     def _enlarged(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         out = x.new_empty(1, 2 * height, 2 * width, conv.out_channels).permute(0, 3, 1, 2)
-        for number, weight in enumerate(phases(conv.weight)):
+        for number, weight in enumerate(phases_of(conv.weight)):
             row, column = divmod(number, 2)
             weight = weight.contiguous(memory_format=torch.channels_last)
             # Padded on all sides: one row and one column too many, the first or the last of which is not of the phase.

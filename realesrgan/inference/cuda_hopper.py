@@ -6,7 +6,8 @@ lies outside of the picture. The three row taps are products of the same lines, 
 a third of the traffic that nine separate products would need, which is what limits them. The products of a step run
 while the copies of later steps are under way.
 
-The arguments are those of :func:`realesrgan.inference.cuda_kernels.blocks`, with descriptors for pointers.
+The arguments are those of :func:`realesrgan.inference.cuda_kernels.blocks`, with descriptors for pointers; ``extra`` is
+``out``.
 """
 
 from __future__ import annotations

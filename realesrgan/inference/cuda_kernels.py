@@ -22,6 +22,7 @@ def blocks(
     bias,
     slope,
     out,
+    extra,
     plane,
     follow,
     channel,
@@ -40,6 +41,9 @@ def blocks(
     out_plane_size,
     out_row,
     out_pixel,
+    extra_plane_size,
+    extra_row,
+    extra_pixel,
     N: tl.constexpr,
     BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -57,8 +61,9 @@ def blocks(
     result is:
 
     - ``MODE`` 0: f(v).
-    - ``MODE`` 1: f(v + extra), what ``extra_plane`` of ``out`` has where the result is written.
-    - ``MODE`` 2: extra + ``ratio`` * f(v); where ``outer`` is not 0, entry + ``outer`` * that, from ``entry_plane``.
+    - ``MODE`` 1: f(v + extra), at ``extra_plane`` and ``out_channel`` of ``extra``.
+    - ``MODE`` 2: extra + ``ratio`` * f(v); where ``outer`` is not 0, entry + ``outer`` * that, from ``entry_plane`` of
+      ``extra``.
     """
     pixel = tl.arange(0, ROWS * COLUMNS)
     y = tl.program_id(1) * ROWS + pixel // COLUMNS
@@ -88,10 +93,10 @@ def blocks(
 
     inside = (y < height) & (x < width)
     values = total + tl.load(bias + n)[None, :]
-    at = y.to(tl.int64) * out_row + x * out_pixel + out_channel
+    at = y.to(tl.int64) * extra_row + x * extra_pixel + out_channel
     at = at[:, None] + n[None, :]
     if MODE != 0:
-        start = out + tl.cast(extra_plane, tl.int64) * out_plane_size
+        start = extra + tl.cast(extra_plane, tl.int64) * extra_plane_size
         added = tl.load(start + at, mask=inside[:, None], other=0.0).to(tl.float32)
     if MODE == 1:
         values += added
@@ -99,7 +104,7 @@ def blocks(
     if MODE == 2:
         values = added + ratio * values
         if outer != 0.0:
-            start = out + tl.cast(entry_plane, tl.int64) * out_plane_size
+            start = extra + tl.cast(entry_plane, tl.int64) * extra_plane_size
             values = tl.load(start + at, mask=inside[:, None], other=0.0).to(tl.float32) + outer * values
     if TAPS == 2:
         y = 2 * y + phase // 2

@@ -35,7 +35,7 @@ __all__ = [
     "is_apart",
     "is_plain",
     "is_unchanged",
-    "phases",
+    "phases_of",
     "sliced",
 ]
 
@@ -194,7 +194,7 @@ def _version(parameter: Tensor) -> int:
     return 0 if parameter.is_inference() else parameter._version
 
 
-def phases(weight: Tensor) -> List[Tensor]:
+def phases_of(weight: Tensor) -> List[Tensor]:
     """The four 2x2 convolutions, as weights, that a nearest doubling and a 3x3 convolution come to.
 
     They give the result's even rows and columns; even rows, odd columns; odd rows, even columns; odd ones. Weights that
