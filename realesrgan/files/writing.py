@@ -218,10 +218,9 @@ def _fitting(given: Metadata, pixels: np.ndarray, mode: str, kind: str, notes: L
         comment = dict(text).get("Comment")
         text = tuple(item for item in text if item[0] != "Comment")
     kept = replace(given, icc=icc, exif=exif, xmp=xmp, comment=comment, text=text, color=color)
-    # PNG names a colour space, elsewhere a profile says the same.
-    held = OUTPUT_FORMATS[kind].kinds | (
-        {color.name} if color is not None and (kind == "PNG" or icc is not None) else set()
-    )
+    held = set(OUTPUT_FORMATS[kind].kinds)
+    if color is not None and (kind == "PNG" or icc is not None):  # PNG names it, elsewhere a profile says the same
+        held.add(color.name)
     dropped = [name for name in kept.names() if name not in held]
     if dropped:
         what = ", ".join(dropped)
