@@ -58,8 +58,8 @@ _INSTALL = "Training needs basicsr: python scripts/first_run.py --train --instal
 _OTHER_PYTHON = "Training needs basicsr, which does not build on Python {}.{}; use Python 3.9 to 3.12"
 
 
-def import_basicsr() -> Any:
-    """basicsr itself, imported.
+def import_basicsr() -> None:
+    """Import basicsr, the first time without the warnings of what it imports.
 
     Raises:
         RealESRGANError: It is not installed or does not import here; the message has the reason.
@@ -68,12 +68,11 @@ def import_basicsr() -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
-            import basicsr
+            import basicsr  # noqa: F401
     except ImportError as error:
         # It cannot be installed there: the lines of the train extra leave it out.
         advice = _INSTALL if sys.version_info < _TOO_NEW else _OTHER_PYTHON.format(*sys.version_info)
         raise RealESRGANError(f"{advice}: {error}", code="train.basicsr", reason=str(error)) from error
-    return basicsr
 
 
 def register() -> None:

@@ -1,16 +1,18 @@
-"""A folder shared out by the real torchrun, with a tiny network: every picture once, the bytes of one process."""
+"""Shares and waiting under torchrun; a folder shared out by the real one, with a tiny network."""
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
-from realesrgan.batch import report
+from realesrgan.batch import report, torchrun
 from tests.support import networks
 from tests.support.picture_samples import noise, put
 
@@ -18,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "inference_realesrgan.py"
 PICTURES = 7
 DAMAGED = "0.png"
+UNDER_TORCHRUN = {"TORCHELASTIC_USE_AGENT_STORE": "True", "WORLD_SIZE": "3", "RANK": "1"}
 
 
 def environment():
@@ -33,7 +36,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def torchrun(*words):
+def under_torchrun(*words):
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
     if os.name == "nt":  # with an address torchrun asks for libuv, whatever USE_LIBUV says
         return start(*launcher, "--standalone", PROGRAM, *words)
@@ -77,7 +80,7 @@ def test_two_processes_do_every_picture_once_and_alike(tmp_path):
     folder, words = prepare(tmp_path)
     alone = start(PROGRAM, *words, "-o", tmp_path / "alone")
     assert alone.returncode == 1, alone.stdout
-    shared = torchrun(*words, "-o", tmp_path / "shared", "--report", tmp_path / "run.jsonl")
+    shared = under_torchrun(*words, "-o", tmp_path / "shared", "--report", tmp_path / "run.jsonl")
     assert shared.returncode != 0, "the status of the share with the damaged picture is lost"
 
     expected = results(tmp_path / "alone")
@@ -89,3 +92,93 @@ def test_two_processes_do_every_picture_once_and_alike(tmp_path):
     assert min(map(len, names)) >= PICTURES // 2
     failed = [Path(record.input).name for record in shares[0] + shares[1] if record.status != report.DONE]
     assert failed == [DAMAGED]
+
+
+@pytest.mark.parametrize(
+    ("environment", "share"),
+    [
+        ({"RANK": "1", "WORLD_SIZE": "3"}, (2, 3)),
+        ({}, (1, 1)),
+        ({"RANK": "3", "WORLD_SIZE": "3"}, (1, 1)),
+        ({"RANK": "x", "WORLD_SIZE": "3"}, (1, 1)),
+    ],
+)
+def test_the_share_of_a_process(environment, share):
+    assert torchrun.shard(environment) == share
+
+
+class Store:
+    """Counts; at each look after the first ``add`` one more process has ended."""
+
+    def __init__(self, ended: int) -> None:
+        self.ended = ended
+        self.looks = 0
+
+    def add(self, key: str, amount: int) -> int:
+        if amount == 0:
+            self.looks += 1
+            self.ended += 1
+        self.ended += amount
+        return self.ended
+
+
+def test_a_failed_share_waits_for_all_others():
+    store = Store(ended=0)
+    assert torchrun.end_together(1, UNDER_TORCHRUN, store=lambda: store, poll=0) == 1
+    assert (store.ended, store.looks) == (3, 2)
+
+
+def test_a_good_share_says_so_and_ends():
+    store = Store(ended=0)
+    assert torchrun.end_together(0, UNDER_TORCHRUN, store=lambda: store, poll=0) == 0
+    assert (store.ended, store.looks) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "environment"),
+    [
+        (1, {}),
+        (1, {"RANK": "0", "WORLD_SIZE": "2"}),  # another launcher
+        (1, {**UNDER_TORCHRUN, "WORLD_SIZE": "1"}),
+        (130, UNDER_TORCHRUN),
+    ],
+)
+def test_nobody_is_asked(status, environment):
+    def store():
+        raise AssertionError("asked")
+
+    assert torchrun.end_together(status, environment, store=store) == status
+
+
+def test_a_store_that_goes_away_ends_the_waiting(caplog):
+    class Gone(Store):
+        def add(self, key: str, amount: int) -> int:
+            if amount == 0:
+                raise RuntimeError("Connection reset by peer")
+            return super().add(key, amount)
+
+    with caplog.at_level(logging.INFO, "realesrgan.batch.torchrun"):
+        assert torchrun.end_together(1, UNDER_TORCHRUN, store=lambda: Gone(0), poll=0) == 1
+    assert "Connection reset by peer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("system", "given", "expected"), [("win32", None, "0"), ("win32", "1", "1"), ("linux", None, None)]
+)
+def test_the_store_does_without_libuv_on_windows(monkeypatch, system, given, expected):
+    from torch import distributed
+
+    seen = []
+
+    def rendezvous(address):
+        seen.append((address, os.environ.get("USE_LIBUV")))
+        yield Store(ended=2), 1, 3
+
+    monkeypatch.setenv("USE_LIBUV", given or "")
+    if given is None:
+        monkeypatch.delenv("USE_LIBUV")
+    monkeypatch.setattr(torchrun.sys, "platform", system)
+    monkeypatch.setattr(distributed, "rendezvous", rendezvous)
+    assert torchrun.end_together(0, UNDER_TORCHRUN) == 0
+    assert seen == [("env://", expected)]
+    monkeypatch.delenv("USE_LIBUV", raising=False)
