@@ -219,14 +219,6 @@ class _Flight:
     black_input: bool
 
 
-@dataclass
-class _Landing:
-    """Rows on their way to the host; ``rows.wait()`` gives :class:`realesrgan.inference.arrays.Rows`."""
-
-    flight: _Flight
-    rows: Any
-
-
 class _CallbackError(Exception):
     """``error`` came from the caller's ``progress`` and is raised as it is."""
 
@@ -243,13 +235,14 @@ class _Run:
         self.progress = progress
         self.device = networks.device
         self.waiting: Deque[Tile] = deque(tiling.plan(job.canvas, job.tile, job.pad))
-        self.under_way: Deque[_Landing] = deque()
+        self.under_way: Deque[Tuple[_Flight, Any]] = deque()
+        """Tiles with rows on their way to the host: ``wait()`` gives :class:`realesrgan.inference.arrays.Rows`."""
         self.trials: Set[Tile] = set()
         self.tried: Set[int] = set()
         self.tile = self.waiting[0]
         """The tile that is worked on or waited for: the one that an error belongs to."""
         self.outcome = Outcome()
-        self.last_stood = 0.0
+        self.last_done = 0.0
         self.touched = False
 
     def finish(self) -> Outcome:
@@ -285,22 +278,22 @@ class _Run:
         keep = tile.write.relative_to(tile.read)
         room = network.in_flight(tile.read.height, tile.read.width)
         for rows in network.rows(self.job.plane, pixels, keep, self.job.scale, self.out.dtype):
-            self.under_way.append(_Landing(flight, rows))
+            self.under_way.append((flight, rows))
             while len(self.under_way) > room:
                 self._land()
             self.tile = tile
 
     def _land(self) -> None:
-        landing = self.under_way.popleft()
-        self.tile = landing.flight.tile
+        flight, arriving = self.under_way.popleft()
+        self.tile = flight.tile
         if not self.touched:
-            self._touch(landing.rows)
-        rows = landing.rows.wait()
+            self._touch(arriving)
+        rows = arriving.wait()
         target = self.tile.write.scaled(self.job.scale)
         first = target.y0 + rows.row
         rows.into(self.out[first : first + rows.pixels.shape[0], target.x0 : target.x1])
         if rows.health is not None:
-            self._judge(landing.flight, *rows.health)
+            self._judge(flight, *rows.health)
 
     def _touch(self, rows: Any) -> None:
         """Write to the pages of the result while the device is busy, so that the system hands their memory out now."""
@@ -330,7 +323,7 @@ class _Run:
         else:
             if flight.trial and not black:
                 self._leave_half(Phrase("half.tile_black", "a tile came back black"))
-            self._stands(flight)
+            self._accept(flight)
 
     def _leave_half(self, reason: Phrase) -> None:
         if self.networks.half:
@@ -340,13 +333,13 @@ class _Run:
         self.waiting.appendleft(tile)
         self.outcome = replace(self.outcome, redone=self.outcome.redone + 1)
 
-    def _stands(self, flight: _Flight) -> None:
+    def _accept(self, flight: _Flight) -> None:
         tile = flight.tile
         height, width = self.outcome.shape
         shape = max(height, tile.write.height), max(width, tile.write.width)
         self.outcome = replace(self.outcome, tiles=self.outcome.tiles + 1, shape=shape)
         if self.progress is not None:
-            ahead = len(self.waiting) + len({id(landing.flight) for landing in self.under_way})
+            ahead = len(self.waiting) + len({id(each) for each, _ in self.under_way})
             try:
                 self.progress(self.outcome.tiles, self.outcome.tiles + ahead)
             except Exception as error:
@@ -356,7 +349,7 @@ class _Run:
     def _keep_pace(self, flight: _Flight) -> None:
         pace, now = self.job.pace, time.perf_counter()
         # Tiles overlap where copies do: what counts is the time since the one before.
-        begun, self.last_stood = max(flight.begun, self.last_stood), now
+        begun, self.last_done = max(flight.begun, self.last_done), now
         read = flight.tile.read
         if pace is None or not pace.dropped((read.height, read.width, flight.half), now - begun):
             return
@@ -412,19 +405,19 @@ class _Run:
 
     def _shrink(self, tile: Tile) -> None:
         # What has arrived of this tile does not count; tiles before it are accepted.
-        self.under_way = deque(landing for landing in self.under_way if landing.flight.tile != tile)
+        self.under_way = deque(pair for pair in self.under_way if pair[0].tile != tile)
         limit = halved(tile.side)
         self.waiting.appendleft(tile)
         self.outcome = replace(self.outcome, splits=self.outcome.splits + 1, limit=limit)
         while self.under_way:
-            other = self.under_way[0].flight.tile
+            other = self.under_way[0][0].tile
             try:
                 self._land()
             except _CallbackError:
                 raise
             except Exception as error:  # noqa: BLE001 - tiles that were computed at the same time fail alike
                 self._raise_unless_memory(other, error)
-                self.under_way = deque(landing for landing in self.under_way if landing.flight.tile != other)
+                self.under_way = deque(pair for pair in self.under_way if pair[0].tile != other)
                 self.waiting.appendleft(other)
         devices.free(self.device)
         notice(

@@ -168,15 +168,18 @@ class Source:
         return cls(spec.name, loaded.source, loaded.sha256, spec.network, loaded, None)
 
     @classmethod
-    def given(cls, model: Any, scale: Optional[int], name: str = "", origin: str = "model", sha256: str = "") -> Source:
+    def given(cls, model: Any, scale: Optional[int], loaded: Optional[Weights] = None) -> Source:
         """A network that a script passes in: a module, a wrapper around one, or anything that can be called so.
 
         Args:
+            loaded: The weights that were put into it, if any were.
             scale: Its factor, for a network that does not tell it. Such a network gets sizes in multiples of 2 at
                 scale 2 and of 4 at scale 1, as from the original, unless it states its own.
         """
         inner = next((one for one in (getattr(model, "_orig_mod", None), getattr(model, "module", None)) if one), model)
-        name = name or getattr(model, "__name__", type(model).__name__)
+        name, origin, sha256 = getattr(model, "__name__", type(model).__name__), "model", ""
+        if loaded is not None:
+            name, origin, sha256 = loaded.name, loaded.source, loaded.sha256
         own = structures.enlargement(inner) or scale
         if own is None:
             raise InputError(
@@ -203,15 +206,13 @@ class Networks:
 
     Args:
         module: The network, FP32, on the CPU. It stays there and is not changed where the device is another one.
-        compiled: Run it through torch.compile.
     """
 
-    def __init__(self, module: nn.Module, device: devices.Device, scale: int, *, compiled: bool = False) -> None:
+    def __init__(self, module: nn.Module, device: devices.Device, scale: int) -> None:
         self.module = module
         self.device = device
         self.scale = scale
         self.half = False
-        self._wants_compiling = compiled
         self._compiled = False
         self._kernels = True
         self._shapes: Mapping[str, Sequence[int]] = {}
@@ -323,12 +324,10 @@ class Networks:
             return Phrase("half.fails", f"it fails: {one_line(error)}", error=error)
 
     def compile(self) -> None:
-        """Compile the network, if that was asked for; where it fails, go on without and say so.
+        """Run the network through torch.compile; where it fails, go on without and say so.
 
         It comes after the checks, which would otherwise compile a precision that is not used.
         """
-        if not self._wants_compiling:
-            return
         self._single = self._half = None
         self._compiled = True
         try:

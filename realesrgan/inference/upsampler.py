@@ -187,16 +187,16 @@ class RealESRGANer:
 
     def _checked(self, device: devices.Device, choice: Optional[profiles.Choice]) -> Networks:
         """The network on a device that was found fit for it, in the precision that suits both."""
-        compiled = self._compiled and device.capabilities.compiles
-        if compiled != self._compiled:
-            message = f"--compile has no effect on {device.label}: torch.compile does not support it."
-            notice(logger, "compile.unsupported", message, device=device.label)
-        networks = networks_of(self._ready, device, compiled=compiled)
+        networks = networks_of(self._ready, device)
         if choice is not None:
             networks.use_shapes(choice.kernels)
         check_device(networks)
         networks.choose(choice.half if choice is not None and self._half is None else self._half)
-        networks.compile()
+        if self._compiled and device.capabilities.compiles:
+            networks.compile()
+        elif self._compiled:
+            message = f"--compile has no effect on {device.label}: torch.compile does not support it."
+            notice(logger, "compile.unsupported", message, device=device.label)
         return networks
 
     def _check_scale(self) -> None:
@@ -522,24 +522,23 @@ def source_of(
             code="model.paths",
             count=len(model_path),
         )
-    name = loaded.spec.name if loaded.spec else loaded.path.stem
     if model is not None:
         weights.assign(loaded, model.float())
-        return Source.given(model, scale, name, loaded.source, loaded.sha256)
+        return Source.given(model, scale, loaded)
     if loaded.spec is None or not loaded.is_plain:
-        devices.need_torch(f"The network of {name}")
-        return Source.given(loaded.build(), scale, name, loaded.source, loaded.sha256)
+        devices.need_torch(f"The network of {loaded.name}")
+        return Source.given(loaded.build(), scale, loaded)
     return Source.of_weights(loaded)
 
 
-def networks_of(source: Source, device: devices.Device, *, compiled: bool = False) -> Networks:
+def networks_of(source: Source, device: devices.Device) -> Networks:
     """The network on a device, by the library through which the device works.
 
     Raises:
         DeviceError: The device cannot run such a network.
     """
     if device.capabilities.through_torch:
-        return Networks(source.module(), device, source.structure.scale, compiled=compiled)
+        return Networks(source.module(), device, source.structure.scale)
     from .vulkan import VulkanNetworks
 
     return VulkanNetworks(source, device)

@@ -90,6 +90,11 @@ class Weights:
     path: Path
     sha256: str = ""
 
+    @property
+    def name(self) -> str:
+        """Of the model, or of the file where it is of none."""
+        return self.spec.name if self.spec else self.path.stem
+
     def arrays(self) -> Dict[str, np.ndarray]:
         """The parameters as numpy arrays."""
         return {name: value if hasattr(value, "astype") else value.numpy() for name, value in self.state_dict.items()}
