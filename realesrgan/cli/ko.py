@@ -508,6 +508,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "video.segment_count": "인코더에 {wanted} 프레임을 주었는데 {name}에서 {count} 프레임만 읽혀 이 구간을 버립니다. 다른 --codec이나 --preset을 써 보십시오.",
         "video.disk": "{path}에 쓸 수 없습니다: {reason}. 끝난 부분은 남아 있습니다. 디스크를 비우고 같은 명령을 다시 실행하면 이어서 처리합니다.",
         "video.unwritable": "{path}에 쓸 수 없습니다: {reason}.",
+        "video.named": "-o {path}은(는) {kind} 파일인데 --container나 --ext는 {wish}을(를) 지정합니다. 둘 중 하나만 쓰십시오.",
         "video.lost": "프레임 {first}~{last}을(를) 프로세스 {attempts}개에 차례로 맡겼지만 모두 그 도중에 끝났습니다: {reason}. 끝난 부분은 남아 있으니 같은 명령을 다시 실행하면 이어서 합니다.",
         "video.no_device": "남은 장치가 없습니다: {reason}. 끝난 부분은 남아 있으니 같은 명령을 다시 실행하면 이어서 합니다.",
         "video.not_back": "프레임 {first}~{last}이(가) 돌아오지 않았습니다. 같은 명령을 다시 실행하십시오.",

@@ -437,7 +437,10 @@ def _add_videos(group: Any) -> None:
         "-i", "--input", type=Path, default=Path("inputs"), metavar="PATH",
         help="a video, a folder of frames or a folder of videos (default: inputs)",
     )  # fmt: skip
-    group.add_argument("-o", "--output", type=Path, default=Path("results"), help="folder (default: results)")
+    group.add_argument(
+        "-o", "--output", type=Path, default=Path("results"),
+        help="folder of the results, or the file for a single one (results)",
+    )  # fmt: skip
     group.add_argument("--suffix", default="out", help="results are named <name>_<suffix> (default: out)")
     group.add_argument("-s", "--outscale", type=_VIDEO_SCALE, default=4.0, help="how many times larger (default: 4)")
     group.add_argument("--fps", type=_RATE, help="constant rate of the result; default: every frame keeps its time")

@@ -182,7 +182,7 @@ def _ready(options: argparse.Namespace, console: Console, team: Optional[Team]) 
         team.check(options)
     if not options.model_path:
         options.model_name = cli_options.model_name(options.model_name or DEFAULT_VIDEO_MODEL)
-    tasks = find_tasks(options.input)
+    tasks = _named(find_tasks(options.input), options)
     arguments = upscaler_arguments(options, os.environ)
     crew = None if team is None else team.start(options, arguments, console)
     upsampler = build_upscaler(arguments, options, console) if crew is None else None
@@ -192,6 +192,32 @@ def _ready(options: argparse.Namespace, console: Console, team: Optional[Team]) 
     finally:
         for each in [upsampler] if crew is None else crew.workers:
             _close(each)
+
+
+def _named(tasks: List[Task], options: argparse.Namespace) -> List[Task]:
+    """The tasks. Where ``-o`` names the file of a single result, that is noted, and the file's folder is the output."""
+    from ..video.encoding import ANIMATIONS, CONTAINERS
+
+    named: Path = options.output
+    kind = named.suffix.lower().lstrip(".")
+    if len(tasks) != 1 or kind not in (*CONTAINERS, *ANIMATIONS) or named.is_dir():
+        return tasks
+    wish = options.ext if options.ext in ANIMATIONS else options.container
+    if wish not in ("auto", kind):
+        raise InputError(
+            f"-o {named} names a file of the kind {kind}, and --container or --ext asks for {wish}: leave one of them "
+            "out.",
+            code="video.named",
+            path=str(named),
+            kind=kind,
+            wish=wish,
+        )
+    options.output = named.parent
+    if kind in ANIMATIONS:
+        options.ext = kind
+    else:
+        options.container = kind
+    return [replace(tasks[0], result=named)]
 
 
 @contextlib.contextmanager

@@ -43,10 +43,11 @@ _ANIMATED_SUFFIXES = (".gif", ".webp", ".apng")
 
 @dataclass(frozen=True)
 class Task:
-    """One video to make: of a file, or of the pictures of a folder."""
+    """One video to make: of a file, or of the pictures of a folder. ``result`` is its file where that was named."""
 
     path: Path
     pictures: Tuple[Path, ...] = ()
+    result: Optional[Path] = None
 
     @property
     def name(self) -> str:
@@ -64,7 +65,7 @@ class Task:
                 name, or Windows reserves a name.
         """
         listing.refuse_device(output)
-        stand_in = Source(self.path, PurePath(self.name + ".video"))
+        stand_in = Source(self.path, PurePath(self.name + ".video"), target=self.result)
         target = output_path(stand_in, output, suffix, f".{container}")
         inputs = inputs or Inputs(self.read())
         for path in (target, part_path(target)):

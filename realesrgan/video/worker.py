@@ -232,7 +232,9 @@ def serve(line: Line, arguments: Mapping[str, Any], count: int = 1) -> None:
     Args:
         count: Such children on this machine.
     """
-    built = built_for(line, arguments, count)
+    # Where a card computes, half of the cores are for decoders and encoders.
+    shares = count if arguments.get("device") == "cpu" else 2 * count
+    built = built_for(line, arguments, shares)
     if built is None:
         return
     # What is to be said of a video, the process that cuts it says.

@@ -60,6 +60,29 @@ def test_the_original_flags():
     assert (str(plain.input), str(plain.output)) == ("inputs", "results")
 
 
+def test_the_file_of_a_single_result_is_named(tmp_path, monkeypatch, capsys):
+    from realesrgan.cli import run as cli_run
+
+    upsampler = Described()
+    monkeypatch.setattr(cli_run, "build_upscaler", lambda *args, **kwargs: upsampler)
+    clip = write(tmp_path / "in.mp4", FRAMES[:3])
+
+    def call(*words):
+        return video_cli.main([*map(str, words), "--lang", "en", "-s", "2"])
+
+    for name in ("a/film.mp4", "film.MKV", "film.gif"):
+        assert call("-i", clip, "-o", tmp_path / name) == 0
+        assert len(decode(tmp_path / name)) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "film.MKV", "film.gif", "in.mp4"]
+    assert call("-i", clip, "-o", tmp_path / "x.mp4", "--container", "mkv") == 2
+    assert "kind mp4" in capsys.readouterr().err
+    assert call("-i", clip, "-o", clip) == 2, "the input is not overwritten"
+    # A folder keeps being one, whatever its name, and so does the output of several videos.
+    (tmp_path / "folder.mp4").mkdir()
+    assert call("-i", clip, "-o", tmp_path / "folder.mp4") == 0
+    assert [path.name for path in (tmp_path / "folder.mp4").iterdir()] == ["in_out.mp4"]
+
+
 def test_half_of_the_cores_are_left_to_the_encoder_where_a_card_computes(command, tmp_path, monkeypatch):
     import torch
 

@@ -23,6 +23,7 @@ from realesrgan.errors import DeviceLostError, Phrase, TileError
 from realesrgan.inference.child import pack_error
 from realesrgan.video import shared
 from realesrgan.video import source as sources
+from realesrgan.video import worker as video_worker
 from realesrgan.video.encoding import EncoderChoice
 from realesrgan.video.pieces import Cutter, VideoPlan, read
 from realesrgan.video.probe import probe
@@ -498,6 +499,14 @@ CLIP = Path(__file__).resolve().parents[2] / "inputs" / "clip.mp4"
 def words(weights, output, *more):
     given = ["-i", CLIP, "-o", output, "--model_path", weights, "-s", "2", "-t", "64", "--segment", "8", "--lang", "en"]
     return [str(word) for word in (*given, "--fp32", *more)]
+
+
+@pytest.mark.parametrize(("device", "shares"), [("cpu", 3), ("cuda:1", 6)])
+def test_half_of_the_cores_are_left_to_the_encoders_where_cards_compute(monkeypatch, device, shares):
+    seen = []
+    monkeypatch.setattr(video_worker, "built_for", lambda line, arguments, count: seen.append(count))
+    video_worker.serve(None, {"device": device}, 3)
+    assert seen == [shares]
 
 
 @pytest.mark.slow
