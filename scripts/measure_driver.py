@@ -167,15 +167,17 @@ def drive(options: argparse.Namespace) -> None:
 
 
 def of_ray() -> Dict[str, float]:
-    """CPU seconds of Ray's processes below this one, by what they are."""
-    found = {"raylet": 0.0, "gcs": 0.0, "actors": 0.0}
+    """CPU seconds of Ray's processes below this one, by what they are, and bytes of what is not a worker."""
+    found = {"raylet": 0.0, "gcs": 0.0, "actors": 0.0, "raylet_rss": 0.0, "gcs_rss": 0.0}
     for process in psutil.Process().children(recursive=True):
         try:
-            words, times = " ".join(process.cmdline()), process.cpu_times()
+            words, times, used = " ".join(process.cmdline()), process.cpu_times(), process.memory_info().rss
         except psutil.Error:
             continue
         for kind, sign in (("raylet", "/raylet/raylet "), ("gcs", "/gcs/gcs_server"), ("actors", "ray::StandIn")):
             found[kind] += (times.user + times.system) * (sign in words)
+            if kind != "actors":
+                found[f"{kind}_rss"] += used * (sign in words)
     return found
 
 
@@ -242,6 +244,8 @@ def show(options: argparse.Namespace, found: Dict[str, float], actors: int) -> N
     )
     memory = [f"{found[name] / 1e6:.0f} MB" for name in ("rss_begun", "rss_ended")]
     print(f"driver's memory: {memory[0]} at the first picture, {memory[1]} at the end; {found['threads']:.0f} threads")
+    grown = [f"{found[name] / 1e6:+.1f} MB" for name in ("raylet_rss", "gcs_rss")]
+    print(f"Ray's memory, from before to after: {options.nodes + 1} node managers together {grown[0]}, head {grown[1]}")
     if options.json:
         print(json.dumps({**vars(options), "folder": None, **found}))
     if found["status"] or found["lines"] != count:

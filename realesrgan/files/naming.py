@@ -240,13 +240,15 @@ class OutputPlan:
         target = output_path(source, self._output_dir, self._suffix, extension)
         key = self._key(target)
         owner = self._owners.setdefault(key, source)
-        if owner == source and os.path.islink(target):  # noqa: PTH114 - Path raises for a name that is too long
+        # Most often nothing is there, and one look says so: on a shared folder each is a message to its server.
+        there = os.path.lexists(target)
+        if there and owner == source and os.path.islink(target):  # noqa: PTH114 - Path raises for a too long name
             owner = self._owners.setdefault(self._key(Path(real(target))), source)
         if owner != source:
             reason = f"{shown(owner.path)} has the same result name; rename one of the two"
             raise _refusal(source, target, "picture.clash", reason, owner.path)
         named = self._inputs.get(key)
-        overwritten = self._files.at(target) if named is None else named.path
+        overwritten = named.path if named is not None else self._files.at(target) if there else None
         if overwritten is not None:
             reason = f"the result would overwrite the input {shown(overwritten)}; give another folder or suffix"
             raise _refusal(source, target, "picture.overwrites", reason, overwritten)
