@@ -69,6 +69,7 @@ KOREAN: Mapping[str, str] = MappingProxyType(
         "shared.start": "작업 프로세스가 시작하는 동안 끝났습니다: {reason}.",
         # A cluster.
         "cluster.none": "클러스터의 어느 컴퓨터도 장치를 내놓지 않았습니다. 컴퓨터마다 'realesrgan cluster-node'(또는 --num-gpus를 붙인 Ray의 start)로 시작하고 --address를 지정하십시오.",
+        "cluster.busy": "{seconds}초 동안 클러스터에 빈 장치가 생기지 않았습니다. 다른 실행이 쓰고 있습니다. 그 실행이 끝난 뒤에 시작하거나 이 실행에 다른 컴퓨터를 주십시오.",
         "cluster.connect": "{address} 클러스터를 쓸 수 없습니다: {reason}",
         "cluster.missing": "클러스터에는 Ray가 필요하지만 불러올 수 없습니다({reason}). 설치: pip install ray.",
         "cluster.mixed": "-i 뒤에 저장소 주소와 경로를 함께 쓸 수 없습니다. 두 번에 나누어 실행하십시오.",

@@ -216,18 +216,28 @@ class Team:
         """Wait for the first worker.
 
         Raises:
-            DeviceError: No node declares a device, or no actor could be built in time.
+            DeviceError: No node declares a device, others use all of them, or no actor could be built in time.
         """
+        offered = False
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:
             ready = self.more()
             if ready:
                 return ready
-            if not self._starting and not self._free():
+            # Those of a run that has just ended are free a moment later.
+            offered = any(map(_is_device, self._ray.cluster_resources()))
+            if not self._starting and not self._free() and (self.last is not None or not offered):
                 break
             time.sleep(0.2)
         if self.last is not None:
             raise self.last
+        if offered:
+            raise DeviceError(
+                f"In {_PATIENCE:.0f} s no device of the cluster became free: another run uses them. Start this one "
+                "when it has ended, or give it machines of its own.",
+                code="cluster.busy",
+                seconds=f"{_PATIENCE:.0f}",
+            )
         raise DeviceError(
             "No machine of the cluster offers a device. Start each one with 'realesrgan cluster-node' (or Ray's own "
             "start with --num-gpus), and give --address.",

@@ -14,6 +14,7 @@ import pytest
 
 from realesrgan.batch import pool, report
 from realesrgan.batch.plan import BatchOptions, Job
+from realesrgan.errors import DeviceError
 from realesrgan.files.naming import Source
 from realesrgan.tools.cluster import workers
 
@@ -148,3 +149,35 @@ def test_a_file_that_cannot_be_carried_fails_alone(tmp_path: Path) -> None:
     failed = {Path(record.input).name: str(record.error_text) for record in result.failed}
     assert result.done == COUNT - 3 and set(failed) == {"003.png", "004.png", "005.png"}
     assert "no permission" in failed["003.png"] and "the store is full" in failed["005.png"]
+
+
+class Resources:
+    """A cluster whose devices are free only after so many questions."""
+
+    def __init__(self, offered: float, free_after: float = 1e9) -> None:
+        self.offered, self.asked, self.free_after = offered, 0, free_after
+        made = SimpleNamespace(describe=SimpleNamespace(remote=lambda: "described"))
+        self.remote = lambda cls: SimpleNamespace(options=lambda **needs: SimpleNamespace(remote=lambda given: made))
+        self.wait = lambda refs, **more: (refs, [])
+        self.get = lambda ref: {"device": "cpu"}
+
+    def cluster_resources(self) -> Any:
+        return {"CPU": 4.0, "cpu": self.offered} if self.offered else {"CPU": 4.0}
+
+    def available_resources(self) -> Any:
+        self.asked += 1
+        return {"CPU": 4.0, "cpu": self.offered if self.asked > self.free_after else 0.0}
+
+
+def test_a_device_that_another_run_uses_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = Resources(1.0, 5)
+    (worker,) = workers.Team(ray, {}, None).first()
+    assert worker.name == "cpu #1" and ray.asked > 5
+    monkeypatch.setattr(workers, "_PATIENCE", 0.5)
+    with pytest.raises(DeviceError) as raised:
+        workers.Team(Resources(1.0), {}, None).first()
+    assert raised.value.code == "cluster.busy"
+    ray = Resources(0.0)
+    with pytest.raises(DeviceError) as raised:
+        workers.Team(ray, {}, None).first()
+    assert raised.value.code == "cluster.none" and ray.asked <= 3, "nothing to wait for"
