@@ -179,7 +179,7 @@ class _Shared(Dispatcher):
     def heard(self, worker: Worker, job: Piece, kind: str, *values: Any) -> None:
         if kind == "frames":
             self.seen[job.index] = self.before[job.index] + values[0]
-            if self.progress is not None:
+            if self.progress is not None and not self.stopping:
                 self.progress(self.resumed + sum(self.seen.values()), self.likely)
         elif kind == "segment":
             self._secured(worker, job, values[0])

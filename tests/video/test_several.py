@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -369,11 +370,8 @@ def test_a_change_of_size_is_told_after_what_is_before_it(tmp_path, enlarge, enl
 def test_ctrl_c_keeps_what_is_enlarged_and_one_device_goes_on(tmp_path, enlarge, enlarge_on):
     clip = write(tmp_path / "in.mp4", FRAMES, sound=True)
 
-    pressed = []
-
     def press(done, _):
-        if done >= 20 and not pressed:
-            pressed.append(done)
+        if done >= 20:
             raise KeyboardInterrupt
 
     slow = [Hands(name, lambda count: time.sleep(0.01)) for name in "ab"]
@@ -408,11 +406,8 @@ def test_several_go_on_where_one_was_interrupted(tmp_path, enlarge, enlarge_on):
 def test_a_gap_is_filled(tmp_path, enlarge_on):
     clip = write(tmp_path / "in.mp4", FRAMES)
 
-    pressed = []
-
     def press(done, _):
-        if done >= 30 and not pressed:
-            pressed.append(done)
+        if done >= 30:
             raise KeyboardInterrupt
 
     _, target = enlarge_on(clip, Hands("a"), progress=press)
@@ -513,11 +508,21 @@ def test_half_of_the_cores_are_left_to_the_encoders_where_cards_compute(monkeypa
 def test_the_command_on_two_processes(tmp_path, weights, one_thread, capsys):
     assert video_cli.main(words(weights, tmp_path / "one", "--device", "cpu", "--no-isolate")) == 0
     capsys.readouterr()
-    assert video_cli.main(words(weights, tmp_path / "two", "--device", "cpu,cpu", "--preview", "1")) == 0
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(CLIP, folder / "clip.mp4")
+    (folder / "bad.mp4").write_bytes(b"no video")
+    short = write(folder / "short.mp4", FRAMES[:10])
+    several = words(weights, tmp_path / "two", "--device", "cpu,cpu", "--preview", "1")
+    several[several.index(str(CLIP))] = str(folder)
+    assert video_cli.main(several) == 1, "one of them is no video"
     said = capsys.readouterr()
     assert whole(tmp_path / "two" / "clip_out.mp4") == whole(tmp_path / "one" / "clip_out.mp4")
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["clip_out.mp4", "clip_out_preview1.png"]
+    assert times(tmp_path / "two" / "short_out.mp4") == times(short)
+    names = [f"{name}_out{rest}" for name in ("clip", "short") for rest in (".mp4", "_preview1.png")]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir() if path.name[0] != ".") == names
     assert said.out.count("Device: ") == 2 and "48 frames in" in said.out and "dropped 0" in said.out
+    assert "2 videos done, 1 failed" in said.out
     assert threading.active_count() < 20
 
 
