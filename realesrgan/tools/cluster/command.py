@@ -18,9 +18,10 @@ from realesrgan.cli import messages
 from realesrgan.cli import options as cli_options
 from realesrgan.cli import run as cli_run
 from realesrgan.cli import video as cli_video
-from realesrgan.cli.console import Console, prepare_streams
+from realesrgan.cli.console import INTERRUPTED, Console, prepare_streams, status_of
 from realesrgan.errors import InputError, RealESRGANError, one_line
 from realesrgan.files.naming import Source
+from realesrgan.tools import python_path
 
 from . import videos
 from .store import Store, is_address, local
@@ -28,7 +29,6 @@ from .workers import Carrier, Team
 
 __all__ = ["Crew", "import_ray", "main", "node", "parse"]
 
-_ROOT = Path(__file__).resolve().parents[3]
 _QUIET = {
     # Ray's own reports to its makers, and its remarks on a machine's memory and on ports.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -67,7 +67,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             return _drive_videos(videos.parse(words, _add_cluster))
         options = parse(words)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 2
+        return status_of(end)
     with Console(options.lang or messages.system_language(), options.verbose) as console:
         try:
             if not options.model_path:
@@ -75,9 +75,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             return _drive(options, console)
         except RealESRGANError as error:
             console.error(error)
-            return 2 if isinstance(error, InputError) else 1
+            return status_of(error)
         except KeyboardInterrupt:
-            return 130
+            return INTERRUPTED
 
 
 def _drive(options: argparse.Namespace, console: Console) -> int:
@@ -172,7 +172,7 @@ def _connect(ray: Any, options: argparse.Namespace) -> None:
             resources={spec: float(count) for spec, count in specs.items()},
             num_gpus=0,
             include_dashboard=False,
-            runtime_env={"env_vars": {"PYTHONPATH": _python_path()}},
+            runtime_env={"env_vars": {"PYTHONPATH": python_path()}},
         )
     else:
         settings["address"] = options.address
@@ -185,10 +185,6 @@ def _connect(ray: Any, options: argparse.Namespace) -> None:
             address=options.address or "127.0.0.1",
             reason=error,
         ) from error
-
-
-def _python_path() -> str:
-    return os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def import_ray() -> Any:
@@ -225,7 +221,7 @@ def node(argv: Optional[Sequence[str]] = None) -> int:
     try:
         options = parser.parse_args(argv)
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 2
+        return status_of(end)
     lang = options.lang or messages.system_language()
     try:
         import_ray()
@@ -240,6 +236,6 @@ def node(argv: Optional[Sequence[str]] = None) -> int:
     command = [program, "start", "--block", "--disable-usage-stats", "--num-gpus", "0", "--resources", resources]
     command += ["--head", "--include-dashboard", "false"] if options.head else ["--address", options.address]
     try:
-        return subprocess.call(command, env={**os.environ, "PYTHONPATH": _python_path()})
+        return subprocess.call(command, env={**os.environ, "PYTHONPATH": python_path()})
     except KeyboardInterrupt:
         return 0
