@@ -38,8 +38,9 @@ def free_port():
 
 def under_torchrun(*words):
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    if os.name == "nt":  # with an address torchrun asks for libuv, whatever USE_LIBUV says
-        return start(*launcher, "--standalone", PROGRAM, *words)
+    if os.name == "nt":  # with --master-addr torchrun asks for libuv, whatever USE_LIBUV says
+        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "test"]
+        return start(*launcher, *meeting, PROGRAM, *words)
     return start(*launcher, "--master-addr", "127.0.0.1", "--master-port", free_port(), PROGRAM, *words)
 
 
