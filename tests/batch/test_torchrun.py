@@ -39,8 +39,7 @@ def free_port():
 def under_torchrun(*words):
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
     if os.name == "nt":  # with --master-addr torchrun asks for libuv, whatever USE_LIBUV says
-        meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "test"]
-        return start(*launcher, *meeting, PROGRAM, *words)
+        return start(*launcher, "--standalone", PROGRAM, *words)
     return start(*launcher, "--master-addr", "127.0.0.1", "--master-port", free_port(), PROGRAM, *words)
 
 
@@ -77,6 +76,14 @@ def results(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
 
 
+def has_localhost():
+    try:
+        return bool(socket.getaddrinfo("localhost", None))
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_localhost(), reason="the name localhost is unknown, and torchrun asks for it")
 def test_two_processes_do_every_picture_once_and_alike(tmp_path):
     folder, words = prepare(tmp_path)
     alone = start(PROGRAM, *words, "-o", tmp_path / "alone")
