@@ -59,9 +59,15 @@ def make_upsampler(options: argparse.Namespace, compiled: bool) -> Any:
     path = options.model_path or options.model_name
     model, weights = (zoo.build(spec), None) if options.random else (None, path)
     return RealESRGANer(
-        spec.scale, weights, model=model, half=None, device=options.device, pre_pad=0, compile=compiled,
+        spec.scale,
+        weights,
+        model=model,
+        half=None,
+        device=options.device,
+        pre_pad=0,
+        compile=compiled,
         weights_from=options.weights_from,
-    )  # fmt: skip
+    )
 
 
 def versions(upsampler: Any) -> Dict[str, str]:

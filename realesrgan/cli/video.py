@@ -346,9 +346,15 @@ def _settings(options: argparse.Namespace, identity: Dict[str, Any]) -> VideoOpt
 
 
 def _one(
-    task: Task, means: _Means, settings: VideoOptions, ledger: Any, taken: Dict[Path, Path],
-    inputs: Inputs, options: argparse.Namespace, console: VideoConsole,
-) -> int:  # fmt: skip
+    task: Task,
+    means: _Means,
+    settings: VideoOptions,
+    ledger: Any,
+    taken: Dict[Path, Path],
+    inputs: Inputs,
+    options: argparse.Namespace,
+    console: VideoConsole,
+) -> int:
     from ..video import run
     from ..video.encoding import ANIMATIONS
     from ..video.tasks import open_source

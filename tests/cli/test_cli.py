@@ -63,20 +63,50 @@ def nearest(monkeypatch):
 
 def test_every_flag_of_the_original_is_taken():
     options = cli_options.parse(ORIGINAL.split())
-    assert vars(options).items() >= {
-        "input": ["in.png"], "model_name": "RealESRNet_x4plus", "output": "out", "denoise_strength": 0.3,
-        "outscale": 3.5, "model_path": "w.pth", "suffix": "big", "tile": 400, "tile_pad": 12, "pre_pad": 2,
-        "face_enhance": True, "fp32": True, "alpha_upsampler": "bicubic", "ext": "jpg", "gpu_id": 1,
-    }.items()  # fmt: skip
+    assert (
+        vars(options).items()
+        >= {
+            "input": ["in.png"],
+            "model_name": "RealESRNet_x4plus",
+            "output": "out",
+            "denoise_strength": 0.3,
+            "outscale": 3.5,
+            "model_path": "w.pth",
+            "suffix": "big",
+            "tile": 400,
+            "tile_pad": 12,
+            "pre_pad": 2,
+            "face_enhance": True,
+            "fp32": True,
+            "alpha_upsampler": "bicubic",
+            "ext": "jpg",
+            "gpu_id": 1,
+        }.items()
+    )
 
 
 def test_the_defaults_are_the_originals_but_for_the_padding():
     options = vars(cli_options.parse([]))
-    assert options.items() >= {
-        "input": ["inputs"], "model_name": "RealESRGAN_x4plus", "output": "results", "outscale": 4.0, "suffix": "out",
-        "tile": 0, "tile_pad": None, "pre_pad": 0, "face_enhance": False, "fp32": False, "fp16": False,
-        "alpha_upsampler": "realesrgan", "ext": "auto", "gpu_id": None, "model_path": None,
-    }.items()  # fmt: skip
+    assert (
+        options.items()
+        >= {
+            "input": ["inputs"],
+            "model_name": "RealESRGAN_x4plus",
+            "output": "results",
+            "outscale": 4.0,
+            "suffix": "out",
+            "tile": 0,
+            "tile_pad": None,
+            "pre_pad": 0,
+            "face_enhance": False,
+            "fp32": False,
+            "fp16": False,
+            "alpha_upsampler": "realesrgan",
+            "ext": "auto",
+            "gpu_id": None,
+            "model_path": None,
+        }.items()
+    )
     assert cli_options.DEFAULT_DENOISE == 0.5
 
 
@@ -616,8 +646,12 @@ def test_torchrun_with_two_processes(tmp_path):
     done = process(*words, "-n", "realesr-animevideov3")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "0_out.png", "1_out.png", "2_out.png", "report.1-of-2.jsonl", "report.2-of-2.jsonl",
-    ]  # fmt: skip
+        "0_out.png",
+        "1_out.png",
+        "2_out.png",
+        "report.1-of-2.jsonl",
+        "report.2-of-2.jsonl",
+    ]
     assert b"2 done" in done.stdout
     assert b"1 done" in done.stdout
 

@@ -17,8 +17,12 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_torch_directml
 def check(environment: Dict[str, str]) -> Tuple[int, str]:
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
-        env={**environment, "PYTHONIOENCODING": "utf-8"}, capture_output=True, text=True, encoding="utf-8", check=False,
-    )  # fmt: skip
+        env={**environment, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
     return done.returncode, done.stdout
 
 

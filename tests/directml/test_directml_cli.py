@@ -142,8 +142,10 @@ def test_stuck_memory_needs_a_new_process(card, weights, like_directml) -> None:
 def test_another_program_takes_the_memory_in_the_middle(card, weights, like_directml) -> None:
     run = card(
         *words_for(card.folder, weights, "-t", "64"),
-        adapters=adapters(30_000_000), elsewhere=14_000_000, elsewhere_from=500,
-    )  # fmt: skip
+        adapters=adapters(30_000_000),
+        elsewhere=14_000_000,
+        elsewhere_from=500,
+    )
     assert run.status == 0, run.said
     assert "Going on in a new process" in run.said
     assert_close(card.result("b"), expected(SECOND, weights, 32))
@@ -167,8 +169,9 @@ def test_fp16_that_fails_from_the_start_is_not_taken(card, weights, like_directm
 def test_what_happens_to_the_card_is_said_in_korean(card, weights) -> None:
     run = card(
         *words_for(card.folder, weights, "-t", "64", "--lang", "ko"),
-        lost_after=400, once=str(card.folder / "lost"),
-    )  # fmt: skip
+        lost_after=400,
+        once=str(card.folder / "lost"),
+    )
     assert run.status == 0, run.said
     assert "장치: DirectML" in run.said and "새 프로세스에서 계속합니다" in run.said and "완료 2개" in run.said
 

@@ -27,10 +27,14 @@ def children(*arguments: List[str]) -> List[dict]:
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "support.hostile_pictures", *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", cwd=ROOT, env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            cwd=ROOT,
+            env=environment,
         )
         for words in arguments
-    ]  # fmt: skip
+    ]
     lines: List[dict] = []
     for child in started:
         out, err = child.communicate(timeout=900)

@@ -169,9 +169,7 @@ def test_quality_and_compression_matter(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size < 1.1 * len(cv2.imencode(".png", pixels)[1])
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"), [("a.jpg", (1, 65501)), ("a.webp", (16384, 1))]
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "shape"), [("a.jpg", (1, 65501)), ("a.webp", (16384, 1))])
 def test_sizes_that_a_format_does_not_take(tmp_path: Path, name: str, shape: tuple) -> None:
     with pytest.raises(PictureError, match="PNG") as caught:
         files.write(tmp_path / name, np.zeros(shape, np.uint8))
@@ -326,9 +324,12 @@ def test_a_real_limit_on_the_file_size(tmp_path: Path) -> None:
     ).replace("files.PictureError", "__import__('realesrgan.errors').errors.PictureError")
     with old_file(tmp_path / "a.png"):
         done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True, check=False,
+            [sys.executable, "-c", code, str(tmp_path / "a.png")],
+            capture_output=True,
+            text=True,
+            check=False,
             cwd=Path(__file__).resolve().parents[2],
-        )  # fmt: skip
+        )
         assert done.stdout.strip() == "picture.disk_full", done.stderr
 
 

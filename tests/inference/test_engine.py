@@ -109,10 +109,12 @@ MEMORY = [
     if hasattr(torch, "OutOfMemoryError")
     else torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("MPS backend out of memory (MPS allocated: 9.07 GB)"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: not enough memory: you tried to "
-                 "allocate 44302336000 bytes."),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: not enough memory: you tried to "
+        "allocate 44302336000 bytes."
+    ),
     MemoryError(),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("error", MEMORY, ids=[type(error).__name__ + str(index) for index, error in enumerate(MEMORY)])

@@ -297,9 +297,13 @@ def test_no_child_outlives_its_parent(interrupted: bool, tmp_path: Path) -> None
     program = tmp_path / "program.py"
     program.write_text(WAITING, encoding="utf-8")
     parent = subprocess.Popen(
-        [sys.executable, str(program), str(tmp_path / "log")], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env=environment_of_tests(), start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, str(program), str(tmp_path / "log")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment_of_tests(),
+        start_new_session=True,
+    )
     assert parent.stdout is not None
     assert parent.stdout.readline() == "begun\n"
     if interrupted:

@@ -146,9 +146,17 @@ def test_a_structure_is_read_from_any_rrdbnet() -> None:
 
 # Peak of PyTorch 2.11's allocator on an H100 in bands of 64 rows, MB of 2**20, weights included (docs/performance.md).
 MEASURED = {
-    (128, True): 69, (256, True): 117, (512, True): 327, (576, True): 407, (1024, True): 1205,
-    (128, False): 139, (256, False): 233, (512, False): 652, (576, False): 811, (1024, False): 2407,
-}  # fmt: skip
+    (128, True): 69,
+    (256, True): 117,
+    (512, True): 327,
+    (576, True): 407,
+    (1024, True): 1205,
+    (128, False): 139,
+    (256, False): 233,
+    (512, False): 652,
+    (576, False): 811,
+    (1024, False): 2407,
+}
 
 
 @pytest.mark.parametrize(("side", "half"), MEASURED)

@@ -87,9 +87,13 @@ def test_a_stale_entry_is_ignored_with_one_line(
 
 
 GOOD = {
-    "device": "directml Radeon RX 580 Series", "structure": profile.structure_key(NETWORK), "driver": "31.0.1",
-    "torch": "2.4.1", "realesrgan": profile.__version__, "choices": {"fp32": {"tile": 256, "rate": 10.0}},
-}  # fmt: skip
+    "device": "directml Radeon RX 580 Series",
+    "structure": profile.structure_key(NETWORK),
+    "driver": "31.0.1",
+    "torch": "2.4.1",
+    "realesrgan": profile.__version__,
+    "choices": {"fp32": {"tile": 256, "rate": 10.0}},
+}
 
 
 def document(**changes: object) -> str:
@@ -105,8 +109,16 @@ def test_the_good_document_of_the_next_test_is_good(own_file: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"format": 1}', b'{"format": 2, "entries": []}',
-        document(driver=None).encode(), document(choices=[]).encode(), document(choices={"fp64": {}}).encode(),
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b'{"format": 1}',
+        b'{"format": 2, "entries": []}',
+        document(driver=None).encode(),
+        document(choices=[]).encode(),
+        document(choices={"fp64": {}}).encode(),
         document(choices={"fp32": {"tile": 0, "rate": 1}}).encode(),
         document(choices={"fp32": {"tile": True, "rate": 1}}).encode(),
         document(choices={"fp32": {"tile": 10**9, "rate": 1}}).encode(),
@@ -118,7 +130,7 @@ def test_the_good_document_of_the_next_test_is_good(own_file: Path) -> None:
         document(choices={"fp16": {"tile": 256, "rate": 1, "kernels": {"wide": [4, 64, 10**9, 3, 4]}}}).encode(),
         document(choices={"fp16": {"tile": 256, "rate": 1, "kernels": {"wide": [4, 64, "32", 3, 4]}}}).encode(),
     ],
-)  # fmt: skip
+)
 def test_a_corrupt_file_is_ignored_with_one_line_and_can_be_written_anew(
     content: bytes, own_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

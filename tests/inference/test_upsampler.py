@@ -21,9 +21,7 @@ def test_the_arguments_and_attributes_that_scripts_use(tmp_path) -> None:
     path = tmp_path / "net.pth"
     torch.save({"params_ema": rrdb().state_dict()}, path)
     # Positional, in the original's order.
-    made = RealESRGANer(
-        4, str(path), None, rrdb(), 16, 10, 3, False, torch.device("cpu"), None, trust_weights=True
-    )  # fmt: skip
+    made = RealESRGANer(4, str(path), None, rrdb(), 16, 10, 3, False, torch.device("cpu"), None, trust_weights=True)
     assert (made.scale, made.tile_size, made.tile_pad, made.pre_pad, made.mod_scale) == (4, 16, 10, 3, None)
     assert made.half is False
     assert made.device == torch.device("cpu")

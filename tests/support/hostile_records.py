@@ -10,9 +10,39 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 VALUES: List[Any] = [
-    None, True, False, 0, -1, 1, 7, 2**31, 2**63, 2**64, 10**30, 0.5, -1e308, "", "a", "0", "\0", "../..", "\ud800",
-    "x" * 5000, [], [0], [1, 2], [[1]], {}, {"a": 1}, [None], "done", "CON", "/dev/zero", float("inf"), float("nan"),
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    7,
+    2**31,
+    2**63,
+    2**64,
+    10**30,
+    0.5,
+    -1e308,
+    "",
+    "a",
+    "0",
+    "\0",
+    "../..",
+    "\ud800",
+    "x" * 5000,
+    [],
+    [0],
+    [1, 2],
+    [[1]],
+    {},
+    {"a": 1},
+    [None],
+    "done",
+    "CON",
+    "/dev/zero",
+    float("inf"),
+    float("nan"),
+]
 
 
 def report_lines() -> List[Dict[str, Any]]:
@@ -104,8 +134,13 @@ def _cut(lines: List[Any], rng: random.Random) -> bytes:
 
 
 MUTATIONS: List[Callable[[List[Any], random.Random], bytes]] = [
-    _other_value, _other_number, _lost_key, _shuffled, _flipped, _cut,
-]  # fmt: skip
+    _other_value,
+    _other_number,
+    _lost_key,
+    _shuffled,
+    _flipped,
+    _cut,
+]
 
 
 def costly(good: bytes) -> Iterator[Tuple[str, bytes]]:

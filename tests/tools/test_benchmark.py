@@ -224,11 +224,22 @@ def test_without_a_terminal_the_question_says_what_to_give(
 # ------------------------------------------------------------------------------------------------------- outputs
 
 RESULTS = [
-    Result(cell(512, width=1920, height=1080), "release", tile=512, pad=32, tiles=12, first=9.0,
-           seconds=(3.0, 1.0, 2.0), tflop=75.0, device_peak=3 * 2**30, resident_peak=2**30, planned=2**31),
+    Result(
+        cell(512, width=1920, height=1080),
+        "release",
+        tile=512,
+        pad=32,
+        tiles=12,
+        first=9.0,
+        seconds=(3.0, 1.0, 2.0),
+        tflop=75.0,
+        device_peak=3 * 2**30,
+        resident_peak=2**30,
+        planned=2**31,
+    ),
     Result(cell(None), "random", tile=0, tiles=1, seconds=(0.5,), tflop=0.1, resident_peak=2**29),
     Result(cell(0, half=True), "random", status=OUT_OF_MEMORY, note="Could not allocate | tensor"),
-]  # fmt: skip
+]
 
 
 def test_the_markdown_table_lines_up_and_says_what_it_is() -> None:

@@ -39,10 +39,18 @@ def tried(device: str = "directml:0", **changes: Any) -> Dict[str, Any]:
 def machine(*changes: Callable[[Dict[str, Any]], object]) -> Dict[str, Any]:
     """A Windows machine with an RX 580 on which all is well, changed."""
     good: Dict[str, Any] = {
-        "version": "1", "request": None, "environment": {},
+        "version": "1",
+        "request": None,
+        "environment": {},
         "system": {
-            "platform": "win32", "name": "Windows", "release": "10", "build": 19045, "machine": "AMD64", "wsl": False,
-            "wsl_library": False, "memory": 16 * GB,
+            "platform": "win32",
+            "name": "Windows",
+            "release": "10",
+            "build": 19045,
+            "machine": "AMD64",
+            "wsl": False,
+            "wsl_library": False,
+            "memory": 16 * GB,
         },
         "python": {"version": "3.11.9", "bits": 64, "environment": True},
         "packages": {"torch": "2.4.1", "torch-directml": "0.2.5"},
@@ -60,7 +68,7 @@ def machine(*changes: Callable[[Dict[str, Any]], object]) -> Dict[str, Any]:
         "devices": {"ok": True, "list": [card(), card("cpu", "Ryzen", memory=None, driver="")], "notes": []},
         "tests": [tried()],
         "ended": None,
-    }  # fmt: skip
+    }
     found = copy.deepcopy(good)
     for change in changes:
         change(found)
@@ -97,121 +105,191 @@ CASES = {
     "Windows of 2016": ([put("system/build", 14393)], {"windows.old": 1}, 1),
     "no torch": (
         [put("imports/torch", failed("ModuleNotFoundError", "No module named 'torch'")), *NO_TORCH],
-        {"torch.missing_directml": 2}, 2,
+        {"torch.missing_directml": 2},
+        2,
     ),
     "no torch, Python 3.13": (
-        [put("imports/torch", failed("ModuleNotFoundError", "No module named 'torch'")), *NO_TORCH, *WITHOUT,
-         put("python/version", "3.13.0")],
-        {"python.new": 1, "torch.missing": 2}, 2,
+        [
+            put("imports/torch", failed("ModuleNotFoundError", "No module named 'torch'")),
+            *NO_TORCH,
+            *WITHOUT,
+            put("python/version", "3.13.0"),
+        ],
+        {"python.new": 1, "torch.missing": 2},
+        2,
     ),
     "no torch, but Vulkan": (
-        [put("imports/torch", failed("ModuleNotFoundError", "No module named 'torch'")), *WITHOUT,
-         put("python/version", "3.13.0"), put("imports/ncnn", {"ok": True, "version": "1"}),
-         put("devices/list", [card("vulkan:0", "Radeon RX 580 Series")]), put("tests", [tried("vulkan:0")])],
-        {"torch.none": 0}, 0,
+        [
+            put("imports/torch", failed("ModuleNotFoundError", "No module named 'torch'")),
+            *WITHOUT,
+            put("python/version", "3.13.0"),
+            put("imports/ncnn", {"ok": True, "version": "1"}),
+            put("devices/list", [card("vulkan:0", "Radeon RX 580 Series")]),
+            put("tests", [tried("vulkan:0")]),
+        ],
+        {"torch.none": 0},
+        0,
     ),
     "the card behind DirectML and behind Vulkan": (
         [put("devices/list", [card(), card("vulkan:0")]), put("tests", [tried(), failed("DeviceError", "wrong")])],
-        {"device.failed": 1}, 1,
+        {"device.failed": 1},
+        1,
     ),
     "no Visual C++ runtime": (
         [put("imports/torch", failed("OSError", "[WinError 126] Error loading c10.dll")), *NO_TORCH],
-        {"library.runtime": 2}, 2,
+        {"library.runtime": 2},
+        2,
     ),
     "no OpenCV": (
-        [put("imports/cv2", failed("ModuleNotFoundError", "No module named 'cv2'")), put("devices", None),
-         put("tests", [])],
-        {"library.missing": 2}, 2,
+        [
+            put("imports/cv2", failed("ModuleNotFoundError", "No module named 'cv2'")),
+            put("devices", None),
+            put("tests", []),
+        ],
+        {"library.missing": 2},
+        2,
     ),
     "a broken numpy": (
         [put("imports/numpy", failed("ImportError", "DLL load failed")), put("devices", None), put("tests", [])],
-        {"library.broken": 2}, 2,
+        {"library.broken": 2},
+        2,
     ),
     "torch ends the process": (
-        [put("imports", {"numpy": {"ok": True, "version": "1"}}), put("devices", None), put("tests", []),
-         put("ended", {"step": "import torch", "status": "-11"})],
-        {"library.ended": 2}, 2,
+        [
+            put("imports", {"numpy": {"ok": True, "version": "1"}}),
+            put("devices", None),
+            put("tests", []),
+            put("ended", {"step": "import torch", "status": "-11"}),
+        ],
+        {"library.ended": 2},
+        2,
     ),
     "torch-directml forgotten": ([*WITHOUT, *ON_CPU], {"directml.missing": 1, "cpu.only": 1}, 1),
     "torch too new for torch-directml": (
-        [put("imports/torch/version", "2.9.0+cpu"), *ON_CPU,
-         put("imports/torch_directml", failed("ImportError", "DLL load failed"))],
-        {"directml.version": 1, "cpu.only": 1}, 1,
+        [
+            put("imports/torch/version", "2.9.0+cpu"),
+            *ON_CPU,
+            put("imports/torch_directml", failed("ImportError", "DLL load failed")),
+        ],
+        {"directml.version": 1, "cpu.only": 1},
+        1,
     ),
     "torch-directml broken": (
         [put("imports/torch_directml", failed("RuntimeError", "x")), *ON_CPU],
-        {"directml.broken": 1, "cpu.only": 1}, 1,
+        {"directml.broken": 1, "cpu.only": 1},
+        1,
     ),
     "torch-directml ends the process": (
-        [put("imports/torch_directml", failed("ended", "")), *ON_CPU,
-         put("ended", {"step": "import torch_directml", "status": "3221225477"})],
-        {"directml.ended": 1, "cpu.only": 1}, 1,
+        [
+            put("imports/torch_directml", failed("ended", "")),
+            *ON_CPU,
+            put("ended", {"step": "import torch_directml", "status": "3221225477"}),
+        ],
+        {"directml.ended": 1, "cpu.only": 1},
+        1,
     ),
     "ncnn ends the process": (
-        [*LINUX, *WITHOUT, *ON_CPU, put("imports/ncnn", failed("ended", "")),
-         put("ended", {"step": "import ncnn", "status": "-11"})],
-        {"vulkan.ended": 1, "cpu.only": 1}, 1,
+        [
+            *LINUX,
+            *WITHOUT,
+            *ON_CPU,
+            put("imports/ncnn", failed("ended", "")),
+            put("ended", {"step": "import ncnn", "status": "-11"}),
+        ],
+        {"vulkan.ended": 1, "cpu.only": 1},
+        1,
     ),
     "no adapter": (
-        [put("imports/torch_directml/adapters", 0), *ON_CPU], {"directml.no_adapter": 1, "cpu.only": 1}, 1,
+        [put("imports/torch_directml/adapters", 0), *ON_CPU],
+        {"directml.no_adapter": 1, "cpu.only": 1},
+        1,
     ),
     "WSL without the library": (
-        [*LINUX, put("system/wsl", True), *ON_CPU,
-         put("imports/torch_directml", failed("OSError", "libd3d12.so: cannot open shared object file"))],
-        {"directml.wsl_library": 1, "cpu.only": 1}, 1,
+        [
+            *LINUX,
+            put("system/wsl", True),
+            *ON_CPU,
+            put("imports/torch_directml", failed("OSError", "libd3d12.so: cannot open shared object file")),
+        ],
+        {"directml.wsl_library": 1, "cpu.only": 1},
+        1,
     ),
     "torch-directml on plain Linux": (
-        [*LINUX, *ON_CPU,
-         put("imports/torch_directml", failed("OSError", "libd3d12.so: cannot open shared object file"))],
-        {"directml.not_here": 1, "cpu.only": 1}, 1,
+        [
+            *LINUX,
+            *ON_CPU,
+            put("imports/torch_directml", failed("OSError", "libd3d12.so: cannot open shared object file")),
+        ],
+        {"directml.not_here": 1, "cpu.only": 1},
+        1,
     ),
     "CPU-only torch beside an NVIDIA card": ([NVIDIA, *WITHOUT, *ON_CPU], {"cuda.cpu_torch": 1, "cpu.only": 1}, 1),
     "NVIDIA's driver too old": (
-        [NVIDIA, *WITHOUT, *ON_CPU, put("imports/torch/cuda", "12.6")], {"cuda.driver": 1, "cpu.only": 1}, 1,
+        [NVIDIA, *WITHOUT, *ON_CPU, put("imports/torch/cuda", "12.6")],
+        {"cuda.driver": 1, "cpu.only": 1},
+        1,
     ),
     "NVIDIA and all is well": (
-        [NVIDIA, *WITHOUT, put("imports/torch/cuda", "12.6"), put("devices/list", [card("cuda:0", "RTX 3060")]),
-         put("tests", [tried("cuda:0")])],
-        {}, 0,
+        [
+            NVIDIA,
+            *WITHOUT,
+            put("imports/torch/cuda", "12.6"),
+            put("devices/list", [card("cuda:0", "RTX 3060")]),
+            put("tests", [tried("cuda:0")]),
+        ],
+        {},
+        0,
     ),
     "AMD on Linux": (
         [*LINUX, *WITHOUT, *ON_CPU, put("adapters", [{"name": "AMD 0x67df", "memory": 8 * GB, "driver": ""}])],
-        {"linux.amd": 1, "cpu.only": 1}, 1,
+        {"linux.amd": 1, "cpu.only": 1},
+        1,
     ),
     "nothing on Linux": ([*LINUX, *WITHOUT, *ON_CPU], {"cpu.only": 1}, 1),
     "Windows' own display driver": (
-        [put("adapters/0/name", "Microsoft Basic Display Adapter")], {"driver.basic": 1}, 1,
+        [put("adapters/0/name", "Microsoft Basic Display Adapter")],
+        {"driver.basic": 1},
+        1,
     ),
     "a driver of 2018": ([put("devices/list/0/driver", "24.20.13017.5001")], {"driver.old": 1}, 1),
     "a card of 2 GB": ([put("devices/list/0/memory", 2 * GB)], {"card.small": 0}, 0),
     "integrated first": (
         [put("devices/list", [card("directml:1"), card("directml:0", "AMD Radeon(TM) Graphics", integrated=True)])],
-        {"card.integrated_first": 0}, 0,
+        {"card.integrated_first": 0},
+        0,
     ),
     "integrated only": (
-        [put("devices/list/0/integrated", True)], {"card.integrated_only": 1}, 1,
+        [put("devices/list/0/integrated", True)],
+        {"card.integrated_only": 1},
+        1,
     ),
     "software only": ([put("devices/list/0/software", True)], {"card.software": 1}, 1),
     "a device that is not there": (
         [put("devices", {**failed("DeviceError", "no dml:3"), "list": [], "notes": []}), put("tests", [])],
-        {"device.refused": 2}, 2,
+        {"device.refused": 2},
+        2,
     ),
     "the environment names a device": ([put("environment", {"REALESRGAN_DEVICE": "cpu"})], {"environment": 0}, 0),
     "the card fails, the CPU works": (
-        [put("tests", [failed("DeviceError", "wrong"), tried("cpu")])], {"device.failed": 1, "cpu.only": 1}, 1,
+        [put("tests", [failed("DeviceError", "wrong"), tried("cpu")])],
+        {"device.failed": 1, "cpu.only": 1},
+        1,
     ),
     "nothing works": ([put("tests", [failed("DeviceError", "wrong")])], {"device.failed": 2}, 2),
     "the card ends the process": (
         [put("tests", [tried("cpu")]), put("ended", {"step": "test", "status": "-11"})],
-        {"device.ended": 1, "cpu.only": 1}, 1,
+        {"device.ended": 1, "cpu.only": 1},
+        1,
     ),
     "wrong pictures": (
         [put("tests", [tried(fp32={"ok": True, "largest": 90, "mean": 9.0, "seconds": 1.0}), tried("cpu")])],
-        {"device.wrong": 1, "cpu.only": 1}, 1,
+        {"device.wrong": 1, "cpu.only": 1},
+        1,
     ),
     "wrong pictures everywhere": (
         [put("tests", [tried(fp32={"ok": True, "largest": 90, "mean": 9.0, "seconds": 1.0})])],
-        {"device.wrong": 2}, 2,
+        {"device.wrong": 2},
+        2,
     ),
     "no FP16": ([put("tests/0/fp16", {"ok": False, "reason": "NaN"})], {"half.off": 0}, 0),
     "damaged weights": ([put("weights/0/reason", "3 bytes")], {"weights.damaged": 1, "weights.none": 0}, 1),
@@ -221,7 +299,7 @@ CASES = {
     "little room for temporary files": ([put("disk", [{"what": "temporary", "free": 9}])], {"disk.temporary": 1}, 1),
     "little memory": ([put("system/memory", 2 * GB)], {"memory.low": 1}, 1),
     "never tuned": ([put("profile/there", False)], {"profile.none": 0}, 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -362,9 +440,15 @@ def test_a_report_holds_nothing_private(tmp_path: Path) -> None:
     work.mkdir(parents=True)
     library(tmp_path / "site", "torch", f"raise OSError({str(home / 'lib' / 'c10.dll')!r} + ' of jonghyun on vault-7')")
     environment = {
-        **os.environ, "HOME": str(home), "USERPROFILE": str(home), "USER": "jonghyun", "USERNAME": "jonghyun",
-        "LOGNAME": "jonghyun", "COMPUTERNAME": "vault-7", "HOSTNAME": "vault-7",
-    }  # fmt: skip
+        **os.environ,
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "USER": "jonghyun",
+        "USERNAME": "jonghyun",
+        "LOGNAME": "jonghyun",
+        "COMPUTERNAME": "vault-7",
+        "HOSTNAME": "vault-7",
+    }
     done = run("--report", "보고.json", "--json", site=str(tmp_path / "site"), environment=environment, cwd=work)
     assert done.returncode == 2, done.stderr
     written = (work / "보고.json").read_text(encoding="utf-8")

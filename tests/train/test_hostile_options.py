@@ -42,10 +42,27 @@ def test_overrides_that_are_no_yaml(entry: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "../../x", "..", ".", "/tmp/x", "a/../../b", "C:\\x", "C:x", "\\\\host\\share", "a\\..\\..\\b", "", " ", "a\nb",
-        "x" * 300, 5, None, ["a"], "con|x", "a/", "...",
+        "../../x",
+        "..",
+        ".",
+        "/tmp/x",
+        "a/../../b",
+        "C:\\x",
+        "C:x",
+        "\\\\host\\share",
+        "a\\..\\..\\b",
+        "",
+        " ",
+        "a\nb",
+        "x" * 300,
+        5,
+        None,
+        ["a"],
+        "con|x",
+        "a/",
+        "...",
     ],
-)  # fmt: skip
+)
 def test_the_name_stays_below_experiments(here: Path, name: Any, capsys: pytest.CaptureFixture[str]) -> None:
     victim = here.parent / "x"
     victim.mkdir(exist_ok=True)
@@ -80,11 +97,20 @@ def test_path_names_no_folders(key: str, model: str) -> None:
 @pytest.mark.parametrize(
     ("section", "value"),
     [
-        ("datasets", "x"), ("datasets", {"train": "x"}), ("datasets", {"train": None}), ("path", 5), ("train", [1]),
-        ("network_g", "RRDBNet"), ("network_g", {"type": ["a"]}), ("logger", None), ("val", 3), ("scale", "x"),
-        ("train", {"total_iter": 1, "optim_g": "Adam", "scheduler": "x"}), ("model_type", ["x"]),
+        ("datasets", "x"),
+        ("datasets", {"train": "x"}),
+        ("datasets", {"train": None}),
+        ("path", 5),
+        ("train", [1]),
+        ("network_g", "RRDBNet"),
+        ("network_g", {"type": ["a"]}),
+        ("logger", None),
+        ("val", 3),
+        ("scale", "x"),
+        ("train", {"total_iter": 1, "optim_g": "Adam", "scheduler": "x"}),
+        ("model_type", ["x"]),
     ],
-)  # fmt: skip
+)
 def test_sections_of_another_form(here: Path, section: str, value: Any, capsys: pytest.CaptureFixture[str]) -> None:
     import yaml
 

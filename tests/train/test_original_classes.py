@@ -36,14 +36,28 @@ def pictures(here: Path) -> Path:
 
 def sharp(**changes: Any) -> Dict[str, Any]:
     kernels = {
-        "blur_kernel_size": 21, "kernel_list": KINDS, "kernel_prob": [1, 1, 60, 1, 1, 1], "sinc_prob": 1,
-        "blur_sigma": [0.2, 3], "betag_range": [0.5, 4], "betap_range": [1, 2],
-    }  # fmt: skip
+        "blur_kernel_size": 21,
+        "kernel_list": KINDS,
+        "kernel_prob": [1, 1, 60, 1, 1, 1],
+        "sinc_prob": 1,
+        "blur_sigma": [0.2, 3],
+        "betag_range": [0.5, 4],
+        "betap_range": [1, 2],
+    }
     return {
-        "name": "Demo", "type": "RealESRGANDataset", "dataroot_gt": "data/gt", "meta_info": "data/list.txt",
-        "io_backend": {"type": "disk"}, **kernels, **{f"{key}2": value for key, value in kernels.items()},
-        "final_sinc_prob": 1, "gt_size": 128, "use_hflip": True, "use_rot": False, **changes,
-    }  # fmt: skip
+        "name": "Demo",
+        "type": "RealESRGANDataset",
+        "dataroot_gt": "data/gt",
+        "meta_info": "data/list.txt",
+        "io_backend": {"type": "disk"},
+        **kernels,
+        **{f"{key}2": value for key, value in kernels.items()},
+        "final_sinc_prob": 1,
+        "gt_size": 128,
+        "use_hflip": True,
+        "use_rot": False,
+        **changes,
+    }
 
 
 @pytest.mark.parametrize("backend", ["disk", "lmdb"])
@@ -76,10 +90,21 @@ def test_a_database_that_is_none(pictures: Path) -> None:
 
 def paired(**changes: Any) -> Dict[str, Any]:
     return {
-        "name": "Demo", "type": "RealESRGANPairedDataset", "scale": 4, "dataroot_gt": "data/gt",
-        "dataroot_lq": "data/lq", "meta_info": "data/list.txt", "io_backend": {"type": "disk"}, "phase": "train",
-        "gt_size": 32, "use_hflip": True, "use_rot": False, "mean": [0.5] * 3, "std": [0.5] * 3, **changes,
-    }  # fmt: skip
+        "name": "Demo",
+        "type": "RealESRGANPairedDataset",
+        "scale": 4,
+        "dataroot_gt": "data/gt",
+        "dataroot_lq": "data/lq",
+        "meta_info": "data/list.txt",
+        "io_backend": {"type": "disk"},
+        "phase": "train",
+        "gt_size": 32,
+        "use_hflip": True,
+        "use_rot": False,
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        **changes,
+    }
 
 
 @pytest.mark.parametrize("backend", ["disk", "lmdb"])

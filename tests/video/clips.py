@@ -78,10 +78,26 @@ def planes_of(frame, dtype=np.uint8):
 
 
 def write(
-    path, frames, *, codec="libx264", pix_fmt="yuv420p", pts=None, time_base=Fraction(1, 24), options=None, matrix=6,
-    full=False, sar=None, sound=False, format=None, primaries=None, transfer=None, subtitle=None, chapters=None,
-    interlaced=False, sound_start=0,
-):  # fmt: skip
+    path,
+    frames,
+    *,
+    codec="libx264",
+    pix_fmt="yuv420p",
+    pts=None,
+    time_base=Fraction(1, 24),
+    options=None,
+    matrix=6,
+    full=False,
+    sar=None,
+    sound=False,
+    format=None,
+    primaries=None,
+    transfer=None,
+    subtitle=None,
+    chapters=None,
+    interlaced=False,
+    sound_start=0,
+):
     """Write a video of ``frames`` (BGR arrays or frames), and sound of the same length beginning at ``sound_start``."""
     options = options or ({"crf": "10", "bf": "2", "g": "12"} if codec == "libx264" else {})
     pts = list(range(len(frames))) if pts is None else pts

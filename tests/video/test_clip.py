@@ -182,10 +182,22 @@ def test_everything_at_once(tmp_path, enlarge, upsampler, drawings, words, said)
         for number in range(7)
     ]
     clip = write(
-        tmp_path / "in.mkv", frames, options={"qp": "0", "bf": "0"}, pix_fmt="yuv444p10le", pts=pts,
-        time_base=Fraction(1, 24000), matrix=9, full=True, primaries=9, transfer=14, sar=Fraction(4, 3), sound=True,
-        sound_start=24000, subtitle=words, chapters=chapters() if HAS_CHAPTERS else None,
-    )  # fmt: skip
+        tmp_path / "in.mkv",
+        frames,
+        options={"qp": "0", "bf": "0"},
+        pix_fmt="yuv444p10le",
+        pts=pts,
+        time_base=Fraction(1, 24000),
+        matrix=9,
+        full=True,
+        primaries=9,
+        transfer=14,
+        sar=Fraction(4, 3),
+        sound=True,
+        sound_start=24000,
+        subtitle=words,
+        chapters=chapters() if HAS_CHAPTERS else None,
+    )
     result, target = enlarge(clip, upsampler, outscale=3.0, segment=3, encoder={"codec": "hevc", "crf": 6})
     assert target.suffix == ".mkv" and "video.matroska" in said, "for the subtitles"
     assert (result.frames, result.dropped, len(decode(target))) == (7, 0, 7)

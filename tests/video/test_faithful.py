@@ -90,15 +90,28 @@ def test_rotation_is_carried(tmp_path, enlarge, container):
 @pytest.mark.parametrize(
     ("codec", "container"),
     [
-        ("h264", "mp4"), ("h264", "mkv"), ("h264", "mov"), ("hevc", "mp4"), ("hevc", "mkv"), ("hevc", "mov"),
-        ("av1", "mp4"), pytest.param("ffv1", "mp4", marks=needs_ffv1_in_mp4),
+        ("h264", "mp4"),
+        ("h264", "mkv"),
+        ("h264", "mov"),
+        ("hevc", "mp4"),
+        ("hevc", "mkv"),
+        ("hevc", "mov"),
+        ("av1", "mp4"),
+        pytest.param("ffv1", "mp4", marks=needs_ffv1_in_mp4),
     ],
-)  # fmt: skip
+)
 def test_pixel_shape_and_colour_tags_are_carried(tmp_path, enlarge, codec, container):
     clip = write(
-        tmp_path / "in.mkv", FRAMES[:6], matrix=9, primaries=9, transfer=16, full=True, sar=Fraction(4, 3),
-        pix_fmt="yuv420p10le", options={"crf": "10"},
-    )  # fmt: skip
+        tmp_path / "in.mkv",
+        FRAMES[:6],
+        matrix=9,
+        primaries=9,
+        transfer=16,
+        full=True,
+        sar=Fraction(4, 3),
+        pix_fmt="yuv420p10le",
+        options={"crf": "10"},
+    )
     _, target = enlarge(clip, encoder={"codec": codec, "container": container}, segment=4)
     info = probe(target)
     assert (info.colour.matrix, info.colour.primaries, info.colour.transfer, info.colour.range) == (9, 9, 16, 2)

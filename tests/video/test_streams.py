@@ -35,9 +35,14 @@ def words(tmp_path):
 @newer
 def test_every_stream_of_a_matroska_file_is_copied(tmp_path, enlarge, words, said):
     clip = write_rich(
-        tmp_path / "in.mkv", FRAMES, sounds=("aac", "ac3", "flac", "pcm_s16le"), words=words, fonts=True, cover=False,
+        tmp_path / "in.mkv",
+        FRAMES,
+        sounds=("aac", "ac3", "flac", "pcm_s16le"),
+        words=words,
+        fonts=True,
+        cover=False,
         second=True,
-    )  # fmt: skip
+    )
     _, target = enlarge(clip, segment=7, encoder={"container": "mkv"})
     before, after = all_packets(clip), all_packets(target)
     assert [kind for kind, *_ in after.values()] == [*["audio"] * 4, "video", *["subtitle"] * 2, "attachment"]

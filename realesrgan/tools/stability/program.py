@@ -68,9 +68,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--trust-weights", action="store_true", help="load a .pth of unknown origin with an old PyTorch")
     group = parser.add_argument_group("report")
     group.add_argument(
-        "--max-slope", type=real(0, 1e12), default=drift.LIMIT, metavar="MB",
+        "--max-slope",
+        type=real(0, 1e12),
+        default=drift.LIMIT,
+        metavar="MB",
         help="megabytes per 1,000 pictures that memory may grow (default: %(default)g)",
-    )  # fmt: skip
+    )
     group.add_argument("--output", type=Path, metavar="FILE.json", help="write all figures and samples as JSON")
     group.add_argument("--plot", type=Path, metavar="FILE.png", help="draw memory over pictures (needs matplotlib)")
 

@@ -124,9 +124,15 @@ class _Page:
                 status = gr.HTML(elem_id="status")
                 shown = gr.Dropdown([], label=say["show"], visible=False, interactive=True, elem_id="shown")
                 slider = gr.ImageSlider(
-                    label=say["compare"], type="filepath", format="png", interactive=False, max_height=640,
-                    visible=False, elem_id="slider", buttons=["download", "fullscreen"],
-                )  # fmt: skip
+                    label=say["compare"],
+                    type="filepath",
+                    format="png",
+                    interactive=False,
+                    max_height=640,
+                    visible=False,
+                    elem_id="slider",
+                    buttons=["download", "fullscreen"],
+                )
                 results = gr.File(label=say["results"], file_count="multiple", visible=False, elem_id="results")
                 archive = gr.DownloadButton(say["zip"], visible=False, elem_id="zip")
                 with gr.Row(visible=False, elem_id="saving") as saving:
@@ -171,9 +177,19 @@ class _Page:
         ]
 
     def _start_pictures(
-        self, given: Optional[List[str]], kind: str, times: float, device: str, tile: float, precision: str,
-        faces: bool, denoise: float, format_: str, quality: float, own: Optional[str],
-    ) -> Iterator[Tuple[Any, ...]]:  # fmt: skip
+        self,
+        given: Optional[List[str]],
+        kind: str,
+        times: float,
+        device: str,
+        tile: float,
+        precision: str,
+        faces: bool,
+        denoise: float,
+        format_: str,
+        quality: float,
+        own: Optional[str],
+    ) -> Iterator[Tuple[Any, ...]]:
         if not given:
             yield ("", self._html(Progress("failed", lines=((self.words["nothing"], True),))), *[gr.skip()] * 7)
             return
