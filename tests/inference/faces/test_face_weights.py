@@ -230,6 +230,6 @@ def test_importing_needs_neither_torch_nor_gfpgan() -> None:
         "import sys, realesrgan.inference.faces.weights as f; print(f.RESTORERS); "
         "print(sorted({'torch', 'gfpgan', 'facexlib'} & set(sys.modules)))"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     found = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[1] == "[]"
