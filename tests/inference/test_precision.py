@@ -216,7 +216,9 @@ def test_auto_takes_the_next_device_and_a_name_is_an_error(directml, monkeypatch
     with caplog.at_level(logging.WARNING):
         upsampler = RealESRGANer(4, None, model=srvgg())
     assert upsampler.device.type == "cpu"
-    assert [record.notice_code for record in caplog.records] == ["device.refused"]
+    refused, *others = [record.notice_code for record in caplog.records]
+    assert refused == "device.refused"
+    assert others in ([], ["device.passed_over"])  # where ncnn is installed and no driver with Vulkan
     with pytest.raises(DeviceError, match="Update the graphics driver"):
         RealESRGANer(4, None, model=srvgg(), device="dml")
 
