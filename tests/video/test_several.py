@@ -493,7 +493,7 @@ CLIP = Path(__file__).resolve().parents[2] / "inputs" / "clip.mp4"
 
 def words(weights, output, *more):
     given = ["-i", CLIP, "-o", output, "--model_path", weights, "-s", "2", "-t", "64", "--segment", "8", "--lang", "en"]
-    return [str(word) for word in (*given, "--fp32", *more)]
+    return [str(word) for word in (*given, "--fp32", "--trust-weights", *more)]
 
 
 @pytest.mark.parametrize(("device", "shares"), [("cpu", 3), ("cuda:1", 6)])
@@ -531,7 +531,7 @@ def test_the_command_on_two_processes(tmp_path, weights, one_thread, capsys):
 def test_a_killed_process_and_the_others_journal(tmp_path, weights, one_thread):
     """One process is killed in the middle, then the run is stopped, and one device finishes what two began."""
     assert video_cli.main(words(weights, tmp_path / "one", "--device", "cpu", "--no-isolate")) == 0
-    arguments = {"scale": 2, "model_path": str(weights), "tile": 64, "half": False}
+    arguments = {"scale": 2, "model_path": str(weights), "tile": 64, "half": False, "trust_weights": True}
     workers = dispatch.start(["cpu", "cpu"], arguments, serve=SERVE, depth=DEPTH)
     first = [worker._child.pid for worker in workers]
     target = tmp_path / "two" / "clip_out.mp4"
