@@ -22,7 +22,7 @@ from . import engine
 from .arrays import Plane, Rows
 from .child import Child, ChildGoneError, Line, pack_error, rebuild_error, share_processor
 from .engine import RunRecord, enlarge
-from .isolated import build
+from .isolated import try_build
 from .tiling import Box, Canvas
 
 __all__ = ["SharedUpsampler", "serve"]
@@ -284,10 +284,8 @@ def serve(line: Line, arguments: Dict[str, Any], count: int) -> None:
         count: Such children on this machine.
     """
     share_processor(count)
-    try:
-        built = build(**arguments, progress=lambda done, total: line.send("progress", done, total))
-    except Exception as error:  # noqa: BLE001 - raised again in the parent
-        line.send("error", devices.classify(error), *pack_error(error))
+    built = try_build(line, arguments)
+    if built is None:
         return
     about = {
         "described": dict(built.describe()),
