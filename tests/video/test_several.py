@@ -493,7 +493,8 @@ CLIP = Path(__file__).resolve().parents[2] / "inputs" / "clip.mp4"
 
 def words(weights, output, *more):
     given = ["-i", CLIP, "-o", output, "--model_path", weights, "-s", "2", "-t", "64", "--segment", "8", "--lang", "en"]
-    return [str(word) for word in (*given, "--fp32", "--trust-weights", *more)]
+    # Without loss, because x264 gives other bytes on a busy machine.
+    return [str(word) for word in (*given, "--fp32", "--trust-weights", "--codec", "ffv1", *more)]
 
 
 @pytest.mark.parametrize(("device", "shares"), [("cpu", 3), ("cuda:1", 6)])
@@ -517,9 +518,9 @@ def test_the_command_on_two_processes(tmp_path, weights, one_thread, capsys):
     several[several.index(str(CLIP))] = str(folder)
     assert video_cli.main(several) == 1, "one of them is no video"
     said = capsys.readouterr()
-    assert whole(tmp_path / "two" / "clip_out.mp4") == whole(tmp_path / "one" / "clip_out.mp4")
-    assert times(tmp_path / "two" / "short_out.mp4") == times(short)
-    names = [f"{name}_out{rest}" for name in ("clip", "short") for rest in (".mp4", "_preview1.png")]
+    assert whole(tmp_path / "two" / "clip_out.mkv") == whole(tmp_path / "one" / "clip_out.mkv")
+    assert times(tmp_path / "two" / "short_out.mkv") == pytest.approx(times(short), abs=0.001)
+    names = [f"{name}_out{rest}" for name in ("clip", "short") for rest in (".mkv", "_preview1.png")]
     assert sorted(path.name for path in (tmp_path / "two").iterdir() if path.name[0] != ".") == names
     assert said.out.count("Device: ") == 2 and "48 frames in" in said.out and "dropped 0" in said.out
     assert "2 videos done, 1 failed" in said.out

@@ -202,6 +202,7 @@ class RayVideoWorker(dispatch.Worker):
         self._post: Optional[dispatch.Post] = None
         self._planned: Any = None
         self._closed = threading.Event()
+        self._lost = False
         self._thread: Optional[threading.Thread] = None
 
     def begin(self, plan: Tuple[Any, ...], post: dispatch.Post) -> None:
@@ -230,8 +231,8 @@ class RayVideoWorker(dispatch.Worker):
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(10)
         try:
-            if self._actor is not None:
-                self._ray.get(self._actor.forget.remote(), timeout=5)
+            if self._actor is not None and not self._lost:
+                self._ray.get(self._actor.forget.remote(), timeout=20)
         except Exception as error:  # noqa: BLE001 - it is gone, or busy
             logger.debug("%s does not clean up: %s", self.name, one_line(error))
         try:
@@ -260,6 +261,7 @@ class RayVideoWorker(dispatch.Worker):
             self._gone(error)
 
     def _gone(self, error: BaseException) -> None:
+        self._lost = True
         if not self._closed.is_set() and self._post is not None:
             self._post(self, ("gone", Phrase("quote", one_line(error)[:200])))
 
