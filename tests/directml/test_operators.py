@@ -47,7 +47,7 @@ def one_tile(model: str, side: int, pad: int, *, half: bool = False, grey: bool 
 
 def test_x4plus_with_a_tile_of_512_and_padding_10() -> None:
     count, result = one_tile("RealESRGAN_x4plus", 512, 10)
-    assert count.operators <= 1165  # 1,146, and in torch 2.4 views for the sides that a slice leaves whole
+    assert count.operators <= 1165  # 1,162, and 1,146 in torch 2.14: fewer views
     assert result <= count.fetched <= result + 1000 * count.waits
 
 
