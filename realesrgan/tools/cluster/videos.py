@@ -7,7 +7,7 @@ import logging
 import re
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 from realesrgan.batch import dispatch
 from realesrgan.cli import options as cli_options
@@ -25,7 +25,7 @@ from realesrgan.video.worker import DEPTH
 
 from .store import is_address, local
 from .video_actor import Carried, VideoActor
-from .workers import Team
+from .workers import ActorWorker, Team
 
 __all__ = ["RayVideoWorker", "VideoTeam", "are_meant", "parse"]
 
@@ -170,12 +170,10 @@ class _Actors(Team):
             self._files.close()
 
 
-class RayVideoWorker(dispatch.Worker):
-    """An actor that is ready.
+class RayVideoWorker(ActorWorker):
+    """Does pieces of a video.
 
     Args:
-        actor: Its handle.
-        described: What its upsampler describes.
         files: Carries the video there, and segments back; None where the folders are shared.
         refused: Called where the actor's machine is of no use for a video.
     """
@@ -191,16 +189,11 @@ class RayVideoWorker(dispatch.Worker):
         files: Optional[_Carrier],
         refused: Callable[[], None],
     ) -> None:
-        super().__init__()
-        self.name = name
-        self.described: Dict[str, Any] = dict(described)
-        self._ray = ray
-        self._actor = actor
+        super().__init__(ray, actor, name, described)
         self._files = files
         self._refused = refused
         self._plan: Optional[VideoPlan] = None
         self._post: Optional[dispatch.Post] = None
-        self._planned: Any = None
         self._closed = threading.Event()
         self._lost = False
         self._thread: Optional[threading.Thread] = None
@@ -218,14 +211,6 @@ class RayVideoWorker(dispatch.Worker):
         self.under_way[job.index] = job
         self._actor.job.remote(self._planned, job)
 
-    def stop(self) -> None:
-        if self._actor is not None:
-            self._actor.stop.remote()
-
-    def again(self, kind: str) -> bool:
-        self.close()
-        return False  # the team starts another where there is room
-
     def close(self) -> None:
         self._closed.set()
         if self._thread is not None and self._thread is not threading.current_thread():
@@ -235,13 +220,7 @@ class RayVideoWorker(dispatch.Worker):
                 self._ray.get(self._actor.forget.remote(), timeout=20)
         except Exception as error:  # noqa: BLE001 - it is gone, or busy
             logger.debug("%s does not clean up: %s", self.name, one_line(error))
-        try:
-            if self._actor is not None:
-                self._ray.kill(self._actor)
-        except Exception as error:  # noqa: BLE001 - it is gone already
-            logger.debug("%s was gone: %s", self.name, one_line(error))
-        # Ray ends a process that touches one of these after Ray was shut down.
-        self._actor = self._planned = None
+        self._kill()
 
     # ------------------------------------------------------------------------------------------------------ listening
 

@@ -21,7 +21,7 @@ from realesrgan.inference.child import pack_error
 
 from .actor import Actor
 
-__all__ = ["Carrier", "RayWorker", "Team"]
+__all__ = ["ActorWorker", "Carrier", "RayWorker", "Team"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,44 @@ class Carrier:
         )
 
 
-class RayWorker(pool.Worker):
-    """An actor that is ready. It has no thread of its own: Ray calls back, so that thousands of them cost nothing.
+class ActorWorker(pool.Worker):
+    """What does its work is an actor that is ready.
 
     Args:
         actor: Its handle.
         described: What its upsampler describes.
+    """
+
+    def __init__(self, ray: Any, actor: Any, name: str, described: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.name = name
+        self.described = dict(described)
+        self._ray = ray
+        self._actor = actor
+        self._planned: Any = None
+
+    def stop(self) -> None:
+        if self._actor is not None:
+            self._actor.stop.remote()
+
+    def again(self, kind: str) -> bool:
+        self.close()
+        return False  # the team starts another where there is room
+
+    def _kill(self) -> None:
+        try:
+            if self._actor is not None:
+                self._ray.kill(self._actor)
+        except Exception as error:  # noqa: BLE001 - it is gone already
+            logger.debug("%s was gone: %s", self.name, one_line(error))
+        # Ray ends a process that touches one of these after Ray was shut down.
+        self._actor = self._planned = None
+
+
+class RayWorker(ActorWorker):
+    """Does pictures. It has no thread of its own: Ray calls back, so that thousands of them cost nothing.
+
+    Args:
         carrier: Brings files there and back; None where all machines share the folders.
         threads: Where files are read and written, with a carrier.
     """
@@ -81,17 +113,12 @@ class RayWorker(pool.Worker):
         carrier: Optional[Carrier],
         threads: Optional[Executor] = None,
     ) -> None:
-        super().__init__()
-        self.name = name
-        self.described = dict(described)
-        self._ray = ray
-        self._actor = actor
+        super().__init__(ray, actor, name, described)
         self._carrier = carrier
         self._threads = threads
         self._asked: Dict[int, Future[Any]] = {}
         self._closed = False
         self._post: Any = None
-        self._planned: Any = None
 
     def begin(self, plan: Tuple[Any, ...], post: pool.Post) -> None:
         self._post = post
@@ -166,25 +193,11 @@ class RayWorker(pool.Worker):
         record = report.Record(str(job.source.path), report.FAILED, error_code=told.code, error_text=str(told))
         return ("end", job.index, record, "other", pack_error(told))
 
-    def stop(self) -> None:
-        if self._actor is not None:
-            self._actor.stop.remote()
-
-    def again(self, kind: str) -> bool:
-        self.close()
-        return False  # the team starts another where there is room
-
     def close(self) -> None:
         self._closed = True
-        try:
-            if self._actor is not None:
-                self._ray.kill(self._actor)
-        except Exception as error:  # noqa: BLE001 - it is gone already
-            logger.debug("%s was gone: %s", self.name, one_line(error))
-        # Ray ends a process that touches one of these after Ray was shut down.
+        self._kill()
         wait(list(self._asked.values()), 10)
         self._asked.clear()
-        self._actor = self._planned = None
 
 
 class Team:
