@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from ..errors import DeviceError, as_field, notice, one_line
+from ..errors import DeviceError, DeviceLostError, DeviceOutOfMemoryError, as_field, notice, one_line
 from ..inference.child import Child, ChildGoneError, died, rebuild_error
 from ..inference.tiling import halved
 from .worker import DEPTH
@@ -410,6 +410,26 @@ class Dispatcher:
             else:
                 self.heard(worker, job, kind, *values[1:])
             self._count(worker)
+
+    def concluded(
+        self, worker: Worker, job: Any, kind: str, packed: Optional[Tuple[Any, ...]]
+    ) -> Tuple[bool, Optional[Exception]]:
+        """What a worker's last message about a job means.
+
+        Args:
+            kind: Of the error, as :func:`realesrgan.devices.classify` says, or ``"unfit"``.
+            packed: The error, None where there is none.
+
+        Returns:
+            Whether the job is over, and its error. It is not over where the worker's use of the device is: then all
+            that it had under way goes elsewhere.
+        """
+        error = None if packed is None else rebuild_error(*packed)
+        if kind in ("lost", "memory", "unfit") or isinstance(error, (DeviceLostError, DeviceOutOfMemoryError)):
+            self.lost(worker, error or self.last, kind, job)
+            return False, error
+        del worker.under_way[job.index]
+        return True, error
 
     def lost(self, worker: Worker, error: Exception, kind: str, guilty: Any = None) -> None:
         """A worker is lost with all that it had under way, which goes to others.

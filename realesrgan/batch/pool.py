@@ -6,9 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
-from ..errors import DeviceLostError, DeviceOutOfMemoryError
 from ..files import naming
-from ..inference.child import rebuild_error
 from . import report
 from .dispatch import ATTEMPTS, Dispatcher, LocalWorker, Post, Worker, devices_for, start
 from .plan import SKIP, BatchOptions, Job
@@ -101,13 +99,9 @@ class _Pool(Dispatcher):
     def _ended(
         self, worker: Worker, job: Job, record: report.Record, kind: str, packed: Optional[Tuple[Any, ...]]
     ) -> None:
-        error = None if packed is None else rebuild_error(*packed)
-        if kind in ("lost", "memory") or isinstance(error, (DeviceLostError, DeviceOutOfMemoryError)):
-            # The process's use of the device is over: this picture and all that it had under way go elsewhere.
-            self.lost(worker, error or self.last, kind, job)
-            return
-        del worker.under_way[job.index]
-        self._settle(job, record, error)
+        over, error = self.concluded(worker, job, kind, packed)
+        if over:
+            self._settle(job, record, error)
 
     def _settle(self, job: Job, record: report.Record, error: Optional[Exception]) -> None:
         self.left -= 1

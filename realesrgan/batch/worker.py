@@ -19,7 +19,7 @@ from . import report, steps
 from .plan import CHECK, BatchOptions, Job
 from .run import Upscaler, enlarge, failure
 
-__all__ = ["DEPTH", "Stopped", "Work", "built_for", "find_devices", "serve"]
+__all__ = ["DEPTH", "Stopped", "Work", "built_for", "find_devices", "packed", "serve"]
 
 DEPTH = 4
 """Pictures that one worker may have under way: one on the device, the others being read or written."""
@@ -134,12 +134,14 @@ def _answer(line: Line, work: Work, job: Job) -> None:
         except Stopped:
             line.send("dropped", job.index)
             return
-        if error is None:
-            line.send("end", job.index, record, "", None)
-        else:
-            line.send("end", job.index, record, devices.classify(error), pack_error(error))
+        line.send("end", job.index, record, *packed(error))
     except (OSError, ValueError):
         pass  # the parent is gone
+
+
+def packed(error: Optional[Exception]) -> Tuple[str, Optional[Tuple[Any, ...]]]:
+    """The kind of a picture's error and the error, as they are sent; empty where there is none."""
+    return ("", None) if error is None else (devices.classify(error), pack_error(error))
 
 
 def find_devices(line: Line, request: Optional[str]) -> None:

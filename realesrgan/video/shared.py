@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from ..batch.dispatch import ATTEMPTS, Dispatcher, Worker
-from ..errors import DeviceLostError, DeviceOutOfMemoryError, one_line
-from ..inference.child import rebuild_error
+from ..errors import one_line
 from .journal import Journal, Segment
 from .pieces import Cutter, Piece, VideoPlan
 from .pipeline import STAGES
@@ -203,11 +202,9 @@ class _Shared(Dispatcher):
         self.done.repeated += account.get("repeated", 0)
         for stage, seconds in account.get("busy", {}).items():
             self.done.busy[stage] += seconds
-        error = None if packed is None else rebuild_error(*packed)
-        if kind in ("lost", "memory", "unfit") or isinstance(error, (DeviceLostError, DeviceOutOfMemoryError)):
-            self.lost(worker, error or self.last, kind, job)
+        over, error = self.concluded(worker, job, kind, packed)
+        if not over:
             return
-        del worker.under_way[job.index]
         if error is not None:
             self._fail(error)
         elif job.frames and kind != "stopped" and not self.failed:

@@ -7,11 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from realesrgan import devices
 from realesrgan.batch.plan import DO, BatchOptions, Job
-from realesrgan.batch.worker import Stopped, Work
+from realesrgan.batch.worker import Stopped, Work, packed
 from realesrgan.files.naming import Names, Source
-from realesrgan.inference.child import pack_error
 from realesrgan.inference.isolated import build
 
 __all__ = ["Actor"]
@@ -66,7 +64,7 @@ class Actor:
             record, error = self._work.do(job, _nothing)
         except Stopped:
             return _DROPPED
-        return (record, *_packed(error), b"")
+        return (record, *packed(error), b"")
 
     def do_carried(self, planned: None, job: Job, data: bytes) -> Answer:
         """A picture whose bytes came with the call; its result goes back the same way."""
@@ -81,17 +79,13 @@ class Actor:
             except Stopped:
                 return _DROPPED
             result = Path(record.output).read_bytes() if error is None and record.output else b""
-        return (record, *_packed(error), result)
+        return (record, *packed(error), result)
 
     def stop(self) -> None:
         """Drop every picture that is not being written."""
         for work in (self._work, self._carried):
             if work is not None:
                 work.stop()
-
-
-def _packed(error: Optional[Exception]) -> Tuple[str, Optional[Tuple[Any, ...]]]:
-    return ("", None) if error is None else (devices.classify(error), pack_error(error))
 
 
 def _nothing(*_: Any) -> None:
